@@ -1,0 +1,1 @@
+"""Runs model-written code. See docs/interpreter.md for the threat model."""

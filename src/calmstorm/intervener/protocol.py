@@ -1,0 +1,27 @@
+"""The seam to every Intervener: a rule engine, a stronger model, a person or a script of canned replies."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from calmstorm.records import Intervention, Problem, Trajectory
+
+
+class Intervener(Protocol):
+    """Finds the first flaw of a trajectory and answers it with a hint (paper section 3.2).
+
+    Concurrency: `review` may be awaited by many tasks at once.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name for records ("rules", "llm:gemini-2.5-pro", "human")."""
+        ...
+
+    async def review(self, problem: Problem, trajectory: Trajectory) -> Intervention | None:
+        """Returns the correction of the first flaw, or None when there is none.
+
+        Raises:
+            InfrastructureError: the Intervener could not be asked.
+        """
+        ...
