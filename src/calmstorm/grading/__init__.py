@@ -1,1 +1,20 @@
-"""grading"""
+"""Grading: extract the boxed answer, compare it with the label, reward it (paper eq. 3).
+
+`grade` is the way in; `extract_answer` and `compare` are its two halves.
+"""
+
+from calmstorm.grading.answers import Extracted, extract_answer, status_word
+from calmstorm.grading.compare import TOLERANCE, compare
+from calmstorm.grading.verdict import answer_text, grade, is_gradable, reward
+
+__all__ = [
+    "TOLERANCE",
+    "Extracted",
+    "answer_text",
+    "compare",
+    "extract_answer",
+    "grade",
+    "is_gradable",
+    "reward",
+    "status_word",
+]

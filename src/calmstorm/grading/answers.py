@@ -1,0 +1,74 @@
+r"""From a response to its answer: a number, a status word or nothing, and whether the box kept to the protocol.
+
+The last box decides (paper appendix B). Reading it is lenient, so that correctness measures modeling and not
+typesetting; the protocol verdict is strict and kept apart (trigger 7, paper appendix D).
+"""
+
+from __future__ import annotations
+
+import re
+
+from calmstorm.grading.boxes import find_boxes
+from calmstorm.grading.numbers import plain_number, stated_number
+from calmstorm.records import LabelStatus, Record
+
+_STATUS_PHRASES: tuple[tuple[LabelStatus, re.Pattern[str]], ...] = (
+    # The order matters: "infeasible or unbounded" says neither.
+    (LabelStatus.NO_OPTIMUM, re.compile(r"infeasible or unbounded|unbounded or infeasible", re.IGNORECASE)),
+    (LabelStatus.INFEASIBLE, re.compile(r"\binfeasible\b|\bno (?:feasible )?solutions?\b", re.IGNORECASE)),
+    (
+        LabelStatus.UNBOUNDED,
+        re.compile(r"\bunbounded\b|\\infty(?![A-Za-z])|\u221e|\binfinity\b|\binf\b", re.IGNORECASE),
+    ),
+    (
+        LabelStatus.NO_OPTIMUM,
+        re.compile(r"\bno (?:best|optimal) solutions?\b|\bno optimum\b|\bno_optimum\b", re.IGNORECASE),
+    ),
+)
+_NEGATED = re.compile(r"\b(?:not|isn't|never|neither)\b", re.IGNORECASE)
+_DRESS = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
+
+
+class Extracted(Record):
+    """What a response states as its answer."""
+
+    value: float | str | None
+    """A finite number, a status word (`infeasible`, `unbounded`, `no_optimum`), or None when nothing was stated."""
+    protocol_ok: bool
+    """The last box holds exactly one plain number or status word and nothing else."""
+    boxes: tuple[str, ...]
+    """Contents of all boxes outside code and output blocks, in order."""
+
+
+def extract_answer(response: str) -> Extracted:
+    r"""Reads the last non-empty box of a response.
+
+    An empty box is a mention of the instruction ("put it in \boxed{}"), not an answer.
+    """
+    boxes = find_boxes(response)
+    stated = [box for box in boxes if box]
+    if not stated:
+        return Extracted(value=None, protocol_ok=False, boxes=boxes)
+    last = stated[-1]
+    number = plain_number(last)
+    if number is not None:
+        return Extracted(value=number, protocol_ok=boxes[-1] == last, boxes=boxes)
+    status = status_word(last)
+    if status is not None:
+        return Extracted(value=status.value, protocol_ok=_is_bare_status(last), boxes=boxes)
+    return Extracted(value=stated_number(last), protocol_ok=False, boxes=boxes)
+
+
+def status_word(text: str) -> LabelStatus | None:
+    """Returns the status that `text` states in words, or None.
+
+    Text with a digit states a number, and negated text ("not infeasible") states nothing.
+    """
+    if _NEGATED.search(text) or any(character.isdigit() for character in text):
+        return None
+    return next((status for status, pattern in _STATUS_PHRASES if pattern.search(text)), None)
+
+
+def _is_bare_status(box: str) -> bool:
+    bare = _DRESS.sub(r"\1", box).strip()
+    return any(pattern.fullmatch(bare) for _, pattern in _STATUS_PHRASES)

@@ -1,0 +1,69 @@
+r"""Where a response states its answer: the `\boxed{...}` it ends with (paper appendix B, "Final Answer Boxing").
+
+Boxes inside fenced code and output blocks are something a program printed or a comment said, not an answer. Not
+covered: answers outside a box; the protocol asks for one.
+"""
+
+from __future__ import annotations
+
+import re
+
+_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([^\n`]*)$", re.MULTILINE)
+_BOX = re.compile(r"\\boxed\s*\{")
+_CONTENT_LIMIT = 1000
+"""Characters. A box that runs on for longer was never closed where it should have been."""
+
+
+def find_boxes(response: str) -> tuple[str, ...]:
+    """Returns the contents of the closed boxes outside code and output blocks, in order, white space stripped.
+
+    A box inside a box belongs to the outer one. A box that is never closed is not a box.
+    """
+    text = _without_blocks(response)
+    boxes: list[str] = []
+    position = 0
+    while opening := _BOX.search(text, position):
+        end = _closing_brace(text, opening.end())
+        if end is None:
+            position = opening.end()
+            continue
+        boxes.append(text[opening.end() : end].strip())
+        position = end + 1
+    return tuple(boxes)
+
+
+def _closing_brace(text: str, start: int) -> int | None:
+    r"""Returns the index of the brace that closes the one before `start`, or None; `\{` and `\}` are text."""
+    depth = 1
+    index = start
+    limit = min(len(text), start + _CONTENT_LIMIT)
+    while index < limit:
+        character = text[index]
+        if character == "\\":
+            index += 2
+            continue
+        depth += (character == "{") - (character == "}")
+        if depth == 0:
+            return index
+        index += 1
+    return None
+
+
+def _without_blocks(text: str) -> str:
+    """Drops fenced blocks.
+
+    A block that names its language ("```python", "```output") and is never closed runs to the end: the response was cut
+    there. A bare fence that is never closed is a stray one, as models leave behind after output, and hides nothing.
+    """
+    kept: list[str] = []
+    position = 0
+    opening: re.Match[str] | None = None
+    for fence in _FENCE.finditer(text):
+        if opening is None:
+            opening = fence
+        elif not fence[2].strip() and fence[1].startswith(opening[1]):
+            kept.append(text[position : opening.start()])
+            position, opening = fence.end(), None
+    if opening is not None and opening[2].strip():
+        return "".join([*kept, text[position : opening.start()]])
+    return "".join([*kept, text[position:]])
