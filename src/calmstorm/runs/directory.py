@@ -1,0 +1,256 @@
+"""The run directory: everything a run finished, appended at once, so that a killed run goes on where it was.
+
+One process writes at a time. Reading needs no lock and can be done while a run is going on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from calmstorm.errors import InputError, RunLockedError, SettingsError, WorkError
+from calmstorm.records import Record, Trajectory
+from calmstorm.runs.environment import environment
+from calmstorm.runs.lines import LineWriter, read_lines, read_objects, unreadable, write_atomically
+from calmstorm.runs.toml import differing_keys, to_toml
+
+R = TypeVar("R", bound=Record)
+TrajectoryKey = tuple[str, str, int, int]
+"""(stage, problem id, sample, round)."""
+
+_HELD: set[Path] = set()
+"""Directories this very process writes to: POSIX locks don't keep a process from itself."""
+
+
+class RunDirectory:
+    """A run on disk. Use it as a context manager, or call `close`.
+
+    Opened for writing it is created when absent and locked; the lock goes with the process, however it ends, and is not
+    inherited by forked workers. Files are named by their stem: `trajectories` is `trajectories.jsonl`.
+    """
+
+    def __init__(self, path: str | Path, *, readonly: bool = False) -> None:
+        """Opens a run.
+
+        Args:
+            path: the directory, `runs/<name>`.
+            readonly: take no lock and write nothing.
+
+        Raises:
+            InputError: the path is no directory, cannot be written, or, for reading, is absent or holds no run.
+            RunLockedError: another process writes to it.
+        """
+        self.path = Path(path)
+        self.readonly = readonly
+        self._writers: dict[str, LineWriter] = {}
+        self._lock = -1
+        if readonly:
+            self._require_run()
+        else:
+            self._take()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forces everything to disk and gives the lock back."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+            _HELD.discard(self.path.resolve())
+
+    # -------------------------------------------------------------- records
+
+    def append(self, name: str, record: Record | Mapping[str, object]) -> None:
+        """Appends one record to `<name>.jsonl`. When this returns, killing the process no longer loses it."""
+        self._require_writable()
+        if isinstance(record, Record):
+            line = record.model_dump_json(by_alias=True)
+        else:
+            line = json.dumps(_without_nan(record), ensure_ascii=False)
+        if name not in self._writers:
+            self._writers[name] = LineWriter(self.file(name))
+        self._writers[name].append(line)
+
+    def read(self, name: str, kind: type[R]) -> Iterator[R]:
+        """Yields the records of `<name>.jsonl` one by one; an absent file has none.
+
+        Raises:
+            WorkError: a line is whole but is no record of this kind.
+        """
+        path = self.file(name)
+        for number, line in read_lines(path):
+            try:
+                yield kind.model_validate_json(line)
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(map(str, first["loc"]))
+                raise unreadable(path, number, f"not a {kind.__name__}: {place} {first['msg']}".strip()) from None
+
+    def read_rows(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yields the rows of a file that holds plain objects, such as `sft` and `rl`."""
+        yield from read_objects(self.file(name))
+
+    def trajectory_keys(self, stage: str | None = None) -> set[TrajectoryKey]:
+        """Returns the keys of what is done, of one stage or of all."""
+        return {
+            (row["stage"], row["problem_id"], row["sample"], row["round"])
+            for row in self.read_rows("trajectories")
+            if stage is None or row["stage"] == stage
+        }
+
+    def trajectories(self, stage: str | None = None) -> Iterator[Trajectory]:
+        """Yields the trajectories of one stage or of all, in the order they ended."""
+        return (each for each in self.read("trajectories", Trajectory) if stage is None or each.stage == stage)
+
+    def file(self, name: str) -> Path:
+        """Returns the path of `<name>.jsonl`."""
+        return self.path / f"{name}.jsonl"
+
+    # -------------------------------------------------------------- settings, environment, report
+
+    def keep_config(self, config: BaseModel | Mapping[str, object], *, accept_changes: bool = False) -> None:
+        """Writes `config.toml`, or checks that a resumed run has the same one; also writes `env.json`.
+
+        Raises:
+            SettingsError: a setting differs from the one the run was started with, and changes are not accepted.
+        """
+        self._require_writable()
+        data = config.model_dump(mode="json") if isinstance(config, BaseModel) else config
+        old = self.config()
+        changes = differing_keys(old, data) if old is not None else []
+        if changes and not accept_changes:
+            key, before, after = changes[0]
+            more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
+            raise SettingsError(
+                f"{self.path}: {key} is {after!r}, but this run was started with {before!r}{more}; "
+                "restore the setting, accept the change, or name another run directory"
+            )
+        if old is None or changes:
+            write_atomically(self.path / "config.toml", to_toml(data))
+        self._keep_environment()
+
+    def config(self) -> dict[str, Any] | None:
+        """Returns the settings of the run as `config.toml` holds them, or None before it was written."""
+        path = self.path / "config.toml"
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise WorkError(f"{path}: not valid TOML: {error}; restore it or start another run") from None
+
+    def environment(self) -> dict[str, Any]:
+        """Returns what the run was started with; `resumed_with` lists later differences; empty before."""
+        try:
+            found: dict[str, Any] = json.loads((self.path / "env.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def write_report(self, report: Mapping[str, object]) -> None:
+        """Writes `report.json`, whole or not at all."""
+        self.write_text("report.json", json.dumps(_without_nan(report), indent=1, ensure_ascii=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a whole file of the run, or leaves the old one."""
+        self._require_writable()
+        write_atomically(self.path / name, text)
+
+    # -------------------------------------------------------------- timing
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Records how long a stage took, also when it fails or is interrupted: {stage, seconds} in `timing.jsonl`."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.append("timing", {"stage": name, "seconds": round(time.monotonic() - start, 3)})
+
+    def seconds_by_stage(self) -> dict[str, float]:
+        """Returns seconds per stage, summed over resumes, in the order the stages first ended."""
+        total: dict[str, float] = {}
+        for row in self.read_rows("timing"):
+            total[row["stage"]] = round(total.get(row["stage"], 0.0) + row["seconds"], 3)
+        return total
+
+    # -------------------------------------------------------------- inside
+
+    def _keep_environment(self) -> None:
+        now = environment()
+        kept = self.environment()
+        if not kept:
+            kept = now
+        elif now not in [{key: kept.get(key) for key in now}, *kept.get("resumed_with", [])]:
+            kept = {**kept, "resumed_with": [*kept.get("resumed_with", []), now]}
+        else:
+            return
+        write_atomically(self.path / "env.json", json.dumps(kept, indent=1) + "\n")
+
+    def _require_run(self) -> None:
+        if not self.path.is_dir():
+            raise InputError(f"{self.path}: there is no such run directory; name one under runs/")
+        if not (self.path / "config.toml").exists() and not self.file("trajectories").exists():
+            raise InputError(f"{self.path}: holds neither config.toml nor trajectories.jsonl; name a run directory")
+
+    def _require_writable(self) -> None:
+        if self.readonly:
+            raise RuntimeError("this run was opened for reading")
+
+    def _take(self) -> None:
+        self._require_free()  # before the lock file is opened: closing it again would drop this process's own lock
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise InputError(f"{self.path}: {error.strerror}; name a directory that can be written") from None
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
+            os.close(lock)
+            raise self._locked(f"process {holder or 'unknown'}") from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        self._lock = lock
+        _HELD.add(self.path.resolve())
+
+    def _require_free(self) -> None:
+        if self.path.resolve() in _HELD:
+            raise self._locked("this process")
+
+    def _locked(self, holder: str) -> RunLockedError:
+        return RunLockedError(
+            f"{self.path}: {holder} is writing to this run; wait for it or name another run directory"
+        )
+
+
+def _without_nan(value: object) -> object:
+    """JSON has no word for NaN or infinity; a diverged loss is recorded as null instead of ending the run."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return value
