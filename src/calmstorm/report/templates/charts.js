@@ -1,0 +1,48 @@
+(() => {
+  "use strict";
+  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const colourKeys = new Set(["color", "gridcolor", "bgcolor", "bordercolor", "linecolor", "family"]);
+  const resolve = (value, key, style) => {
+    if (Array.isArray(value)) return value.map((item) => resolve(item, key, style));
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, resolve(item, name, style)]));
+    }
+    if (typeof value === "string" && colourKeys.has(key) && value.startsWith("--")) return style.getPropertyValue(value).trim();
+    return value;
+  };
+  const draw = () => {
+    const style = getComputedStyle(document.documentElement);
+    for (const [id, figure] of Object.entries(figures)) {
+      const place = document.getElementById("chart-" + id);
+      if (!place) continue;
+      const { data, layout } = resolve(figure, "", style);
+      if (place.clientWidth < 440) narrow(layout);
+      Plotly.react(place, data, layout, { displayModeBar: false, responsive: true, showTips: false });
+    }
+    document.documentElement.dataset.charts = "drawn";
+  };
+  // On a phone, the names of the rows may take at most two fifths of the width.
+  const narrow = (layout) => {
+    if (layout.margin.l <= 130) return;
+    layout.margin.l = 140;
+    layout.yaxis.tickfont.size = 10;
+  };
+  const failed = (reason) => {
+    document.documentElement.dataset.charts = "failed";
+    for (const place of document.querySelectorAll(".chart")) {
+      place.classList.add("failed");
+      place.textContent = "This browser cannot draw the chart (" + reason + "); the tables hold the same numbers.";
+    }
+  };
+  const load = async () => {
+    const packed = atob(document.getElementById("plotly").textContent.trim());
+    const bytes = Uint8Array.from(packed, (character) => character.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+    draw();
+    addEventListener("calm-theme", draw);
+  };
+  load().catch((error) => failed(error.message));
+})();
