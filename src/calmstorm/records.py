@@ -152,6 +152,8 @@ class Formulation(Record):
     """Library it was captured from ("pulp")."""
     sense: Sense
     costs: dict[str, float]
+    offset: float = 0.0
+    """Constant of the objective."""
     variables: tuple[Variable, ...]
     constraints: tuple[Constraint, ...]
     solver: str = ""

@@ -1,1 +1,22 @@
-"""Runs model-written code. See docs/interpreter.md for the threat model."""
+"""Runs model-written code: fast, in a fresh process each, kept in by the kernel. Threat model in docs/interpreter.md.
+
+from calmstorm.interpreter import Interpreter, Limits
+with Interpreter(workers=2) as interpreter:
+    execution = interpreter.run("print(6 * 7)", Limits(wall_seconds=5))
+"""
+
+from calmstorm.interpreter.host import Interpreter, Tier, probe
+from calmstorm.interpreter.limits import Limits
+from calmstorm.records import Constraint, Execution, ExecutionStatus, Formulation, Variable
+
+__all__ = [
+    "Constraint",
+    "Execution",
+    "ExecutionStatus",
+    "Formulation",
+    "Interpreter",
+    "Limits",
+    "Tier",
+    "Variable",
+    "probe",
+]

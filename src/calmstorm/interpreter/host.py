@@ -1,0 +1,232 @@
+"""The interpreter as its callers see it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import queue
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+from calmstorm.errors import InfrastructureError, InputError
+from calmstorm.interpreter import formulations
+from calmstorm.interpreter.limits import Limits
+from calmstorm.interpreter.slot import Slot, SlotLostError
+from calmstorm.interpreter.warm import PRELOAD, WarmParent, WarmSettings
+from calmstorm.interpreter.worker.wire import Header
+from calmstorm.records import Execution, ExecutionStatus
+
+_LADDER = ("namespaces", "landlock")
+_REMEDY = (
+    "allow user namespaces or Landlock on this machine (`calm doctor` says what is missing), or accept that scripts "
+    "run with your rights: tier='unsafe'"
+)
+_DEFAULT_LIMITS = Limits()
+
+
+class Tier(StrEnum):
+    """How scripts are kept in, strongest first."""
+
+    NAMESPACES = "namespaces"
+    LANDLOCK = "landlock"
+    UNSAFE = "unsafe"
+    """Limits and clean-up only: a script can read and change whatever its user can."""
+
+
+class Interpreter:
+    """Runs model-written scripts, each in a fresh process forked from one that has the solver libraries imported.
+
+    `run` may be called from any number of threads and `arun` from any number of tasks; at most `workers` scripts run
+    at the same time, and the other callers wait. When `run` returns, everything the script started is dead. How a
+    script ends is data; only unusable arguments raise.
+
+    Args:
+        workers: Scripts that may run at the same time.
+        tier: A `Tier`, or `auto` for the strongest that works here.
+        strict: Scripts may not start other programs; PuLP's bundled CBC is then unavailable.
+        python: Python executable whose environment the scripts use; None for the one running this.
+        spare: Children kept ready beyond `workers`, so that one is waiting while another is being forked.
+        preload: Modules to import before any script.
+
+    Raises:
+        InputError: The tier is unknown, or does not work on this machine.
+        InfrastructureError: The warm parent could not be started.
+    """
+
+    def __init__(
+        self,
+        workers: int = 2,
+        tier: str = "auto",
+        *,
+        strict: bool = False,
+        python: str | None = None,
+        spare: int = 1,
+        preload: Sequence[str] = PRELOAD,
+    ) -> None:
+        if workers < 1:
+            raise InputError(f"workers is {workers}; it must be >= 1: set Interpreter(workers=...)")
+        if spare < 0:
+            raise InputError(f"spare is {spare}; it must be >= 0: set Interpreter(spare=...)")
+        self._owner = os.getpid()
+        self._closed = False
+        self._ids = itertools.count(1)
+        self._warm = WarmParent(WarmSettings(_tiers_to_try(tier), python or sys.executable, preload, strict))
+        self._turns = threading.Semaphore(workers)
+        self._idle: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        self._slots: list[Slot] = []
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="calmstorm-interpreter")
+        try:
+            if not self._warm.tier:
+                raise InputError(_why_none(tier, self._warm.reasons))
+            for _ in range(workers + spare):
+                slot = Slot(self._warm)
+                self._slots.append(slot)
+                self._idle.put(slot)
+            for slot in self._slots:
+                slot.greet()
+        except SlotLostError as error:
+            self.close()
+            raise InfrastructureError(f"the interpreter could not start: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def tier(self) -> str:
+        """The isolation that scripts run under."""
+        return self._warm.tier
+
+    @property
+    def pid(self) -> int:
+        """Process id of the warm parent."""
+        return self._warm.pid
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Modules of `preload` that the scripts' environment does not have."""
+        return self._warm.absent
+
+    def run(self, code: str | bytes, limits: Limits | None = None) -> Execution:
+        """Runs one script to its end and returns what came of it.
+
+        Args:
+            code: Python source. Bytes are read as Python reads a file, a `str` as it stands.
+            limits: What it may use; the defaults of `Limits` when None.
+        """
+        self._refuse_after_fork()
+        return self._run(code, limits or _DEFAULT_LIMITS, threading.Event())
+
+    async def arun(self, code: str | bytes, limits: Limits | None = None) -> Execution:
+        """Does what `run` does without blocking the event loop; cancelling it kills the script."""
+        self._refuse_after_fork()
+        cancelled = threading.Event()
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, self._run, code, limits or _DEFAULT_LIMITS, cancelled)
+        except asyncio.CancelledError:
+            cancelled.set()
+            for slot in self._slots:
+                slot.abandon(cancelled)
+            raise
+
+    def close(self) -> None:
+        """Kills what is running and ends all processes of this interpreter."""
+        if self._closed or os.getpid() != self._owner:
+            return
+        self._closed = True
+        for slot in self._slots:
+            slot.close()
+        self._warm.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _refuse_after_fork(self) -> None:
+        if self._closed:
+            raise InfrastructureError("the interpreter is closed")
+        if os.getpid() != self._owner:
+            raise InfrastructureError("an Interpreter cannot be used in a fork of its process; open one there")
+
+    def _run(self, code: str | bytes, limits: Limits, cancelled: threading.Event) -> Execution:
+        blob = code.encode("utf-8", "surrogatepass") if isinstance(code, str) else bytes(code)
+        header: Header = {"limits": limits.for_worker(), "is_text": isinstance(code, str)}
+        reason = ""
+        for _ in (1, 2):
+            with self._turns:
+                if self._closed or cancelled.is_set():
+                    return self._infrastructure("the interpreter was closed" if self._closed else "cancelled")
+                slot = self._idle.get()
+                try:
+                    answer, blobs = slot.execute(
+                        {**header, "id": next(self._ids)}, blob, limits.wall_seconds, cancelled
+                    )
+                except SlotLostError as error:
+                    reason = str(error)
+                    continue
+                finally:
+                    self._idle.put(slot)
+            if answer["status"] != ExecutionStatus.INFRASTRUCTURE:
+                return self._execution(answer, blobs)
+            reason = blobs[1].decode("utf-8", "replace").strip()
+        return self._infrastructure(reason)
+
+    def _execution(self, answer: Header, blobs: list[bytes]) -> Execution:
+        output, errors, records = blobs
+        return Execution(
+            status=ExecutionStatus(answer["status"]),
+            stdout=output.decode("utf-8", "replace"),
+            stderr=errors.decode("utf-8", "replace"),
+            wall_seconds=answer["wall_seconds"],
+            cpu_seconds=answer["cpu_seconds"],
+            peak_rss_mb=answer["peak_rss_mb"],
+            tier=self.tier,
+            formulations=formulations.parse(records),
+        )
+
+    def _infrastructure(self, reason: str) -> Execution:
+        status = ExecutionStatus.INFRASTRUCTURE
+        return Execution(status=status, stdout="", stderr=reason, wall_seconds=0.0, tier=self.tier)
+
+
+def probe(python: str | None = None) -> list[tuple[str, bool, str]]:
+    """Tries every tier on this machine.
+
+    Returns:
+        For each tier, strongest first: its name, whether it works, and why not ("" where it does).
+    """
+    found = []
+    for tier in Tier:
+        try:
+            warm = WarmParent(WarmSettings((tier.value,), python or sys.executable, preload=(), warm=False))
+        except InfrastructureError as error:
+            found.append((tier.value, False, str(error)))
+            continue
+        warm.close()
+        found.append((tier.value, bool(warm.tier), warm.reasons.get(tier.value, "")))
+    return found
+
+
+def _tiers_to_try(tier: str) -> tuple[str, ...]:
+    if tier == "auto":
+        return _LADDER
+    if tier not in list(Tier):
+        names = ", ".join(["auto", *Tier])
+        raise InputError(f"tier is {tier!r}; it must be one of {names}: set Interpreter(tier=...)")
+    return (Tier(tier).value,)
+
+
+def _why_none(tier: str, reasons: dict[str, str]) -> str:
+    tried = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    return f"tier {tier!r} does not work here ({tried}); {_REMEDY}"

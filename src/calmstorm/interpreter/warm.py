@@ -1,0 +1,176 @@
+"""The host's end of the warm parent: starts it, asks it for supervisors, starts it again when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calmstorm.errors import InfrastructureError
+from calmstorm.interpreter.limits import Limits
+
+PRELOAD = (
+    "numpy", "scipy", "scipy.optimize", "scipy.sparse", "pulp", "highspy", "sympy", "math", "itertools", "json",
+    "random", "collections", "fractions", "decimal", "tempfile", "uuid", "multiprocessing", "subprocess", "ctypes",
+    "glob", "heapq", "re", "statistics", "functools", "time", "datetime", "typing", "string", "dataclasses",
+)  # fmt: skip
+"""Modules imported once, before any script."""
+
+_WORKER = Path(__file__).parent / "worker"
+_BOOTSTRAP = """
+import importlib.util, json, sys
+spec = importlib.util.spec_from_file_location("calmstorm_worker", sys.argv[1] + "/__init__.py",
+                                              submodule_search_locations=[sys.argv[1]])
+sys.modules["calmstorm_worker"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["calmstorm_worker"])
+from calmstorm_worker import server
+server.main(json.loads(sys.argv[2]))
+"""
+_START_SECONDS = 120.0
+_ANSWER_SECONDS = 30.0
+_END_SECONDS = 6.0
+_ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "HOME": "/",
+    "PYTHONHASHSEED": "0",
+    "MPLBACKEND": "Agg",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+}
+"""All that a script finds in its environment, besides HOME and TMPDIR: nothing of the host's."""
+
+
+@dataclass(frozen=True)
+class WarmSettings:
+    """How to start a warm parent."""
+
+    tiers: tuple[str, ...]
+    """Tiers to try, strongest first."""
+    python: str
+    """Python executable whose environment the scripts use."""
+    preload: Sequence[str] = PRELOAD
+    strict: bool = False
+    warm: bool = True
+    """Also import what the libraries import lazily."""
+
+
+class WarmParent:
+    """A running warm parent. Methods may be called from any thread."""
+
+    def __init__(self, settings: WarmSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self.tier = ""
+        """The tier it works in; "" when none of those asked for works."""
+        self.reasons: dict[str, str] = {}
+        """Why each tier that was tried does not work; "" for the one that does."""
+        self.absent: tuple[str, ...] = ()
+        """Modules of `preload` that are not installed."""
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the warm parent."""
+        return 0 if self._process is None else self._process.pid
+
+    def spawn(self, channel: socket.socket) -> int:
+        """Has a supervisor forked that talks over `channel`; restarts the warm parent first if it died.
+
+        Returns:
+            Process id of the supervisor.
+
+        Raises:
+            InfrastructureError: The warm parent cannot be started.
+        """
+        with self._lock:
+            for attempt in (1, 2):
+                if self._process is None or self._process.poll() is not None:
+                    self._stop()
+                    self._start()
+                try:
+                    return self._ask_for_supervisor(channel)
+                except (OSError, ValueError) as error:
+                    self._stop()
+                    if attempt == 2:
+                        raise InfrastructureError(f"the interpreter's warm parent does not answer: {error}") from error
+            raise AssertionError
+
+    def close(self) -> None:
+        """Ends it and everything it started."""
+        with self._lock:
+            self._stop()
+
+    def _ask_for_supervisor(self, channel: socket.socket) -> int:
+        assert self._control is not None  # noqa: S101
+        socket.send_fds(self._control, [b"{}"], [channel.fileno()])
+        self._control.settimeout(_ANSWER_SECONDS)
+        return int(json.loads(self._control.recv(4096))["pid"])
+
+    def _start(self) -> None:
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        scratch_root = tempfile.mkdtemp(prefix="calmstorm-")
+        Path(scratch_root).chmod(0o711)
+        self._scratch_root = scratch_root
+        settings: dict[str, Any] = {
+            "control": theirs.fileno(),
+            "host": os.getpid(),
+            "tiers": list(self._settings.tiers),
+            "preload": list(self._settings.preload),
+            "warm": self._settings.warm,
+            "hidden": [str(_WORKER.parent.parent)],
+            "scratch_root": scratch_root,
+            "strict": self._settings.strict,
+            "trial_limits": Limits().for_worker(),
+        }
+        flags = ["-s", "-P", "-B", "-X", "utf8", "-W", "ignore::DeprecationWarning"]
+        with theirs:
+            self._process = subprocess.Popen(
+                [self._settings.python, *flags, "-c", _BOOTSTRAP, str(_WORKER), json.dumps(settings)],
+                env=_ENVIRONMENT,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is the host's to handle
+            )
+        self._control = mine
+        mine.settimeout(_START_SECONDS)
+        try:
+            hello = json.loads(mine.recv(1 << 16))
+        except (OSError, ValueError) as error:
+            self._stop()
+            raise InfrastructureError(
+                f"the interpreter's warm parent did not start ({self._settings.python})"
+            ) from error
+        if "failed" in hello:
+            self._stop()
+            raise InfrastructureError(f"the interpreter's warm parent did not start: {hello['failed']}")
+        self.tier, self.reasons, self.absent = hello["tier"], hello["reasons"], tuple(hello["absent"])
+
+    def _stop(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            try:
+                self._process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self._scratch_root)

@@ -1,0 +1,236 @@
+"""What each isolation tier does at each step of a slot's life.
+
+in the supervisor:   enter, open_scratch, [run], end_everything, close_scratch
+in the parked child: settle (before it knows its script), seal (after; nothing of ours runs with rights from there)
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import accounts, landlock, namespaces, processes, scratch, seccomp, syscalls
+
+_DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
+_DEFAULT_SCRATCH_MB = 64
+_RECOUNT_SECONDS = 5.0
+_OTHERS_MAY_START = 64
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the jails of one warm parent share."""
+
+    readable: tuple[str, ...]
+    """Trees that scripts may read."""
+    hidden: tuple[str, ...]
+    """Directories below those that scripts must not see, where the tier can hide them."""
+    scratch_root: str
+    """Directory for scratch directories, where no tmpfs can be had."""
+    strict: bool
+    """Scripts may not start other programs."""
+    mapped_bytes: int
+    """Address space that a parked child starts with: libraries, mostly."""
+
+
+class UnsafeJail:
+    """Limits and clean-up only: the script can read and change whatever its user can."""
+
+    tier = "unsafe"
+    filtered = False
+    """Whether file access is confined by the kernel."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
+        self.home = ""
+        self._serial = 0
+        self._account: int | None = None
+        self._read_everything = False
+        self._task_count = (0.0, 0)
+
+    def enter(self) -> None:
+        """Once, in the supervisor."""
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+        self._account = accounts.account_for_slot()
+        if self._account is not None:
+            self._read_everything = accounts.closed_to_others([p for p in self.around.readable if os.path.isdir(p)])
+            if self._read_everything and not syscalls.effective_capabilities() >> syscalls.CAP_DAC_READ_SEARCH & 1:
+                raise PermissionError(1, "Python lies in a directory closed to other users; install it elsewhere")
+        self.tree = processes.Tree(os.open("/proc", os.O_PATH | os.O_CLOEXEC), os.getpid())
+
+    def open_scratch(self) -> None:
+        """Before each fork."""
+        self._serial += 1
+        self.home = os.path.join(self.around.scratch_root, f"{os.getpid()}-{self._serial}")
+        os.mkdir(self.home, 0o700)
+        if self._account is not None:
+            os.chown(self.home, self._account, self._account)
+        elif time.monotonic() - self._task_count[0] > _RECOUNT_SECONDS:
+            self._task_count = (time.monotonic(), accounts.tasks_of_this_user())
+
+    def close_scratch(self) -> None:
+        """After each execution."""
+        try:
+            scratch.erase(self.home)
+        except OSError:
+            return  # what could not be removed goes with the interpreter's directory
+
+    def scratch_bytes(self, at_most: int) -> int:
+        """How much the script keeps in its directory; 0 where the kernel enforces the limit itself."""
+        return scratch.size(self.home, at_most)
+
+    def settle(self) -> None:
+        """In the child, before it knows its script."""
+        os.chdir(self.home)
+
+    def seal(self, limits: dict[str, Any]) -> None:
+        """In the child, before the script starts: limits, then no way back."""
+        processes_allowed = int(limits["processes"])
+        if self._account is None:
+            processes_allowed += self._task_count[1] + _OTHERS_MAY_START
+        apply_resource_limits(limits, processes_allowed, self.around.mapped_bytes)
+        if self._account is not None:
+            accounts.become(self._account, read_everything=self._read_everything)
+        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+
+    def end_everything(self) -> None:
+        """In the supervisor, when the script's first process is dead: no process of it is left afterwards."""
+        if not processes.reap_everything():
+            return
+        if self._account is not None:
+            processes.end_account(self._account)
+        processes.end_descendants(self.tree)
+
+
+class LandlockJail(UnsafeJail):
+    """Landlock and seccomp, no privileges needed: what is left in a default container."""
+
+    tier = "landlock"
+    filtered = True
+
+    def enter(self) -> None:
+        """Once, in the supervisor."""
+        if not syscalls.supported():
+            raise OSError(38, f"no system-call table for {syscalls.MACHINE}")
+        if landlock.abi() < 1:
+            raise OSError(38, "the kernel has no Landlock (Linux 5.13, enabled at boot: lsm=landlock,...)")
+        super().enter()
+
+    def seal(self, limits: dict[str, Any]) -> None:
+        """In the child, before the script starts."""
+        super().seal(limits)
+        landlock.restrict(self.around.readable, [self.home], _DEVICES)
+        ordinary = self._account is None
+        unscoped = landlock.abi() < landlock.SIGNALS_SCOPED_SINCE
+        syscalls.keep_only_capabilities(
+            frozenset({syscalls.CAP_DAC_READ_SEARCH} if self._read_everything else ()),
+        )
+        chosen = seccomp.Filter(
+            allow_exec=not self.around.strict,
+            owns_outside_files=ordinary,
+            refuse_truncate=landlock.abi() < landlock.TRUNCATE_SINCE,
+            signals_only_to=os.getpid() if ordinary and unscoped else None,
+        )
+        seccomp.install(seccomp.assemble(chosen))
+
+
+@dataclass
+class NamespaceJail:
+    """Namespaces, a read-only root, a tmpfs of its own, no capabilities, seccomp."""
+
+    around: Surroundings
+    tier: str = "namespaces"
+    filtered: bool = True
+    home: str = namespaces.HOME
+    tree: processes.Tree = field(init=False)
+    _switch: bool = field(init=False, default=False)
+    _filter: bytes = field(init=False, default=b"")
+
+    def enter(self) -> None:
+        """Once, in the supervisor, which goes on as process 1 of its namespace."""
+        if not syscalls.supported():
+            raise OSError(38, f"no system-call table for {syscalls.MACHINE}")
+        account = accounts.account_for_slot()
+        self._switch = account is not None
+        proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
+        outside_pid = namespaces.enter(account, self.around.readable, self.around.hidden)
+        self.tree = processes.Tree(proc, outside_pid)
+        self._filter = seccomp.assemble(seccomp.Filter(allow_exec=not self.around.strict))
+
+    def open_scratch(self) -> None:
+        """Before each fork: nothing, the child mounts its own."""
+
+    def close_scratch(self) -> None:
+        """After each execution: nothing, the tmpfs went with the last process in it."""
+
+    def scratch_bytes(self, at_most: int) -> int:
+        """Always 0: the tmpfs enforces its size."""
+        return 0
+
+    def settle(self) -> None:
+        """In the child, before it knows its script."""
+        namespaces.mount_home(_DEFAULT_SCRATCH_MB, switch_account=self._switch)
+        os.chdir(self.home)
+
+    def seal(self, limits: dict[str, Any]) -> None:
+        """In the child, before the script starts."""
+        if limits["scratch_mb"] != _DEFAULT_SCRATCH_MB:
+            namespaces.resize_home(int(limits["scratch_mb"]))
+        # An ordinary user's supervisor and its parent count against the same limit.
+        allowed = int(limits["processes"]) + (0 if self._switch else 2)
+        apply_resource_limits(limits, allowed, self.around.mapped_bytes)
+        if self._switch:
+            accounts.become(namespaces.ACCOUNT, read_everything=False)
+        else:
+            syscalls.empty_bounding_set()
+            syscalls.keep_only_capabilities()
+        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+        seccomp.install(self._filter)
+
+    def end_everything(self) -> None:
+        """In the supervisor: kill(-1) from process 1 reaches all others of the namespace, at once."""
+        while processes.reap_everything():
+            try:
+                os.kill(-1, 9)
+                os.waitpid(-1, 0)
+            except (ProcessLookupError, ChildProcessError):
+                return
+
+
+Jail = UnsafeJail | NamespaceJail
+
+BY_TIER: dict[str, type[UnsafeJail] | type[NamespaceJail]] = {
+    "namespaces": NamespaceJail,
+    "landlock": LandlockJail,
+    "unsafe": UnsafeJail,
+}
+
+
+def apply_resource_limits(limits: dict[str, Any], processes_allowed: int, mapped_bytes: int) -> None:
+    """Sets the kernel's limits on this process and all that it starts.
+
+    The memory limit is on top of what the parked process already maps, so that the same limit means the same to a
+    script whatever the warm parent has imported.
+    """
+    with_libraries = int(limits["memory_mb"]) * (1 << 20) + mapped_bytes
+    seconds = int(limits["cpu_seconds"])
+    table = {
+        resource.RLIMIT_AS: (with_libraries, with_libraries),
+        resource.RLIMIT_CPU: (seconds, seconds + 1),
+        resource.RLIMIT_FSIZE: (int(limits["file_mb"]) << 20,) * 2,
+        resource.RLIMIT_NOFILE: (int(limits["open_files"]),) * 2,
+        resource.RLIMIT_NPROC: (processes_allowed, processes_allowed),
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_MEMLOCK: (0, 0),
+        resource.RLIMIT_MSGQUEUE: (0, 0),
+        resource.RLIMIT_SIGPENDING: (256, 256),
+    }
+    for name, value in table.items():
+        soft, hard = value
+        ceiling = resource.getrlimit(name)[1]
+        if ceiling != resource.RLIM_INFINITY:
+            soft, hard = min(soft, ceiling), min(hard, ceiling)
+        resource.setrlimit(name, (soft, hard))

@@ -1,0 +1,56 @@
+"""Directories for scripts where no tmpfs can be mounted, and how to get rid of what was left in them."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+
+def erase(directory: str) -> None:
+    """Removes a directory whatever it holds: closed directories, and nesting deeper than any path can name."""
+    serial = 0
+    pending = [directory]
+    while pending:
+        current = pending.pop()
+        try:
+            os.chmod(current, stat.S_IRWXU)
+            entries = list(os.scandir(current))
+        except OSError:
+            continue
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+                continue
+            if current == directory:
+                pending.append(entry.path)
+                continue
+            # Lifted to the top, so that no path ever grows.
+            serial += 1
+            lifted = os.path.join(directory, f"\x01{serial}")
+            os.chmod(entry.path, stat.S_IRWXU)
+            os.rename(entry.path, lifted)
+            pending.append(lifted)
+        if current != directory:
+            os.rmdir(current)
+    try:
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return
+
+
+def size(directory: str, at_most: int) -> int:
+    """Returns bytes allocated below a directory, counting on only until `at_most` is exceeded."""
+    total = 0
+    pending = [directory]
+    while pending and total <= at_most:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                        total += 4096
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
+            continue  # removed meanwhile, or closed by the script
+    return total

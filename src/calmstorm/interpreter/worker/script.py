@@ -1,0 +1,163 @@
+"""Inside the forked child: runs one script the way `python script.py` would, then leaves without looking back.
+
+Nothing here is trusted once the script has started: it can reach every object of this process. What the supervisor
+believes is the kernel's word (exit status, resource use); the two marks below only tell apart "never started",
+"ended early" and "ended".
+"""
+
+from __future__ import annotations
+
+import atexit
+import linecache
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import traceback
+import types
+from typing import Any, NoReturn, Protocol
+
+from . import capture, wire
+
+NAME = "script.py"
+STARTED, FINISHED = b"S", b"F"
+MEMORY_EXIT = 77
+"""Exit status of a script that ended in MemoryError."""
+_JOB, _RECORDS = 250, 251
+_FRAMES_SHOWN = 20
+
+
+class Setting(Protocol):
+    """The jail, as far as the child needs it."""
+
+    home: str
+
+    def settle(self) -> None:
+        """Enters what can be entered before the script is known."""
+
+    def seal(self, limits: dict[str, Any]) -> None:
+        """Gives up all rights."""
+
+
+def live(jail: Setting, job: socket.socket, output: int, errors: int, records: int) -> NoReturn:
+    """Parks, receives a script, runs it, and ends the process."""
+    status = 1
+    try:
+        channel = _arrange_descriptors(job, output, errors, records)
+        jail.settle()
+        _point_libraries_at(jail.home)
+        header, (code,) = wire.receive(channel)
+        jail.seal(header["limits"])
+        recorder = capture.Recorder(_RECORDS, int(header["limits"]["capture_bytes"]))
+        capture.start(recorder)
+        _mark(STARTED)
+        status = _run(code, is_text=header["is_text"])
+        _mark(FINISHED)
+    except wire.ChannelClosedError:
+        status = 0  # the supervisor needs us no more
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _arrange_descriptors(job: socket.socket, output: int, errors: int, records: int) -> socket.socket:
+    os.setsid()
+    os.dup2(job.fileno(), _JOB, inheritable=False)
+    os.dup2(records, _RECORDS, inheritable=False)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for wanted, given in enumerate((nothing, output, errors)):
+        os.dup2(given, wanted)
+    os.closerange(3, _JOB)
+    os.closerange(_RECORDS + 1, 1 << 16)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    job.detach()
+    return socket.socket(fileno=_JOB)
+
+
+def _point_libraries_at(home: str) -> None:
+    """Undoes what libraries remembered when they were imported in the warm parent."""
+    os.environ.update(HOME=home, TMPDIR=home)
+    tempfile.tempdir = None
+    pulp = sys.modules.get("pulp")
+    default_solver = getattr(pulp, "LpSolverDefault", None)
+    if default_solver is not None:
+        default_solver.tmpDir = home
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()  # fork copied the generator: without this all scripts draw the same numbers
+
+
+def _mark(mark: bytes) -> None:
+    try:
+        os.write(_JOB, mark)
+    except OSError:
+        return  # the script closed it: it will be called an early exit
+
+
+def _run(code: bytes, *, is_text: bool) -> int:
+    sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = open(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    sys.argv = [NAME]
+    sys.path.insert(0, os.getcwd())
+    main = types.ModuleType("__main__")
+    main.__dict__.update(__file__=NAME, __builtins__=__builtins__)
+    sys.modules["__main__"] = main
+    status = _ending_of(code, main, is_text=is_text)
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+    except BaseException as error:
+        status = status or _explain(error)
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except BaseException:  # noqa: S112
+            continue  # the script closed or replaced it
+    return status
+
+
+def _ending_of(code: bytes, main: types.ModuleType, *, is_text: bool) -> int:
+    """Runs the code and returns the exit status that Python would give."""
+    try:
+        source: str | bytes = code.decode("utf-8", "surrogatepass") if is_text else code
+        text = code.decode("utf-8", "replace")
+        linecache.cache[NAME] = (len(text), None, text.splitlines(keepends=True), NAME)
+        exec(compile(source, NAME, "exec", dont_inherit=True), main.__dict__)  # noqa: S102
+    except SystemExit as leaving:
+        if leaving.code is None or isinstance(leaving.code, int):
+            return (leaving.code or 0) & 0xFF
+        try:
+            sys.stderr.write(f"{leaving.code}\n")
+        except BaseException:
+            return 1
+        return 1
+    except BaseException as error:
+        return _explain(error)
+    return 0
+
+
+def _explain(error: BaseException) -> int:
+    """Writes the traceback to stderr, the script's own frames only, and returns the exit status."""
+    status = MEMORY_EXIT if isinstance(error, MemoryError) else 1
+    try:
+        report = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+        _keep_own_frames(report)
+        sys.stderr.write("".join(report.format()))
+    except BaseException:
+        return status
+    return status
+
+
+def _keep_own_frames(report: traceback.TracebackException, depth: int = 0) -> None:
+    own = [frame for frame in report.stack if frame.filename == NAME]
+    report.stack[:] = own[-_FRAMES_SHOWN:] if len({frame.name for frame in own}) > 1 else own
+    for related in (report.__cause__, report.__context__, *(getattr(report, "exceptions", None) or ())):
+        if related is not None and depth < _FRAMES_SHOWN:
+            _keep_own_frames(related, depth + 1)

@@ -1,0 +1,216 @@
+"""The warm parent: imports the solver libraries once, finds the strongest tier that works, forks supervisors.
+
+It is started by the host with an environment that holds no secrets, talks to it over one control socket, and ends
+when that closes or the host dies. It stays single-threaded: only such a process may fork and go on in Python.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from . import capture, processes, supervisor, syscalls, warmup
+from .jails import BY_TIER, Surroundings
+
+_SYSTEM_TREES = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives")
+_PARTING_SECONDS = 3.0
+_TRIAL = b"import colorsys, fractions, xml.dom\nprint(6 * 7)"
+
+
+def main(settings: dict[str, Any]) -> None:
+    """Serves until the host goes away.
+
+    Args:
+        settings: `control` (descriptor), `host` (process id), `tiers` (to try, in order), `preload` (modules),
+            `warm` (whether to find lazy imports), `hidden`, `scratch_root`, `strict`, `trial_limits`.
+    """
+    control = socket.socket(fileno=settings["control"])
+    try:
+        lifeline = os.pidfd_open(settings["host"])
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+        absent = warmup.load(settings["preload"], find_lazy=settings["warm"])
+        capture.install()
+        threads = len(os.listdir("/proc/self/task"))
+        if threads != 1:
+            raise RuntimeError(f"importing the solver libraries started {threads - 1} threads")
+        around = _surroundings(settings)
+        gc.collect()
+        gc.freeze()
+        tier, reasons = _strongest(settings, around)
+    except Exception as error:
+        control.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
+        return
+    control.send(json.dumps({"tier": tier, "reasons": reasons, "absent": absent}).encode())
+    if tier:
+        _Parent(control, lifeline, tier, around).serve()
+    shutil.rmtree(settings["scratch_root"], ignore_errors=True)
+
+
+def _surroundings(settings: dict[str, Any]) -> Surroundings:
+    interpreter = os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))
+    trees: list[str] = []
+    for path in (*_SYSTEM_TREES, sys.base_prefix, sys.base_exec_prefix, interpreter, sys.prefix, sys.exec_prefix):
+        path = os.path.abspath(path)
+        if (
+            os.path.lexists(path)
+            and path != "/"
+            and not any(path == tree or path.startswith(tree + "/") for tree in trees)
+        ):
+            trees.append(path)
+    with open("/proc/self/statm", encoding="ascii") as file:
+        mapped = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    return Surroundings(
+        readable=tuple(trees),
+        hidden=tuple(settings["hidden"]),
+        scratch_root=settings["scratch_root"],
+        strict=settings["strict"],
+        mapped_bytes=mapped,
+    )
+
+
+def _strongest(settings: dict[str, Any], around: Surroundings) -> tuple[str, dict[str, str]]:
+    """Tries the tiers in order; returns the first that works ("" for none) and why the others do not."""
+    reasons: dict[str, str] = {}
+    for tier in settings["tiers"]:
+        reasons[tier] = _try(tier, around, settings["trial_limits"])
+        if not reasons[tier]:
+            return tier, reasons
+    return "", reasons
+
+
+def _try(tier: str, around: Surroundings, limits: dict[str, Any]) -> str:
+    """Runs one small script in a throw-away slot; returns why that failed, or ""."""
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(told)
+        try:
+            _trial(tier, around, limits, tell)
+        finally:
+            os._exit(0)
+    os.close(tell)
+    with open(told, "rb") as reasons:
+        reason = reasons.read().decode("utf-8", "replace")
+    os.waitpid(pid, 0)
+    return {"": "its process died", "works": ""}.get(reason, reason)
+
+
+def _trial(tier: str, around: Surroundings, limits: dict[str, Any], tell: int) -> None:
+    jail = BY_TIER[tier](around)
+    # Entering may go on in another process, so the verdict travels through a file that survives the change.
+    verdict = os.dup2(tell, 300)
+    try:
+        jail.enter()
+        slot = supervisor.Slot(jail, None, [])
+        answer, (out, errors, _) = slot.execute(slot.park(), {"id": 0, "limits": limits, "is_text": False}, _TRIAL)
+        worked = answer["status"] == "ok" and out == b"42\n"
+        lines = errors.decode("utf-8", "replace").strip().splitlines()
+        os.write(verdict, b"works" if worked else (lines[-1] if lines else answer["status"]).encode())
+    except Exception as error:
+        os.write(verdict, f"{error.strerror or error}".encode() if isinstance(error, OSError) else repr(error).encode())
+
+
+class _Parent:
+    """Forks a supervisor whenever the host asks for one, and reaps."""
+
+    def __init__(self, control: socket.socket, lifeline: int, tier: str, around: Surroundings) -> None:
+        self._control = control
+        self._lifeline = lifeline
+        self._tier = tier
+        self._around = around
+        self._supervisors: set[int] = set()
+        self._tree = processes.Tree(os.open("/proc", os.O_PATH | os.O_CLOEXEC), os.getpid())
+        self._mine = os.pidfd_open(os.getpid())
+
+    def serve(self) -> None:
+        """Until the control socket closes or the host dies."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        wake_read, wake_write = os.pipe()
+        for descriptor in (wake_read, wake_write):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        poll = select.poll()
+        for descriptor in (wake_read, self._lifeline, self._control.fileno()):
+            poll.register(descriptor, select.POLLIN)
+        while True:
+            ready = [descriptor for descriptor, _ in poll.poll()]
+            if wake_read in ready:
+                os.read(wake_read, 4096)
+                self._reap()
+            if self._lifeline in ready:
+                break
+            if self._control.fileno() in ready:
+                message, descriptors, _, _ = socket.recv_fds(self._control, 4096, 1)
+                if not message:
+                    break
+                pid = self._fork_supervisor(descriptors[0])
+                self._control.send(json.dumps({"pid": pid}).encode())
+        self._part()
+
+    def _fork_supervisor(self, descriptor: int) -> int:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self._supervise(socket.socket(fileno=descriptor))
+            finally:
+                os._exit(1)
+        os.close(descriptor)
+        self._supervisors.add(pid)
+        return pid
+
+    def _supervise(self, channel: socket.socket) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._control.close()
+        try:
+            jail = BY_TIER[self._tier](self._around)
+            if self._tier == "namespaces":
+                # Killed outright with the warm parent: the kernel then ends the whole namespace.
+                syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+            jail.enter()
+            supervisor.Slot(jail, channel, [self._lifeline, self._mine]).serve()
+        except Exception as error:
+            channel.settimeout(1)
+            supervisor.wire.send(channel, {"ready": False, "reason": f"{type(error).__name__}: {error}"})
+        os._exit(0)
+
+    def _reap(self) -> None:
+        died = False
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            died = died or pid in self._supervisors
+            self._supervisors.discard(pid)
+        if died:
+            self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        """Kills what a dead supervisor left behind: it was handed to us, and is none of our supervisors."""
+        for pid in self._tree.children():
+            if pid not in self._supervisors:
+                for orphan in (*processes.Tree(self._tree.proc, pid).descendants(), pid):
+                    try:
+                        os.kill(orphan, signal.SIGKILL)
+                    except OSError:
+                        continue
+
+    def _part(self) -> None:
+        """Lets the supervisors notice that the host is gone, then ends whoever is left."""
+        deadline = time.monotonic() + _PARTING_SECONDS
+        while self._supervisors and time.monotonic() < deadline:
+            self._reap()
+            time.sleep(0.002)
+        processes.end_descendants(self._tree)
