@@ -3,18 +3,20 @@
 `grade` is the way in; `extract_answer` and `compare` are its two halves.
 """
 
-from calmstorm.grading.answers import Extracted, extract_answer, status_word
+from calmstorm.grading.answers import Extracted, extract_answer
+from calmstorm.grading.check import ProblemCheck, check_problems
 from calmstorm.grading.compare import TOLERANCE, compare
 from calmstorm.grading.verdict import answer_text, grade, is_gradable, reward
 
 __all__ = [
     "TOLERANCE",
     "Extracted",
+    "ProblemCheck",
     "answer_text",
+    "check_problems",
     "compare",
     "extract_answer",
     "grade",
     "is_gradable",
     "reward",
-    "status_word",
 ]

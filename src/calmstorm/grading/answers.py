@@ -10,22 +10,9 @@ import re
 
 from calmstorm.grading.boxes import find_boxes
 from calmstorm.grading.numbers import plain_number, stated_number
-from calmstorm.records import LabelStatus, Record
+from calmstorm.problems.labels import STATUS_PHRASES, status_word
+from calmstorm.records import Record
 
-_STATUS_PHRASES: tuple[tuple[LabelStatus, re.Pattern[str]], ...] = (
-    # The order matters: "infeasible or unbounded" says neither.
-    (LabelStatus.NO_OPTIMUM, re.compile(r"infeasible or unbounded|unbounded or infeasible", re.IGNORECASE)),
-    (LabelStatus.INFEASIBLE, re.compile(r"\binfeasible\b|\bno (?:feasible )?solutions?\b", re.IGNORECASE)),
-    (
-        LabelStatus.UNBOUNDED,
-        re.compile(r"\bunbounded\b|\\infty(?![A-Za-z])|\u221e|\binfinity\b|\binf\b", re.IGNORECASE),
-    ),
-    (
-        LabelStatus.NO_OPTIMUM,
-        re.compile(r"\bno (?:best|optimal) solutions?\b|\bno optimum\b|\bno_optimum\b", re.IGNORECASE),
-    ),
-)
-_NEGATED = re.compile(r"\b(?:not|isn't|never|neither)\b", re.IGNORECASE)
 _DRESS = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 
 
@@ -59,16 +46,6 @@ def extract_answer(response: str) -> Extracted:
     return Extracted(value=stated_number(last), protocol_ok=False, boxes=boxes)
 
 
-def status_word(text: str) -> LabelStatus | None:
-    """Returns the status that `text` states in words, or None.
-
-    Text with a digit states a number, and negated text ("not infeasible") states nothing.
-    """
-    if _NEGATED.search(text) or any(character.isdigit() for character in text):
-        return None
-    return next((status for status, pattern in _STATUS_PHRASES if pattern.search(text)), None)
-
-
 def _is_bare_status(box: str) -> bool:
     bare = _DRESS.sub(r"\1", box).strip()
-    return any(pattern.fullmatch(bare) for _, pattern in _STATUS_PHRASES)
+    return any(pattern.fullmatch(bare) for _, pattern in STATUS_PHRASES)

@@ -1,0 +1,259 @@
+"""Problems and responses from files that users bring, and problems back into files.
+
+Column names of the published benchmarks are recognised; any other is named by the caller. The text is passed on
+verbatim. Not covered: the table of published versions and their own label rules.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from calmstorm.errors import ProblemFileError
+from calmstorm.problems.labels import Label, parse_label
+from calmstorm.problems.rows import Row, read_rows
+from calmstorm.records import LabelStatus, Problem, Record
+
+QUESTION_COLUMNS = ("en_question", "question", "problem", "description", "document", "prompt", "query", "text")
+"""Recognised without regard to case, in this order."""
+ANSWER_COLUMNS = (
+    "en_answer",
+    "answer",
+    "ground_truth",
+    "label",
+    "result",
+    "results",
+    "solution",
+    "objective",
+    "sample",
+)
+RESPONSE_COLUMNS = ("response", "output", "completion", "prediction", "generation")
+ID_COLUMNS = ("id", "problem_id", "task_id", "scenario_id", "index", "dir")
+
+_ABSENT = object()
+
+
+class Response(Record):
+    """A response produced elsewhere, with the problem it answers."""
+
+    problem: Problem
+    """Its `question` may be empty: grading needs only the label."""
+    sample: int
+    """How many rows with the same id came before."""
+    response: str
+
+
+def load_problems(
+    path: str | Path, question: str | None = None, answer: str | None = None, limit: int | None = None
+) -> Iterator[Problem]:
+    """Yields the problems of a JSON Lines, JSON, CSV or parquet file, one by one.
+
+    Ids come from the file, else they are row numbers from 1. The suite is the name of the file, without its ending,
+    unless a row says otherwise. A row with neither text nor label is passed on as it is, so that counts agree with the file's.
+
+    Args:
+        path: the file; its format is told by its content.
+        question: column of the problem text, where it is not a usual one; `a.b.0` reaches into nested values.
+        answer: column of the label, likewise.
+        limit: stop after this many.
+
+    Raises:
+        ProblemFileError: one line: file, place, what is wrong, what to do.
+        MissingExtraError: the file is parquet and pyarrow is not installed.
+    """
+    path = Path(path)
+    seen: set[int] = set()  # hashes of ids: what a file of a million rows costs in memory
+    for number, row in enumerate(islice(read_rows(path), limit), 1):
+        problem = _problem(path, row, number, question, answer)
+        seen.add(hash(problem.id))
+        if len(seen) < number:
+            raise _bad(path, row, f"the id {problem.id!r} is already taken by a row above", "make the ids unique")
+        yield problem
+    if not seen and limit != 0:
+        raise ProblemFileError(f"{path}: holds no rows; it must hold at least one problem")
+
+
+def load_responses(path: str | Path, limit: int | None = None) -> Iterator[Response]:
+    """Yields the rows of a file of responses: `id, problem, ground_truth, response`.
+
+    Rows with the same id are samples of one problem.
+
+    Raises:
+        ProblemFileError: one line: file, place, what is wrong, what to do.
+    """
+    path = Path(path)
+    samples: dict[str, int] = {}
+    for number, row in enumerate(islice(read_rows(path), limit), 1):
+        column, text = _find(row.data, RESPONSE_COLUMNS)
+        if column is None:
+            raise _bad(path, row, f"no column holds a response (there are: {_names(row)})", "name it 'response'")
+        if not isinstance(text, str | None):
+            raise _bad(path, row, f"the response is of type {type(text).__name__}", "give a text or null")
+        rest = {key: value for key, value in row.data.items() if key != column}
+        _, question = _find(rest, QUESTION_COLUMNS)
+        answer_column, _ = _find(rest, ANSWER_COLUMNS)
+        label = _label(path, row, rest, answer_column)
+        problem = _validated(
+            path, row, _id(row, number), question if isinstance(question, str) else "", label, path.stem
+        )
+        sample = samples[problem.id] = samples.get(problem.id, -1) + 1
+        _require_whole_characters(path, row, text or "")
+        yield Response(problem=problem, sample=sample, response=text or "")
+    if not samples and limit != 0:
+        raise ProblemFileError(f"{path}: holds no rows; it must hold at least one response")
+
+
+def write_problems(path: str | Path, problems: Iterable[Problem]) -> int:
+    """Writes problems as JSON Lines that `load_problems` reads back unchanged; returns how many."""
+    count = 0
+    with Path(path).open("w", encoding="utf-8") as file:
+        for problem in problems:
+            file.write(problem.model_dump_json() + "\n")
+            count += 1
+    return count
+
+
+def _problem(path: Path, row: Row, number: int, question: str | None, answer: str | None) -> Problem:
+    if (
+        question is None
+        and answer is None
+        and {"id", "question", "status"} <= row.data.keys() <= Problem.model_fields.keys()
+    ):
+        try:
+            return Problem.model_validate_json(json.dumps(row.data))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise _bad(path, row, f"{first['loc'][0]}: {first['msg']}", "correct the field") from None
+    text = _question(path, row, question, number)
+    column = answer if answer is not None else _find(row.data, ANSWER_COLUMNS)[0]
+    if answer is not None and number == 1 and _reach(row.data, answer) is _ABSENT:
+        raise _bad(path, row, f"there is no column '{answer}' (there are: {_names(row)})", "correct --answer")
+    label = _label(path, row, row.data, column)
+    if not text.strip() and label.status is not LabelStatus.MISSING:
+        raise _bad(path, row, "the problem text is empty", "fill it in or remove the row")
+    suite = row.data.get("suite")
+    return _validated(path, row, _id(row, number), text, label, suite if isinstance(suite, str) else path.stem)
+
+
+def _validated(path: Path, row: Row, id: str, question: str, label: Label, suite: str) -> Problem:
+    _require_whole_characters(path, row, id + question)
+    try:
+        return Problem(
+            id=id,
+            question=question,
+            answer=label.answer,
+            status=label.status,
+            suite=suite,
+            label_version=path.stem,
+        )
+    except ValidationError as error:
+        raise _bad(path, row, error.errors()[0]["msg"], "correct the row") from None
+
+
+def _require_whole_characters(path: Path, row: Row, text: str) -> None:
+    """Refuses half characters ("\\ud800"), which JSON can smuggle in and nothing can write back."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = f"U+{ord(text[error.start]):04X}"
+        raise _bad(path, row, f"the text holds half a character ({code})", "write the row again") from None
+
+
+def _question(path: Path, row: Row, column: str | None, number: int) -> str:
+    if column is None:
+        found, value = _find(row.data, QUESTION_COLUMNS)
+        if found is None:
+            raise _bad(
+                path, row, f"no column holds the problem text (there are: {_names(row)})", "name it with --question"
+            )
+    else:
+        value = _reach(row.data, column)
+        if value is _ABSENT:
+            raise _bad(path, row, f"there is no column '{column}' (there are: {_names(row)})", "correct --question")
+    if value is None:
+        return ""
+    if (
+        isinstance(value, list)
+        and value
+        and isinstance(value[-1], Mapping)
+        and isinstance(value[-1].get("content"), str)
+    ):
+        return str(value[-1]["content"])  # chat messages: the last one asks
+    if not isinstance(value, str):
+        raise _bad(
+            path, row, f"the problem text is of type {type(value).__name__}", "give a text, or name it with --question"
+        )
+    return value + _data_beside(row.data, value)
+
+
+def _data_beside(row: Mapping[str, object], text: str) -> str:
+    """Returns the numbers of a problem whose text leaves them to `sample.input` (LPWP, ComplexOR); else nothing."""
+    given = _sample(row).get("input")
+    if not isinstance(given, Mapping) or not given:
+        return ""
+    numbers = re.findall(r"\d+(?:\.\d+)?", json.dumps(given))
+    written = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", text.replace(",", ""))}
+    there = sum(float(number) in written or 100 * float(number) in written for number in numbers)
+    return "" if 2 * there >= len(numbers) else "\n\nData:\n" + json.dumps(given, ensure_ascii=False)
+
+
+def _label(path: Path, row: Row, data: Mapping[str, object], column: str | None) -> Label:
+    value = _reach(data, column) if column is not None else None
+    if column == "sample":
+        value = _sample(data).get("output")
+    try:
+        return parse_label(None if value is _ABSENT else value)
+    except ValueError as error:
+        raise _bad(
+            path, row, str(error), "give a number, null, or a word such as infeasible, or name the column with --answer"
+        ) from None
+
+
+def _sample(row: Mapping[str, object]) -> Mapping[str, object]:
+    sample = row.get("sample")
+    first = sample[0] if isinstance(sample, list) and sample else sample
+    return first if isinstance(first, Mapping) else {}
+
+
+def _id(row: Row, number: int) -> str:
+    if row.id is not None:
+        return row.id
+    _, value = _find(row.data, ID_COLUMNS)
+    return str(value) if isinstance(value, str | int) and str(value).strip() else str(number)
+
+
+def _find(data: Mapping[str, object], names: tuple[str, ...]) -> tuple[str | None, object]:
+    columns = {str(key).strip().lower(): key for key in reversed(list(data))}
+    for name in names:
+        if name in columns:
+            return columns[name], data[columns[name]]
+    return None, None
+
+
+def _reach(data: Mapping[str, object], column: str) -> object:
+    """Returns the value of a column, or one inside nested values by a dotted path; `_ABSENT` when there is none."""
+    if column in data:
+        return data[column]
+    value: object = data
+    for part in column.split("."):
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return _ABSENT
+    return value
+
+
+def _names(row: Row) -> str:
+    names = ", ".join(str(key) for key in row.data)
+    return names if len(names) <= 200 else names[:197] + "..."
+
+
+def _bad(path: Path, row: Row, what: str, remedy: str) -> ProblemFileError:
+    return ProblemFileError(f"{path}, {row.place}: {what}; {remedy}".replace("\n", " "))
