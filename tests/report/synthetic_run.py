@@ -73,7 +73,7 @@ ENV = {
     "commit": "0123456789abcdef0123456789abcdef01234567",
 }
 
-PRODUCTS = "desk chair lamp sofa table shelf bench stool cabinet mirror".split()
+PRODUCTS = ["desk", "chair", "lamp", "sofa", "table", "bench", "stool", "cabinet", "mirror"]
 HINTS = {
     1: "Wait, guessing by hand is unreliable. I should let a solver do this. ",
     2: "I am splitting this into fragments. One complete script is clearer. ",
@@ -100,8 +100,8 @@ def make_problem(index: int, suite: str, stage: str, rng: random.Random) -> Prob
     )
     question = (
         f"A workshop makes {a}s and {b}s. Each {a} earns ${profit[0]} and needs {labor[0]} hours of labor and "
-        f"{wood[0]} units of wood. Each {b} earns ${profit[1]} and needs {labor[1]} hours of labor and {wood[1]} units of "
-        f"wood. There are {limits[0]} hours of labor and {limits[1]} units of wood. Units cannot be split. "
+        f"{wood[0]} units of wood. Each {b} earns ${profit[1]} and needs {labor[1]} hours of labor and {wood[1]} units "
+        f"of wood. There are {limits[0]} hours of labor and {limits[1]} units of wood. Units cannot be split. "
         "What is the maximum profit?"
     )
     return Problem(
@@ -194,15 +194,13 @@ def flawed(problem: Problem, trigger: int) -> tuple[list[Span], str, float]:
         return [thought(plan()), *solve_spans(problem, best), thought(box(best))], box(best), best
     if trigger == 5:
         passage = "variables: x, y (continuous)\n"
-        return (
-            [thought(plan(False)), *solve_spans(problem, wrong + 0.6, integer=False), thought(check() + box(wrong + 0.6))],
-            passage,
-            wrong + 0.6,
-        )
+        solved = solve_spans(problem, wrong + 0.6, integer=False)
+        return [thought(plan(False)), *solved, thought(check() + box(wrong + 0.6))], passage, wrong + 0.6
     if trigger == 6:
         bad = script(problem, limit_shift=8)
         line = next(row for row in bad.splitlines() if "# labor" in row) + "\n"
-        return [thought(plan()), *solve_spans(problem, wrong, limit_shift=8), thought(check() + box(wrong))], line, wrong
+        solved = solve_spans(problem, wrong, limit_shift=8)
+        return [thought(plan()), *solved, thought(check() + box(wrong))], line, wrong
     text = f"The maximum profit is \\boxed{{{best:g} dollars in total}}."
     return [thought(plan()), *solve_spans(problem, best), thought(check() + text)], text, best
 
@@ -228,7 +226,9 @@ def resumed(problem: Problem, spans: list[Span], position: int, trigger: int) ->
     return [*cut(spans, position), hint, *tail]
 
 
-def trajectory(problem: Problem, spans: list[Span], answer: float, *, stage: str, sample: int, round: int = 0) -> Trajectory:
+def trajectory(
+    problem: Problem, spans: list[Span], answer: float, *, stage: str, sample: int, round: int = 0
+) -> Trajectory:
     correct = problem.answer is not None and abs(answer - problem.answer) <= 1e-3 * abs(problem.answer)
     outputs = [item for item in spans if item.kind is SpanKind.OUTPUT]
     return Trajectory(
@@ -326,14 +326,21 @@ def evaluate(problem: Problem, stage: str, sample: int, rng: random.Random) -> t
 
 
 def write_run(
-    root: Path, *, seed: int = 7, curation: int = 40, tests: int = 24, samples: int = 4, stages: tuple[str, ...] = ("base", "sft", "rl")
+    root: Path,
+    *,
+    seed: int = 7,
+    curation: int = 40,
+    tests: int = 24,
+    samples: int = 4,
+    stages: tuple[str, ...] = ("base", "sft", "rl"),
 ) -> Path:
     """Writes a whole run directory and returns it."""
     rng = random.Random(seed)
     root.mkdir(parents=True, exist_ok=True)
     (root / "config.toml").write_text(CONFIG, encoding="utf-8")
     (root / "env.json").write_text(json.dumps(ENV, indent=2), encoding="utf-8")
-    files: dict[str, list[str]] = {name: [] for name in ("problems", "trajectories", "interventions", "golden", "flaws")}
+    names = ("problems", "trajectories", "interventions", "golden", "flaws")
+    files: dict[str, list[str]] = {name: [] for name in names}
     for index in range(curation):
         problem = make_problem(index, "easy" if index % 2 else "complex", "train", rng)
         files["problems"].append(problem.model_dump_json())
@@ -352,20 +359,24 @@ def write_run(
             for sample in range(samples):
                 made, triggers = evaluate(problem, stage, sample, rng)
                 files["trajectories"].append(made.to_json())
-                row = {"stage": stage, "suite": problem.suite, "problem_id": problem.id, "sample": sample, "triggers": triggers}
-                files["flaws"].append(json.dumps(row))
+                row = {"stage": stage, "suite": problem.suite, "problem_id": problem.id, "sample": sample}
+                files["flaws"].append(json.dumps(row | {"triggers": triggers}))
     for name, lines in files.items():
         (root / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     write_curves(root, rng)
     return root
 
 
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
 def write_curves(root: Path, rng: random.Random) -> None:
-    sft = [
-        {"step": i, "epoch": i / 14, "loss": 0.42 * math.exp(-i / 9) + 0.11 + rng.uniform(-0.02, 0.02), "learning_rate": 1e-4, "seconds": 1.3}
-        for i in range(1, 29)
-    ]
-    rl = [
+    sft: list[dict[str, object]] = []
+    for i in range(1, 29):
+        loss = 0.42 * math.exp(-i / 9) + 0.11 + rng.uniform(-0.02, 0.02)
+        sft.append({"step": i, "epoch": i / 14, "loss": loss, "learning_rate": 1e-4, "seconds": 1.3})
+    rl: list[dict[str, object]] = [
         {
             "step": i,
             "reward": min(1.0, 0.5 + 0.4 * (1 - math.exp(-i / 8)) + rng.uniform(-0.08, 0.08)),
@@ -376,10 +387,10 @@ def write_curves(root: Path, rng: random.Random) -> None:
         }
         for i in range(1, 25)
     ]
-    timing = [("base", 61.2), ("curation", 88.0), ("sft", 41.5), ("sft", 9.0), ("rl", 187.4), ("evaluation", 64.0), ("report", 1.4)]
-    (root / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sft), encoding="utf-8")
-    (root / "rl.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rl), encoding="utf-8")
-    (root / "timing.jsonl").write_text("".join(json.dumps({"stage": s, "seconds": t}) + "\n" for s, t in timing), encoding="utf-8")
+    timing = [("base", 61.2), ("curation", 88.0), ("sft", 41.5), ("sft", 9.0), ("rl", 187.4), ("report", 1.4)]
+    write_rows(root / "sft.jsonl", sft)
+    write_rows(root / "rl.jsonl", rl)
+    write_rows(root / "timing.jsonl", [{"stage": stage, "seconds": seconds} for stage, seconds in timing])
 
 
 if __name__ == "__main__":

@@ -164,7 +164,8 @@ def flaw_rates(rows: Iterable[dict[str, Any]]) -> tuple[dict[str, dict[str, floa
         flawless[stage] += not triggers
         found[stage].update(triggers)
     rates = {
-        stage: {str(number): found[stage][number] / total for number in range(1, 8)} for stage, total in responses.items()
+        stage: {str(number): found[stage][number] / total for number in range(1, 8)}
+        for stage, total in responses.items()
     }
     counts = {
         stage: {
@@ -189,7 +190,8 @@ def missing(report: dict[str, Any]) -> list[str]:
     gaps = []
     if not report["curation"]["attempts"]:
         gaps.append("curation has not run: no hints, no golden set")
-    gaps += [f"the {stage} model has not been evaluated" for stage in METHOD_STAGES if stage not in report["evaluation"]]
+    evaluated = report["evaluation"]
+    gaps += [f"the {stage} model has not been evaluated" for stage in METHOD_STAGES if stage not in evaluated]
     gaps += [f"no flaws were counted for {stage}" for stage in METHOD_STAGES if stage not in report["flaws"]]
     gaps += [f"no {name.upper()} steps are recorded" for name in ("sft", "rl") if not report["learning"][name]]
     if not report["timing"]:

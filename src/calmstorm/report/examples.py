@@ -131,13 +131,15 @@ def _failure(run: RunDirectory) -> _Chosen | None:
     for item in run.trajectories():
         if item.stage == CURATION or is_correct(item) or not graded(item.verdict):
             continue
-        rank = (-stage_rank(item.stage), code_blocks(item) == 0, item.usage.completion_tokens, item.problem_id, item.sample)
+        size = item.usage.completion_tokens
+        rank = (-stage_rank(item.stage), code_blocks(item) == 0, size, item.problem_id, item.sample)
         if best is None or rank < best[0]:
             best = (rank, item)
     if best is None:
         return None
     item = best[1]
-    return _Chosen(f"A failure of the {item.stage} model", item.stage, item.problem_id, item.sample, golden=False)
+    name = item.stage.upper() if item.stage in ("sft", "rl") else item.stage
+    return _Chosen(f"A failure of the {name} model", item.stage, item.problem_id, item.sample, golden=False)
 
 
 def _load(run: RunDirectory, chosen: Iterable[_Chosen]) -> None:
@@ -193,7 +195,7 @@ def annotate(rounds: dict[int, Trajectory], hints: Sequence[Intervention]) -> tu
 
 
 def _cut_behind(span: Span, offset: int, pending: Sequence[Intervention]) -> Intervention | None:
-    """The intervention a hint span came from: the one at this offset, else the next (the splice may trim white space)."""
+    """The intervention a hint span came from: at this offset, else the next (a splice may trim white space)."""
     if span.kind is not SpanKind.HINT or not pending:
         return None
     return next((hint for hint in pending if hint.position == offset), pending[0])

@@ -25,7 +25,13 @@ from calmstorm.report.examples import TRIGGER_GROUPS, TRIGGER_NAMES, Example, Pa
 from calmstorm.report.tally import is_correct, suite_rank, tally
 from calmstorm.runs import RunDirectory
 
-AUTHORS = {"text": "Reasoner", "code": "Reasoner, code", "output": "Interpreter", "dropped": "Dropped"}
+AUTHORS = {
+    "text": "Reasoner",
+    "code": "Reasoner, code",
+    "output": "Interpreter",
+    "dropped": "Dropped",
+    "hint": "Intervener",
+}
 GROUP_CLASSES = {"Code utilisation distrust": "code", "Lack of OR expertise": "or", "Protocol": "protocol"}
 
 
@@ -108,15 +114,18 @@ def tiles(report: dict[str, Any]) -> list[dict[str, str]]:
         if len(stages) > 1:
             names += f", {figures.stage_name(stages[-1])} [{_bounds(last)}]"
         before = figures.percent(first["pass_at_1"]) if len(stages) > 1 else ""
-        result.append(_tile("Pass@1, mean of suites", before, figures.percent(last["pass_at_1"]), f"{names}; 95 % intervals"))
+        after = figures.percent(last["pass_at_1"])
+        result.append(_tile("Pass@1, mean of suites", before, after, f"{names}; 95% intervals"))
     if curation["attempts"]:
         before, after = figures.percent(curation["correct_before"]), figures.percent(curation["correct_after"])
-        note = f"[{_percents(curation['correct_before_ci95'])}] and [{_percents(curation['correct_after_ci95'])}]; 95 % intervals"
+        bounds = [_percents(curation[f"correct_{when}_ci95"]) for when in ("before", "after")]
+        note = f"[{bounds[0]}] and [{bounds[1]}]; 95% intervals"
         result.append(_tile("Correct, before and after hints", before, after, note))
         note = f"correct and flawless, of {curation['attempts']:,} attempts at {curation['problems']:,} problems"
         result.append(_tile("Golden trajectories", "", f"{curation['golden']:,}", note))
         share = _percentage(curation["edited_token_share"], 1)
-        note = f"{share} of golden tokens are hints; responses are a few hundred tokens here, about 6,500 in the paper (< 2.6 %)"
+        length = _number(curation["tokens_after"])
+        note = f"{share} of golden tokens are hints, in responses of {length} tokens (paper: under 2.6% of about 6,500)"
         result.append(_tile("Hints per attempt", "", _number(curation["hints_per_problem"], 2), note))
     return result
 
@@ -125,18 +134,17 @@ def accuracy_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of the accuracy table: suite by suite, the stages within, the macro average last."""
     evaluation = report["evaluation"]
     suites = sorted(dict.fromkeys(suite for cells in evaluation.values() for suite in cells), key=suite_rank)
-    rows: list[dict[str, Any]] = []
-    for suite in suites:
-        present = [stage for stage in evaluation if suite in evaluation[stage]]
-        for index, stage in enumerate(present):
-            row = {**evaluation[stage][suite], "suite": "" if index else suite, "stage": figures.stage_name(stage)}
-            rows.append(row | {"total": False})
+    blocks = [
+        (suite, {stage: cells[suite] for stage, cells in evaluation.items() if suite in cells}) for suite in suites
+    ]
     if len(suites) > 1:
-        for index, (stage, cell) in enumerate(report["macro"].items()):
-            sizes = {"problems": None, "samples": None, "code_blocks": None, "response_tokens": None}
-            row = {**sizes, **cell, "suite": "" if index else "Macro average", "stage": figures.stage_name(stage)}
-            rows.append(row | {"total": True})
-    return rows
+        blocks.append(("Macro average", report["macro"]))
+    unknown = dict.fromkeys(("problems", "samples", "code_blocks", "response_tokens"))
+    return [
+        {**unknown, **cell, "stage": figures.stage_name(stage), "suite": suite, "span": 0 if index else len(cells)}
+        for suite, cells in blocks
+        for index, (stage, cell) in enumerate(cells.items())
+    ]
 
 
 def learning_rows(learning: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -158,16 +166,13 @@ def learning_rows(learning: dict[str, list[dict[str, Any]]]) -> list[dict[str, A
 
 
 def reproduce(report: dict[str, Any]) -> str:
-    """The commands that make this run and this report again."""
+    """The commands that make this run, where it is known how it was made, and this report again."""
     run = report["run"]
     name = shlex.quote(f"runs/{run['name']}")
-    lines = []
-    if run["commit"]:
-        lines.append(f"# at commit {str(run['commit'])[:12]}")
-    lines.append("calm demo" if run["command"] in (None, "demo") and run["pocket"] else f"calm {run['command'] or 'curate'} --help")
-    lines.append(f"calm report {name}")
-    lines.append(f"calm studio {name}")
-    return "\n".join(lines)
+    lines = [f"# at commit {str(run['commit'])[:12]}"] if run["commit"] else []
+    if run["pocket"]:
+        lines.append("calm demo")
+    return "\n".join([*lines, f"calm report {name}", f"calm studio {name}"])
 
 
 def _example_view(example: Example) -> dict[str, Any]:
@@ -178,7 +183,7 @@ def _example_view(example: Example) -> dict[str, Any]:
     if example.first is not None:
         tokens = f"{example.first.usage.completion_tokens:,} before, {tokens} after"
     facts = [
-        ("Stage", f"{trajectory.stage}, sample {trajectory.sample}" + (f", {trajectory.round} hint(s)" if trajectory.round else "")),
+        ("Stage", f"{trajectory.stage}, sample {trajectory.sample}, round {trajectory.round}"),
         ("Answer", "none" if trajectory.answer is None else str(trajectory.answer)),
         ("Label", "none" if verdict is None or verdict.expected is None else str(verdict.expected)),
         ("Tokens", tokens),
@@ -202,14 +207,13 @@ def _example_view(example: Example) -> dict[str, Any]:
 def _passage_view(passage: Passage) -> dict[str, Any]:
     hint = passage.intervention
     who = AUTHORS.get(passage.kind, passage.kind)
-    if passage.kind == "hint":
-        who = "Intervener" if hint is None else f"Intervener, trigger {int(hint.trigger)}"
     return {
         "kind": passage.kind,
         "who": who,
         "text": unfenced(passage.text) if passage.kind in ("code", "output") else passage.text.strip("\n"),
         "rest": passage.rest.strip("\n"),
-        "why": "" if hint is None else f"{TRIGGER_NAMES[hint.trigger]}. {hint.analysis}",
+        "trigger": "" if hint is None else f"Trigger {int(hint.trigger)}: {TRIGGER_NAMES[hint.trigger].lower()}.",
+        "why": "" if hint is None else hint.analysis,
     }
 
 
@@ -244,11 +248,11 @@ def _config_text(run: RunDirectory) -> str:
 
 
 def _percentage(share: float | None, digits: int = 0) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    return figures.UNKNOWN if share is None else f"{100 * share:.{digits}f}%"
 
 
 def _number(value: float | None, digits: int = 0) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
+    return figures.UNKNOWN if value is None else f"{value:,.{digits}f}"
 
 
 def _count(value: int | None) -> str:
@@ -264,7 +268,7 @@ def _duration(seconds: float) -> str:
 
 
 def _percents(bounds: list[float] | None) -> str:
-    return "–" if bounds is None else f"{100 * bounds[0]:.0f}, {100 * bounds[1]:.0f}"
+    return figures.UNKNOWN if bounds is None else f"{100 * bounds[0]:.0f}, {100 * bounds[1]:.0f}"
 
 
 def _bounds(cell: dict[str, Any]) -> str:

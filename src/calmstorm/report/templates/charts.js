@@ -15,17 +15,11 @@
     for (const [id, figure] of Object.entries(figures)) {
       const place = document.getElementById("chart-" + id);
       if (!place) continue;
-      const { data, layout } = resolve(figure, "", style);
-      if (place.clientWidth < 440) narrow(layout);
+      const { data, layout, narrow } = resolve(figure, "", style);
+      if (place.clientWidth < 440) for (const [part, changes] of Object.entries(narrow || {})) Object.assign(layout[part], changes);
       Plotly.react(place, data, layout, { displayModeBar: false, responsive: true, showTips: false });
     }
     document.documentElement.dataset.charts = "drawn";
-  };
-  // On a phone, the names of the rows may take at most two fifths of the width.
-  const narrow = (layout) => {
-    if (layout.margin.l <= 130) return;
-    layout.margin.l = 140;
-    layout.yaxis.tickfont.size = 10;
   };
   const failed = (reason) => {
     document.documentElement.dataset.charts = "failed";
