@@ -125,7 +125,7 @@ _PULP_OPERATORS = {-1: "<=", 0: "==", 1: ">="}
 def _describe_pulp(_answer: Any, problem: Any, *arguments: Any, **named: Any) -> Model:
     pulp = sys.modules["pulp"]
     objective = problem.objective
-    rows = problem.constraints
+    rows = problem._constraints if hasattr(problem, "_constraints") else problem.constraints  # no deprecation warning
     too_large = sum(len(row) for row in rows.values()) > _COEFFICIENTS_WORTH_READING
     variables = []
     for variable in problem.variables():

@@ -131,7 +131,7 @@ def _build_root(readable: Sequence[str], hidden: Sequence[str]) -> None:
     os.chdir("/")
     syscalls.unmount("/left")
     os.rmdir("/left")
-    syscalls.make_read_only("/")
+    syscalls.make_read_only("/", below=False)
 
 
 def _expose(path: str) -> None:
@@ -142,7 +142,7 @@ def _expose(path: str) -> None:
         return
     if os.path.exists(source):
         _bind(path)
-        syscalls.make_read_only(target)
+        syscalls.make_read_only(target, below=True)
 
 
 def _bind(path: str) -> None:

@@ -67,9 +67,9 @@ def _arrange_descriptors(job: socket.socket, output: int, errors: int, records: 
     os.setsid()
     os.dup2(job.fileno(), _JOB, inheritable=False)
     os.dup2(records, _RECORDS, inheritable=False)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for wanted, given in enumerate((nothing, output, errors)):
-        os.dup2(given, wanted)
+    os.dup2(errors, 2)
+    os.dup2(output, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.closerange(3, _JOB)
     os.closerange(_RECORDS + 1, 1 << 16)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):

@@ -95,10 +95,12 @@ def pivot_root(new: str, put_old: str) -> None:
     check(raw("pivot_root", os.fsencode(new), os.fsencode(put_old)), "pivot_root")
 
 
-def make_read_only(target: str) -> None:
-    """Makes a bind mount, and all mounts below it, read-only, without devices and without setuid."""
+def make_read_only(target: str, *, below: bool) -> None:
+    """Makes a bind mount, and with `below` all mounts below it, read-only, without devices and without setuid."""
     attributes = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV, 0, 0, 0)
-    done = raw("mount_setattr", _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, attributes, len(attributes))
+    done = raw(
+        "mount_setattr", _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE if below else 0, attributes, len(attributes)
+    )
     if done == 0:
         return
     # Before Linux 5.12. In a user namespace a remount must repeat the flags that the mount already has.
