@@ -54,7 +54,7 @@ def load_problems(
     """Yields the problems of a JSON Lines, JSON, CSV or parquet file, one by one.
 
     Ids come from the file, else they are row numbers from 1. The suite is the name of the file, without its ending,
-    unless a row says otherwise. A row with neither text nor label is passed on as it is, so that counts agree with the file's.
+    unless a row says otherwise. A row with neither text nor label is passed on as it is, so that counts agree.
 
     Args:
         path: the file; its format is told by its content.
@@ -156,7 +156,7 @@ def _validated(path: Path, row: Row, id: str, question: str, label: Label, suite
 
 
 def _require_whole_characters(path: Path, row: Row, text: str) -> None:
-    """Refuses half characters ("\\ud800"), which JSON can smuggle in and nothing can write back."""
+    """Refuses half characters (lone surrogates), which JSON can smuggle in and nothing can write back."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
