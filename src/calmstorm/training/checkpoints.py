@@ -1,0 +1,107 @@
+"""Checkpoints that survive `kill -9`, and a model directory that appears only when it is whole.
+
+While training runs, everything lies in `<output>.work/`. A checkpoint counts once its marker file stands in it, and the
+marker is written last; anything else is torn and removed. The finished model is written beside the checkpoints and
+renamed to `<output>`, so that an existing output directory is always a complete one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from calmstorm.errors import InputError
+from calmstorm.reasoner.prompting import MODEL_SETTINGS
+
+MARKER = "complete"
+"""File whose presence says that a checkpoint is whole."""
+KEPT = 2
+"""Checkpoints kept: while the newest is being written, an older one is whole."""
+
+
+def work_dir(output_dir: Path) -> Path:
+    """Returns where an unfinished training of `output_dir` lives."""
+    return output_dir.with_name(output_dir.name + ".work")
+
+
+def fingerprint(**parts: object) -> str:
+    """Returns a short digest of what a training depends on, to tell whether a checkpoint may be continued."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def open_work(output_dir: Path, identity: Mapping[str, str]) -> Path:
+    """Prepares the work directory, or finds the one of a killed training.
+
+    Args:
+        output_dir: where the model is to stand in the end.
+        identity: what the training depends on, by name.
+
+    Raises:
+        InputError: the output exists, or the unfinished work is that of another training.
+    """
+    if output_dir.exists():
+        raise InputError(f"{output_dir} exists; a trained model is never overwritten: remove it or name another")
+    work = work_dir(output_dir)
+    work.mkdir(parents=True, exist_ok=True)
+    plan = work / "plan.json"
+    if not plan.exists():
+        _write_atomically(plan, json.dumps(dict(identity), indent=1))
+    found = json.loads(plan.read_text())
+    changed = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
+    if changed:
+        raise InputError(
+            f"{work} holds an unfinished training with other {', '.join(changed)}; it can only be continued "
+            "unchanged: remove it to start anew"
+        )
+    return work
+
+
+def step_of(checkpoint: Path) -> int:
+    """Returns the optimizer step a checkpoint directory was written at."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def mark_complete(checkpoint: Path) -> None:
+    """Declares a checkpoint whole; called when all its files are written."""
+    _write_atomically(checkpoint / MARKER, "")
+
+
+def last_complete(work: Path) -> Path | None:
+    """Returns the newest whole checkpoint and removes torn ones."""
+    whole: list[Path] = []
+    for checkpoint in sorted(work.glob("checkpoint-*"), key=step_of):
+        if (checkpoint / MARKER).exists():
+            whole.append(checkpoint)
+        else:
+            shutil.rmtree(checkpoint)
+    return whole[-1] if whole else None
+
+
+def completed_updates(output_dir: Path) -> int:
+    """Returns the optimizer step that a training of `output_dir` would resume after; 0 when it would start anew."""
+    checkpoint = last_complete(work_dir(output_dir))
+    return 0 if checkpoint is None else step_of(checkpoint)
+
+
+def publish(staged: Path, model_dir: Path, output_dir: Path) -> None:
+    """Turns a staged model directory into the finished output and removes the work directory.
+
+    Args:
+        staged: the saved model, inside the work directory.
+        model_dir: the model that was trained from; its `calmstorm.json` is carried along.
+        output_dir: where the model is to stand.
+    """
+    if (model_dir / MODEL_SETTINGS).exists():
+        shutil.copyfile(model_dir / MODEL_SETTINGS, staged / MODEL_SETTINGS)
+    staged.rename(output_dir)
+    shutil.rmtree(work_dir(output_dir), ignore_errors=True)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.rename(path)

@@ -1,0 +1,114 @@
+"""From trajectories to what a trainer eats: token ids and labels.
+
+Which tokens are learned is read from the record of who wrote them, never from text that was decoded and searched:
+
+    prompt                     not learned
+    spans of the Reasoner      learned, the end-of-turn token included
+    spans of the Intervener    learned: the fine-tuned model is to think its hints by itself (paper section 3.3)
+    spans of the Interpreter   never learned: execution output is observed, not written (paper section 3.3)
+
+Trajectories that are too long are reported, not cut: one without its box would teach the model not to answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from calmstorm.errors import InputError
+from calmstorm.reasoner.protocol import Prefix
+from calmstorm.records import Author, Record, Span, StopReason, Trajectory
+
+IGNORED = -100
+"""Label of a token that the loss skips; the value that torch's cross-entropy ignores."""
+
+LEARNED_AUTHORS = frozenset({Author.REASONER, Author.INTERVENER})
+"""Whose tokens fine-tuning learns."""
+
+
+class Example(Record):
+    """One training sequence."""
+
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    """As many as `input_ids`: the token itself where it is learned, `IGNORED` elsewhere."""
+
+    @property
+    def learned(self) -> int:
+        """Number of tokens that contribute to the loss."""
+        return sum(label != IGNORED for label in self.labels)
+
+
+class TokenRecord(Record):
+    """A rollout as TRL wants it, straight from the record of who wrote which token."""
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    """Never empty."""
+    logprobs: tuple[float, ...]
+    """As many as `completion_ids`; 0 for tokens that the Reasoner did not write."""
+    written: tuple[bool, ...]
+    """As many as `completion_ids`: True where the Reasoner wrote the token; only those are learned."""
+    reward: float | None
+    """None where the rollout says nothing about the Reasoner; it is left out of its group."""
+
+
+def prompt_ids(prompt: Prefix) -> tuple[int, ...]:
+    """Returns the token ids of a rendered prompt.
+
+    Raises:
+        InputError: the Reasoner that rendered it gives text only.
+    """
+    if prompt.token_ids is None:
+        raise InputError(
+            "the prompt has no token ids; training works on token ids alone: use a local model directory or a "
+            "server that returns token ids"
+        )
+    return prompt.token_ids
+
+
+def span_ids(span: Span) -> tuple[int, ...]:
+    """Returns the token ids of a span.
+
+    Raises:
+        InputError: the span is text only.
+    """
+    if span.token_ids is None:
+        raise InputError(
+            f"a {span.kind.value} span of the {span.author.value} has no token ids; training never re-encodes text: "
+            "roll out again with a local model directory or a server that returns token ids"
+        )
+    return span.token_ids
+
+
+def author_mask(spans: Sequence[Span], authors: Collection[Author]) -> list[bool]:
+    """Returns, for every token of the response, whether one of `authors` wrote it."""
+    return [span.author in authors for span in spans for _ in span_ids(span)]
+
+
+def encode(prompt: Prefix, trajectory: Trajectory, end_of_turn: Collection[int]) -> Example:
+    """Encodes one trajectory.
+
+    Args:
+        prompt: the rendered prompt of the trajectory's problem.
+        trajectory: finished, with token ids in every span.
+        end_of_turn: ids of the tokens that end a turn; the response must end with one, or the model would not learn
+            to stop.
+
+    Raises:
+        InputError: token ids are missing, or the response does not end its turn.
+    """
+    name = f"trajectory {trajectory.problem_id}/{trajectory.sample}"
+    if trajectory.stop_reason is not StopReason.FINISHED:
+        raise InputError(
+            f"{name} ended with '{trajectory.stop_reason.value}'; only finished ones are trained on: drop it"
+        )
+    prompt_part = prompt_ids(prompt)
+    response = [token for span in trajectory.spans for token in span_ids(span)]
+    if not response or response[-1] not in end_of_turn:
+        raise InputError(
+            f"{name} does not end with an end-of-turn token; the model would not learn to stop: roll it out with a "
+            "Reasoner that records that token"
+        )
+    learned = author_mask(trajectory.spans, LEARNED_AUTHORS)
+    labels = [token if keep else IGNORED for token, keep in zip(response, learned, strict=True)]
+    return Example(input_ids=(*prompt_part, *response), labels=(*(IGNORED for _ in prompt_part), *labels))
