@@ -1,0 +1,184 @@
+"""One forward step of a Qwen3 model over many sequences at once, against a `SlotCache`.
+
+All tokens of a step stand in one flat row, whatever sequence they belong to: first one token for each slot that decodes,
+then the chunks of sequences that are being read in. Linear layers see no padding; attention is done per group. The layers
+of the Hugging Face model are called as they are (so adapters and weight changes take effect), only the order of work is ours.
+
+Not covered: sliding-window attention, attention dropout, gradients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from calmstorm.errors import InputError
+from calmstorm.reasoner.cache import CacheShape, SlotCache
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbouring slots that decode one token each; row i of the step belongs to slot i."""
+
+    first: int
+    end: int
+    length: int
+    """Positions attended to: the longest row's."""
+    mask: torch.Tensor
+    """`((end - first) * kv_heads, 1, length)`: 0 or -inf, added to the scores."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive tokens of one sequence that are read in together."""
+
+    offset: int
+    """Where they stand in the flat row of the step."""
+    count: int
+    slot: int
+    start: int
+    """Position of the first of them in its sequence."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Everything one forward pass needs; T tokens."""
+
+    tokens: torch.Tensor
+    """`(T,)` token ids."""
+    slots: torch.Tensor
+    """`(T,)` slot each token's keys and values go to."""
+    positions: torch.Tensor
+    """`(T,)` position of each token in its sequence."""
+    columns: torch.Tensor
+    """`(T,)` where in the slot to store: the position, or the scratch column."""
+    blocks: tuple[Block, ...]
+    chunks: tuple[Chunk, ...]
+    wanted: torch.Tensor | None
+    """`(N,)` rows of the step whose logits are wanted; None means all."""
+
+
+class QwenStepper:
+    """Runs steps of a `Qwen3ForCausalLM`."""
+
+    def __init__(self, model: Any) -> None:
+        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        config = causal.config
+        if config.model_type != "qwen3":
+            raise InputError(
+                f"model type is {config.model_type!r}; the local engine runs 'qwen3': serve other models behind an "
+                "OpenAI-compatible server"
+            )
+        if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
+            raise InputError("the model uses sliding-window attention, which the local engine does not run: serve it instead")
+        self.causal = causal
+        self.layers = list(causal.model.layers)
+        self.heads = int(config.num_attention_heads)
+        self.kv_heads = int(config.num_key_value_heads)
+        self.head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // self.heads)
+        self.max_positions = int(config.max_position_embeddings)
+        self.vocabulary = int(causal.lm_head.weight.shape[0])
+
+    def cache_shape(self) -> CacheShape:
+        """What a position costs in this model, on its device, in its type."""
+        weight = self.causal.model.embed_tokens.weight
+        return CacheShape(len(self.layers), self.kv_heads, self.head_dim, weight.dtype, weight.device)
+
+    def forward(self, step: Step, cache: SlotCache) -> torch.Tensor:
+        """Returns the float32 logits `(N, V)` of the wanted rows, and stores all keys and values of the step."""
+        model = self.causal.model
+        hidden = model.embed_tokens(step.tokens)  # (T, D)
+        cos, sin = model.rotary_emb(hidden, step.positions[None])
+        cos, sin = cos[0, :, None], sin[0, :, None]  # (T, 1, head_dim)
+        for index, layer in enumerate(self.layers):
+            normed = _norm(layer.input_layernorm, hidden)
+            hidden = hidden + self._attention(index, layer.self_attn, normed, cos, sin, step, cache)
+            hidden = hidden + layer.mlp(_norm(layer.post_attention_layernorm, hidden))
+        if step.wanted is not None:
+            hidden = hidden[step.wanted]
+        logits: torch.Tensor = self.causal.lm_head(_norm(model.norm, hidden))
+        return logits.float()
+
+    def _attention(
+        self,
+        index: int,
+        attention: Any,
+        hidden: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        step: Step,
+        cache: SlotCache,
+    ) -> torch.Tensor:
+        count = hidden.shape[0]
+        query = attention.q_proj(hidden).view(count, self.heads, self.head_dim)
+        key = attention.k_proj(hidden).view(count, self.kv_heads, self.head_dim)
+        value = attention.v_proj(hidden).view(count, self.kv_heads, self.head_dim)
+        query = _rotate(_norm(attention.q_norm, query), cos, sin)
+        key = _rotate(_norm(attention.k_norm, key), cos, sin)
+        cache.write(index, step.slots, step.columns, key, value)
+        mixed = torch.zeros_like(query)
+        for block in step.blocks:
+            self._decode(block, query, mixed, cache.keys[index], cache.values[index], attention.scaling)
+        for chunk in step.chunks:
+            self._read(chunk, query, mixed, cache.keys[index], cache.values[index], attention.scaling)
+        out: torch.Tensor = attention.o_proj(mixed.view(count, self.heads * self.head_dim))
+        return out
+
+    def _decode(
+        self,
+        block: Block,
+        query: torch.Tensor,
+        mixed: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        scaling: float,
+    ) -> None:
+        """One query position per row. The heads that share keys stand as rows of one small product: nothing is repeated."""
+        rows = (block.end - block.first) * self.kv_heads
+        grouped = (rows, self.heads // self.kv_heads, self.head_dim)
+        q = query[block.first : block.end].reshape(grouped)
+        k = keys[block.first : block.end, :, : block.length].flatten(0, 1)
+        v = values[block.first : block.end, :, : block.length].flatten(0, 1)
+        if q.dtype == torch.float32:
+            weights = torch.baddbmm(block.mask, q, k.transpose(1, 2), alpha=scaling).softmax(-1)
+        else:  # keys first: several times faster in bfloat16, and the softmax is done in float32
+            scores = torch.bmm(k, (q * scaling).transpose(1, 2)).transpose(1, 2)
+            weights = torch.softmax(scores + block.mask, -1, dtype=torch.float32).to(q.dtype)
+        torch.bmm(weights, v, out=mixed[block.first : block.end].view(grouped))
+
+    def _read(
+        self,
+        chunk: Chunk,
+        query: torch.Tensor,
+        mixed: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        scaling: float,
+    ) -> None:
+        """Several query positions of one row, each attending to itself and everything before."""
+        rows = slice(chunk.offset, chunk.offset + chunk.count)
+        length = chunk.start + chunk.count
+        q = query[rows].transpose(0, 1)[None]  # (1, H, count, head_dim)
+        k = keys[chunk.slot, :, :length][None]
+        v = values[chunk.slot, :, :length][None]
+        mask = None
+        if chunk.start:
+            mask = torch.ones(chunk.count, length, dtype=torch.bool, device=q.device).tril(chunk.start)
+        out = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=True
+        )
+        mixed[rows] = out[0].transpose(0, 1)
+
+
+def _norm(module: Any, x: torch.Tensor) -> torch.Tensor:
+    """The model's RMS norm in one fused call."""
+    return functional.rms_norm(x, x.shape[-1:], module.weight, module.variance_epsilon)
+
+
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary position embedding of `x (T, heads, head_dim)`."""
+    low, high = x.chunk(2, -1)
+    return x * cos + torch.cat((-high, low), -1) * sin
