@@ -1,0 +1,39 @@
+"""`calm studio RUN`: look at a run in the browser."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calmstorm.studio import StudioServer
+
+
+def studio(
+    run: Annotated[Path, typer.Argument(help="Run directory, for example runs/demo.", show_default=False)],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
+    host: Annotated[
+        str, typer.Option(help="Address to bind to. Anything but loopback lets others read.")
+    ] = "127.0.0.1",
+) -> None:
+    """Serve a run's report and trajectories to a browser on this machine, read-only."""
+    with StudioServer(run, host=host, port=port) as server:
+        if not _is_loopback(host):
+            typer.echo(
+                f"Listening on {host}: whoever reaches this machine can read {run}. There is no login.", err=True
+            )
+        typer.echo(server.url)
+        typer.echo("Ctrl-C ends it.", err=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo("Ended.", err=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

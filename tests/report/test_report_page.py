@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+from hostile_run import HOSTILE, NAME
+
+from calmstorm.report import build_report, figures, render_html, write_report
+from calmstorm.report.page import draw, script_json, unfenced
+from calmstorm.runs import RunDirectory
+
+
+class Reader(HTMLParser):
+    """What a browser would see: elements, attributes, text, and what stands in scripts."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.raw: dict[str, list[str]] = {"script": [], "style": [], "title": []}
+        self._inside = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag if tag in self.raw else ""
+        if self._inside:
+            self.raw[tag].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.raw[self._inside][-1] += data
+        else:
+            self.text.append(data)
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    return reader
+
+
+@pytest.fixture(scope="module")
+def page(run_path: Path) -> str:
+    return render_html(build_report(run_path), RunDirectory(run_path, readonly=True))
+
+
+@pytest.fixture(scope="module")
+def hostile_page(hostile_path: Path) -> str:
+    return render_html(build_report(hostile_path), RunDirectory(hostile_path, readonly=True))
+
+
+def test_hostile_text_adds_no_element_and_no_attribute(page: str, hostile_page: str) -> None:
+    plain, hostile = read(page), read(hostile_page)
+    assert {tag for tag, _ in hostile.tags} <= {tag for tag, _ in plain.tags}
+    assert len(hostile.raw["script"]) == len(plain.raw["script"]) == 4
+    assert not [name for _, attributes in hostile.tags for name in attributes if name.startswith("on")]
+    links = {attributes["href"] for tag, attributes in hostile.tags if tag == "a"}
+    assert all(str(link).startswith(("#", "https://arxiv.org/")) for link in links)
+
+
+def test_hostile_text_is_shown_as_it_is(hostile_page: str) -> None:
+    text = "".join(read(hostile_page).text)
+    visible = HOSTILE.split("\u2028")[0]
+    assert text.count(visible) > 20
+    assert "{{ 7 * 7 }}" in text
+    assert NAME in text
+    assert "49 {" not in text
+
+
+def test_scripts_are_the_same_whatever_the_run_says(page: str, hostile_page: str) -> None:
+    plain, hostile = read(page).raw["script"], read(hostile_page).raw["script"]
+    assert [plain[index] == hostile[index] for index in range(4)] == [True, False, True, True]
+
+
+def test_policy_names_exactly_the_scripts_that_run_and_forbids_requests(page: str) -> None:
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    directives = policy[1].replace("&#39;", "'").split("; ")
+    assert directives[0] == "default-src 'none'"
+    assert not any("connect-src" in directive or "http" in directive for directive in directives)
+    hashes = set(re.findall(r"'sha256-([^']+)'", directives[1]))
+    theme, _, _, charts = read(page).raw["script"]
+    for script in (theme, charts):
+        assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in hashes
+    assert len(hashes) == 3
+    assert "unsafe-inline" not in directives[1]
+    assert "unsafe-eval" not in directives[1]
+
+
+def test_page_loads_nothing_from_anywhere(page: str) -> None:
+    sources = [(tag, name, value) for tag, attributes in read(page).tags for name, value in attributes.items()]
+    assert [item for item in sources if item[1] in ("src", "srcset", "data", "action")] == []
+    assert [value for tag, name, value in sources if tag == "link" and name == "href"] == ["data:,"]
+    assert not re.search(r"url\(|@import", "".join(read(page).raw["style"]))
+
+
+def test_page_stays_small_enough_to_mail(page: str) -> None:
+    assert len(page.encode()) < 3_000_000
+
+
+def test_page_says_that_a_pocket_run_is_no_evidence_about_large_models(page: str) -> None:
+    words = " ".join(page.split())
+    assert "it is no evidence about large models" in words
+    assert "less than 2.6%" in words
+
+
+def test_page_names_the_reasoner_when_it_is_not_the_pocket(hostile_page: str) -> None:
+    assert "What these numbers hold for" in hostile_page
+    assert "This is a pocket demonstration" not in hostile_page
+
+
+def test_every_chart_has_a_place_a_caption_and_tables_have_captions(page: str, run_path: Path) -> None:
+    tags = read(page).tags
+    places = {str(attributes["id"]) for tag, attributes in tags if attributes.get("class") == "chart"}
+    assert places == {f"chart-{name}" for name in draw(build_report(run_path))}
+    count = {name: sum(tag == name for tag, _ in tags) for name in ("figure", "figcaption", "table", "caption")}
+    assert count["figure"] == count["figcaption"] == len(places)
+    assert count["table"] == count["caption"] > 5
+
+
+def test_charts_are_valid_plotly_figures_once_colours_are_resolved(run_path: Path) -> None:
+    def coloured(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: coloured(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [coloured(item) for item in value]
+        return "#123456" if isinstance(value, str) and value.startswith("--") else value
+
+    for name, figure in draw(build_report(run_path)).items():
+        drawn = go.Figure(coloured({"data": figure["data"], "layout": figure["layout"]}))
+        assert len(drawn.data) >= 1, name
+
+
+def test_bars_start_at_zero_and_accuracy_spans_all_shares(run_path: Path) -> None:
+    charts = draw(build_report(run_path))
+    for name in ("funnel", "triggers", "flaws"):
+        assert charts[name]["layout"]["xaxis"]["range"][0] == 0
+    assert charts["accuracy"]["layout"]["xaxis"]["range"] == [0, 1]
+    assert all(any(trace["error_x"]["array"]) for trace in charts["accuracy"]["data"])
+
+
+def test_every_colour_of_a_figure_is_defined_in_both_themes(page: str, run_path: Path) -> None:
+    used = set(re.findall(r'"(--[a-z0-9-]+)"', json.dumps(draw(build_report(run_path)))))
+    style = read(page).raw["style"][0]
+    light, dark = style.split(':root[data-theme="dark"]', 1)
+    assert used
+    assert all(f"{name}:" in light for name in used)
+    assert all(f"{name}:" in dark for name in used - {"--font"})
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG 2 contrast ratio of two #rrggbb colours."""
+
+    def luminance(colour: str) -> float:
+        channels = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(first), luminance(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_and_marks_have_enough_contrast(page: str, theme: str) -> None:
+    style = read(page).raw["style"][0]
+    light, dark = style.split(':root[data-theme="dark"]', 1)
+    colours = dict(
+        re.findall(r"(--[a-z0-9-]+): (#[0-9a-f]{6})", light if theme == "light" else dark.split("@media")[0])
+    )
+    text = [("--ink", "--ground"), ("--ink-2", "--ground"), ("--link", "--ground"), ("--ink-2", "--sunken")]
+    text += [("--good", "--ground"), ("--bad", "--ground"), ("--hint-ink", "--hint-ground"), ("--ink", "--code-ground")]
+    text += [("--drop-ink", "--ground"), ("--ink", "--output-ground"), ("--hint-ink", "--ground")]
+    for front, back in text:
+        assert contrast(colours[front], colours[back]) >= 4.5, (front, back)
+    for mark in ("--mark", "--golden", "--stage-base", "--stage-sft", "--stage-rl", "--group-code", "--group-or"):
+        assert contrast(colours[mark], colours["--ground"]) >= 3, mark
+
+
+def test_json_in_a_script_has_no_markup_and_reads_back_unchanged() -> None:
+    text = script_json({HOSTILE: [HOSTILE]})
+    assert text.isascii()
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == {HOSTILE: [HOSTILE]}
+
+
+def test_chart_labels_are_escaped_for_plotly_and_short() -> None:
+    assert figures.label("<b>x</b>") == "&lt;b&gt;x&lt;/b&gt;"
+    assert "\u202e" not in figures.label("a\u202eb")
+    assert len(figures.label("x" * 100)) == 28
+
+
+def test_fences_are_not_shown_but_inner_text_is() -> None:
+    assert unfenced("```python\nprint(1)\n```\n") == "print(1)"
+    assert unfenced("print(1)\n```\n") == "print(1)"
+    assert unfenced("print('```')") == "print('```')"
+
+
+def test_report_is_the_same_when_written_twice(run_path: Path) -> None:
+    write_report(run_path)
+    first = (run_path / "report.html").read_bytes()
+    write_report(run_path)
+    assert (run_path / "report.html").read_bytes() == first
+
+
+def test_report_is_written_when_text_holds_odd_characters(hostile_path: Path) -> None:
+    report = write_report(hostile_path)
+    assert json.loads((hostile_path / "report.json").read_text(encoding="utf-8")) == report
