@@ -1,0 +1,148 @@
+"""From graded trajectories to the numbers of the paper's tables: pass@1 as the mean over samples (section 4.1).
+
+Trajectories are counted one by one and not kept. What our machinery failed, and what has no usable label, is counted
+apart and is in no rate.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from calmstorm.evaluation.intervals import CONFIDENCE, Estimate, clustered_interval
+from calmstorm.records import Author, Record, Trajectory, Verdict, VerdictStatus
+
+_CODE_FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python|py)\b", re.MULTILINE | re.IGNORECASE)
+_OUTSIDE = frozenset({VerdictStatus.INFRASTRUCTURE, VerdictStatus.UNGRADED})
+
+
+class Summary(Record):
+    """One cell of a table of results."""
+
+    pass_at_1: float | None
+    """Mean over problems of the mean over their samples; None when nothing could be graded."""
+    ci95: tuple[float, float] | None
+    """95 % interval, clustered by problem."""
+    problems: int
+    """Problems with at least one graded sample."""
+    samples: int
+    """Samples per problem: the most that any problem has."""
+    code_blocks: float
+    """Python blocks per response, on average."""
+    response_tokens: float
+    """Tokens per response, on average, whoever wrote them."""
+    protocol_ok: float | None
+    """Share of graded responses whose final box kept to the protocol."""
+    no_answer: float | None
+    """Share of graded responses from which nothing could be extracted."""
+    infrastructure: int
+    """Rollouts that our machinery failed; in no rate."""
+    ungraded: int
+    """Rollouts on problems without a usable label; in no rate."""
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """pass@1 with its interval, for macro averages; None when nothing could be graded."""
+        return Estimate(self.pass_at_1, *self.ci95) if self.pass_at_1 is not None and self.ci95 is not None else None
+
+
+class Tally:
+    """Counts graded responses; memory grows with problems, not with responses."""
+
+    def __init__(self) -> None:
+        self._graded: Counter[tuple[str, str]] = Counter()
+        self._correct: Counter[tuple[str, str]] = Counter()
+        self._statuses: Counter[VerdictStatus] = Counter()
+        self._protocol_ok = 0
+        self._blocks = 0
+        self._tokens = 0
+
+    def add(self, suite: str, problem_id: str, verdict: Verdict, *, code_blocks: int = 0, tokens: int = 0) -> None:
+        """Counts one response."""
+        self._statuses[verdict.status] += 1
+        if verdict.status is not VerdictStatus.INFRASTRUCTURE:
+            self._blocks += code_blocks
+            self._tokens += tokens
+        if verdict.status not in _OUTSIDE:
+            self._graded[suite, problem_id] += 1
+            self._correct[suite, problem_id] += verdict.correct
+            self._protocol_ok += verdict.protocol_ok
+
+    def add_trajectory(self, trajectory: Trajectory) -> None:
+        """Counts one trajectory; one that was never graded counts as ungraded."""
+        verdict = trajectory.verdict or Verdict(
+            correct=False, expected=None, got=None, tolerance=0.0, status=VerdictStatus.UNGRADED
+        )
+        text = "".join(span.text if span.author is not Author.INTERPRETER else "\n" for span in trajectory.spans)
+        self.add(
+            trajectory.suite,
+            trajectory.problem_id,
+            verdict,
+            code_blocks=count_code_blocks(text),
+            tokens=trajectory.usage.completion_tokens,
+        )
+
+    def counts(self) -> list[tuple[int, int]]:
+        """Returns (graded, correct) for each problem."""
+        return [(graded, self._correct[key]) for key, graded in self._graded.items()]
+
+    def summary(self, confidence: float = CONFIDENCE) -> Summary:
+        """Returns the cell for what was counted so far."""
+        counts = self.counts()
+        graded = sum(each for each, _ in counts)
+        answered = self._statuses.total() - self._statuses[VerdictStatus.INFRASTRUCTURE]
+        estimate = None
+        if counts:
+            means = [correct / each for each, correct in counts]
+            estimate = clustered_interval(means, graded / len(counts), confidence)
+        return Summary(
+            pass_at_1=estimate.mean if estimate else None,
+            ci95=(estimate.low, estimate.high) if estimate else None,
+            problems=len(counts),
+            samples=max((each for each, _ in counts), default=0),
+            code_blocks=self._blocks / answered if answered else 0.0,
+            response_tokens=self._tokens / answered if answered else 0.0,
+            protocol_ok=self._protocol_ok / graded if graded else None,
+            no_answer=self._statuses[VerdictStatus.NO_ANSWER] / graded if graded else None,
+            infrastructure=self._statuses[VerdictStatus.INFRASTRUCTURE],
+            ungraded=self._statuses[VerdictStatus.UNGRADED],
+        )
+
+
+def summarise(trajectories: Iterable[Trajectory]) -> Summary:
+    """Returns the cell for some trajectories, all of one stage."""
+    tally = Tally()
+    for trajectory in trajectories:
+        tally.add_trajectory(trajectory)
+    return tally.summary()
+
+
+def summarise_cells(trajectories: Iterable[Trajectory]) -> dict[str, dict[str, Summary]]:
+    """Returns the cells {stage: {suite: summary}} of a run in one pass."""
+    tallies: dict[str, dict[str, Tally]] = {}
+    for trajectory in trajectories:
+        tallies.setdefault(trajectory.stage, {}).setdefault(trajectory.suite, Tally()).add_trajectory(trajectory)
+    return {stage: {suite: tally.summary() for suite, tally in suites.items()} for stage, suites in tallies.items()}
+
+
+def pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float | None:
+    """Returns the chance that at least one of k samples is correct, unbiased (Chen et al., 2021).
+
+    Args:
+        counts: (samples, correct samples) of each problem, as `Tally.counts` gives them.
+        k: number of tries.
+
+    Returns:
+        The mean over problems with at least k samples, or None when there is none.
+    """
+    chances = [
+        1 - math.comb(samples - correct, k) / math.comb(samples, k) for samples, correct in counts if samples >= k
+    ]
+    return math.fsum(chances) / len(chances) if chances else None
+
+
+def count_code_blocks(text: str) -> int:
+    """Returns the number of Python blocks that a response opens."""
+    return len(_CODE_FENCE.findall(text))

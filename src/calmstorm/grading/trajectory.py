@@ -1,0 +1,38 @@
+"""From a finished rollout to a graded trajectory: what curation, training and evaluation all record."""
+
+from __future__ import annotations
+
+from calmstorm.grading.compare import TOLERANCE
+from calmstorm.grading.verdict import answer_text, grade
+from calmstorm.records import Problem, Trajectory
+from calmstorm.rollout import Rollout
+
+
+def graded_trajectory(
+    problem: Problem, rollout: Rollout, *, stage: str, sample: int, round: int = 0, tolerance: float = TOLERANCE
+) -> Trajectory:
+    """Grades a rollout and returns it as the record that goes into `trajectories.jsonl`.
+
+    Args:
+        problem: what was asked.
+        rollout: what came of it.
+        stage: part of the run it belongs to ("base", "curation", "sft", "rl").
+        sample: which attempt at the problem this is, from 0.
+        round: interventions made so far on this sample.
+        tolerance: relative tolerance, unless the problem has its own.
+    """
+    text = answer_text(rollout.spans)
+    verdict = grade(problem, text, stop_reason=rollout.stop_reason, tolerance=tolerance)
+    return Trajectory(
+        problem_id=problem.id,
+        sample=sample,
+        round=round,
+        stage=stage,
+        suite=problem.suite,
+        spans=rollout.spans,
+        stop_reason=rollout.stop_reason,
+        executions=rollout.executions,
+        answer=verdict.got,
+        verdict=verdict,
+        usage=rollout.usage,
+    )
