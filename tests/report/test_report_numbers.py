@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import tracemalloc
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import pytest
 from synthetic_run import make_problem, solve_spans, thought, trajectory, write_run
 
 from calmstorm.errors import InputError, WorkError
-from calmstorm.records import Author, Intervention, Span, SpanKind, StopReason, Trajectory, Trigger
+from calmstorm.records import Author, Intervention, Span, SpanKind, Trajectory, Trigger, VerdictStatus
 from calmstorm.report import build_report, write_report
-from calmstorm.report.tally import tally
+from calmstorm.report.counts import count
 
 CURATION_KEYS = (
     "problems correct_before correct_after golden hints_per_problem edited_token_share tokens_before tokens_after"
@@ -63,7 +64,7 @@ def test_evaluation_counts_code_blocks_and_tokens_per_response(run_path: Path) -
     rows = [r for r in lines(run_path / "trajectories.jsonl") if r["stage"] == "base" and r["suite"] == "easy"]
     blocks = sum(span["kind"] == "code" for row in rows for span in row["spans"])
     assert cell["code_blocks"] == pytest.approx(blocks / len(rows))
-    assert cell["samples"] == len(rows) == 96
+    assert cell["samples"] == len(rows) / 24 == 4
     assert cell["problems"] == 24
     assert cell["pass_at_1"] == pytest.approx(sum(row["verdict"]["correct"] for row in rows) / 96)
     assert cell["ci95"][0] < cell["pass_at_1"] < cell["ci95"][1]
@@ -130,21 +131,23 @@ def test_missing_run_is_refused_and_nothing_is_created(tmp_path: Path) -> None:
 
 
 def test_trajectory_finished_twice_counts_once() -> None:
-    problem = make_problem(0, "easy", "test", __import__("random").Random(1))
+    problem = make_problem(0, "easy", "test", random.Random(1))
     one = trajectory(problem, [thought("x")], 1.0, stage="base", sample=0)
-    assert len(tally([one, one]).cells["base", "easy"].outcomes) == 1
+    assert count([one, one]).cells["base"]["easy"].samples == 1
 
 
 def test_failed_machinery_does_not_enter_mean_sizes() -> None:
-    problem = make_problem(0, "easy", "test", __import__("random").Random(1))
+    problem = make_problem(0, "easy", "test", random.Random(1))
     good = trajectory(problem, solve_spans(problem, 1.0), 1.0, stage="base", sample=0)
-    broken = good.model_copy(update={"sample": 1, "spans": (), "stop_reason": StopReason.INFRASTRUCTURE})
-    cell = tally([good, broken]).cells["base", "easy"]
-    assert (cell.sized, cell.code_blocks) == (1, 1)
+    assert good.verdict is not None
+    verdict = good.verdict.model_copy(update={"status": VerdictStatus.INFRASTRUCTURE})
+    broken = good.model_copy(update={"sample": 1, "spans": (), "verdict": verdict})
+    cell = count([good, broken]).cells["base"]["easy"]
+    assert (cell.samples, cell.code_blocks, cell.infrastructure) == (1, 1.0, 1)
 
 
 def test_memory_stays_flat_when_responses_are_long(tmp_path: Path) -> None:
-    problem = make_problem(0, "easy", "test", __import__("random").Random(1))
+    problem = make_problem(0, "easy", "test", random.Random(1))
     long = Span(author=Author.REASONER, kind=SpanKind.TEXT, text="x" * 400_000)
     root = tmp_path / "long"
     root.mkdir()

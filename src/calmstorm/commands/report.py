@@ -42,7 +42,7 @@ def accuracy_table(numbers: dict[str, Any]) -> Table:
         table.add_column(suite, justify="right")
     for stage, cells in evaluation.items():
         row = [_interval(cells.get(suite)) for suite in suites]
-        table.add_row(_plain(stage), *row, *([_interval(macro[stage])] if len(suites) > 1 else []))
+        table.add_row(_plain(stage), *row, *([_interval(macro.get(stage))] if len(suites) > 1 else []))
     return table
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from calmstorm.records import GoldenTrajectory, Intervention, Problem, Trajectory
-from calmstorm.report.intervals import macro_average, summarise
-from calmstorm.report.tally import Attempt, Cell, Tally, graded, is_correct, tally, trigger_counts
+from calmstorm.evaluation import macro_average
+from calmstorm.records import GoldenTrajectory, Intervention, Problem
+from calmstorm.report.counts import Attempt, RunCounts, accuracy, count, trigger_counts
 from calmstorm.runs import RunDirectory
 
 REPORT_SCHEMA = 1
@@ -38,7 +38,7 @@ def build_report(run_path: Path) -> dict[str, Any]:
         WorkError: one of its lines is damaged.
     """
     run = RunDirectory(run_path, readonly=True)
-    counted = tally(run.trajectories())
+    counted = count(run.trajectories())
     flaws, flaw_counts = flaw_rates(run.read_rows("flaws"))
     report: dict[str, Any] = {
         "schema": REPORT_SCHEMA,
@@ -72,9 +72,9 @@ def run_identity(run: RunDirectory) -> dict[str, Any]:
     }
 
 
-def curation_numbers(run: RunDirectory, counted: Tally) -> dict[str, Any]:
+def curation_numbers(run: RunDirectory, counted: RunCounts) -> dict[str, Any]:
     """The funnel of paper figure 5: correct before and after the hints, golden, and what the hints changed."""
-    attempts = list(counted.attempts.values())
+    attempts = counted.attempts
     interventions = trigger_counts(run.read("interventions", Intervention))
     edited_tokens = 0.0
     golden_tokens = golden = unaided = 0
@@ -84,71 +84,68 @@ def curation_numbers(run: RunDirectory, counted: Tally) -> dict[str, Any]:
         unaided += not item.interventions
         golden_tokens += tokens
         edited_tokens += item.edited_token_share * tokens
-    first = [attempt.first for attempt in attempts]
-    last = [attempt.last for attempt in attempts]
-    before, after = summarise(first), summarise(last)
+    first = {key: attempt.first for key, attempt in attempts.items()}
+    last = {key: attempt.last for key, attempt in attempts.items()}
+    before, after = accuracy(first), accuracy(last)
     return {
-        "problems": len({attempt.first.problem_id for attempt in attempts}),
-        "correct_before": before["pass_at_1"],
-        "correct_after": after["pass_at_1"],
+        "problems": len({problem_id for problem_id, _ in attempts}),
+        "correct_before": before.pass_at_1,
+        "correct_after": after.pass_at_1,
         "golden": golden,
         "hints_per_problem": _ratio(sum(interventions.values()), len(attempts)),
         "edited_token_share": _ratio(edited_tokens, golden_tokens),
-        "tokens_before": _mean_tokens(first),
-        "tokens_after": _mean_tokens(last),
-        "correct_before_ci95": before["ci95"],
-        "correct_after_ci95": after["ci95"],
+        "tokens_before": before.response_tokens if attempts else None,
+        "tokens_after": after.response_tokens if attempts else None,
+        "correct_before_ci95": _listed(before.ci95),
+        "correct_after_ci95": _listed(after.ci95),
         "attempts": len(attempts),
-        "correct_before_count": sum(map(is_correct, first)),
-        "correct_after_count": sum(map(is_correct, last)),
+        "correct_before_count": sum(outcome.correct for outcome in first.values()),
+        "correct_after_count": sum(outcome.correct for outcome in last.values()),
         "golden_without_hints": unaided,
         "interventions": sum(interventions.values()),
         "triggers": interventions,
-        "rounds": _by_round(attempts),
+        "rounds": _by_round(list(attempts.values())),
     }
 
 
 def _by_round(attempts: list[Attempt]) -> list[dict[str, Any]]:
     """Attempts that reached each round, and how many are correct if every attempt stops at that round."""
-    deepest = max((max(attempt.by_round) for attempt in attempts), default=-1)
+    deepest = max((max(attempt.rounds) for attempt in attempts), default=-1)
     return [
         {
             "round": number,
-            "attempts": sum(number in attempt.by_round for attempt in attempts),
-            "correct": sum(is_correct(_latest(attempt, number)) for attempt in attempts),
+            "attempts": sum(number in attempt.rounds for attempt in attempts),
+            "correct": sum(attempt.stopped_at(number).correct for attempt in attempts),
         }
         for number in range(deepest + 1)
     ]
 
 
-def _latest(attempt: Attempt, limit: int) -> Trajectory:
-    return attempt.by_round[max(number for number in attempt.by_round if number <= limit)]
-
-
-def evaluation_numbers(counted: Tally) -> dict[str, dict[str, dict[str, Any]]]:
+def evaluation_numbers(counted: RunCounts) -> dict[str, dict[str, dict[str, Any]]]:
     """Pass@1 with its interval, code blocks and response tokens, by stage and suite (paper section 4.1)."""
-    result: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    for (stage, suite), cell in counted.cells.items():
-        result[stage][suite] = _cell_numbers(cell)
-    return dict(result)
-
-
-def _cell_numbers(cell: Cell) -> dict[str, Any]:
     return {
-        **summarise(cell.outcomes),
-        "code_blocks": _ratio(cell.code_blocks, cell.sized),
-        "response_tokens": _ratio(cell.response_tokens, cell.sized),
-        "correct": sum(map(is_correct, cell.outcomes)),
-        "ungraded": sum(not graded(item.verdict) for item in cell.outcomes),
+        stage: {
+            suite: cell.model_dump(mode="json") | {"correct": counted.correct[stage][suite]}
+            for suite, cell in suites.items()
+        }
+        for stage, suites in counted.cells.items()
     }
 
 
-def macro_numbers(counted: Tally) -> dict[str, dict[str, Any]]:
+def macro_numbers(counted: RunCounts) -> dict[str, dict[str, Any]]:
     """Mean of the suites' pass@1, by stage; every suite weighs the same, as in the paper's tables."""
     result: dict[str, dict[str, Any]] = {}
-    for stage in counted.stages:
-        suites = {suite: cell.outcomes for (name, suite), cell in counted.cells.items() if name == stage}
-        result[stage] = {**macro_average(suites), "suites": list(suites)}
+    for stage, suites in counted.cells.items():
+        estimates = {suite: cell.estimate for suite, cell in suites.items()}
+        parts = [estimate for estimate in estimates.values() if estimate is not None]
+        if not parts:
+            continue
+        mean, low, high = macro_average(parts)
+        result[stage] = {
+            "pass_at_1": mean,
+            "ci95": [low, high],
+            "suites": [suite for suite, estimate in estimates.items() if estimate is not None],
+        }
     return result
 
 
@@ -212,8 +209,8 @@ def _find(settings: dict[str, Any], key: str) -> str | None:
     return None
 
 
-def _mean_tokens(trajectories: list[Trajectory]) -> float | None:
-    return _ratio(sum(item.usage.completion_tokens for item in trajectories), len(trajectories))
+def _listed(bounds: tuple[float, float] | None) -> list[float] | None:
+    return None if bounds is None else list(bounds)
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -11,8 +11,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from calmstorm.records import GoldenTrajectory, Intervention, Problem, Span, SpanKind, Trajectory, Trigger
-from calmstorm.report.tally import CURATION, Tally, code_blocks, graded, is_correct, stage_rank
+from calmstorm.records import (
+    GoldenTrajectory,
+    Intervention,
+    Problem,
+    Span,
+    SpanKind,
+    Trajectory,
+    Trigger,
+    VerdictStatus,
+)
+from calmstorm.report.counts import CURATION, RunCounts, stage_rank
 from calmstorm.runs import RunDirectory
 
 TRIGGER_NAMES = {
@@ -32,6 +41,9 @@ TRIGGER_GROUPS = {
     "Protocol": (7,),
 }
 """The paper's grouping of the triggers."""
+
+FAILURES = (VerdictStatus.WRONG, VerdictStatus.NO_ANSWER)
+"""Verdicts that say that the model failed, not we or the label."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class _Chosen:
 Attempts = dict[tuple[str, int], list[Intervention]]
 
 
-def choose_examples(run: RunDirectory, counted: Tally) -> list[Example]:
+def choose_examples(run: RunDirectory, counted: RunCounts) -> list[Example]:
     """Returns up to nine examples, in the order they should be read."""
     interventions: Attempts = defaultdict(list)
     for item in run.read("interventions", Intervention):
@@ -96,7 +108,7 @@ def choose_examples(run: RunDirectory, counted: Tally) -> list[Example]:
     ]
 
 
-def _one_per_trigger(counted: Tally, interventions: Attempts, golden: set[tuple[str, int]]) -> list[_Chosen]:
+def _one_per_trigger(counted: RunCounts, interventions: Attempts, golden: set[tuple[str, int]]) -> list[_Chosen]:
     """Per trigger the attempt that shows it best: fixed by this one hint if possible, short, first by name."""
     chosen: list[_Chosen] = []
     used: set[str] = set()
@@ -104,10 +116,10 @@ def _one_per_trigger(counted: Tally, interventions: Attempts, golden: set[tuple[
         candidates = []
         for key, attempt in counted.attempts.items():
             hints = interventions.get(key, [])
-            if not hints or hints[0].trigger is not trigger or 0 not in attempt.by_round or len(attempt.by_round) < 2:
+            if not hints or hints[0].trigger is not trigger or len(attempt.rounds) < 2:
                 continue
-            instructive = (key not in golden, len(hints) > 1, is_correct(attempt.first), key[0] in used)
-            candidates.append((instructive, attempt.last.usage.completion_tokens, key))
+            instructive = (key not in golden, len(hints) > 1, attempt.first.correct, key[0] in used)
+            candidates.append((instructive, attempt.last.tokens, key))
         if candidates:
             key = min(candidates)[2]
             used.add(key[0])
@@ -116,9 +128,9 @@ def _one_per_trigger(counted: Tally, interventions: Attempts, golden: set[tuple[
     return chosen
 
 
-def _unaided(counted: Tally, interventions: Attempts, golden: set[tuple[str, int]]) -> _Chosen | None:
+def _unaided(counted: RunCounts, interventions: Attempts, golden: set[tuple[str, int]]) -> _Chosen | None:
     candidates = [
-        (attempt.last.usage.completion_tokens, key)
+        (attempt.last.tokens, key)
         for key, attempt in counted.attempts.items()
         if key in golden and not interventions.get(key)
     ]
@@ -129,10 +141,10 @@ def _failure(run: RunDirectory) -> _Chosen | None:
     """A wrong answer of the most trained model, preferably one that ran code: those fail for a reason worth reading."""
     best: tuple[tuple[int, bool, int, str, int], Trajectory] | None = None
     for item in run.trajectories():
-        if item.stage == CURATION or is_correct(item) or not graded(item.verdict):
+        if item.stage == CURATION or item.verdict is None or item.verdict.status not in FAILURES:
             continue
         size = item.usage.completion_tokens
-        rank = (-stage_rank(item.stage), code_blocks(item) == 0, size, item.problem_id, item.sample)
+        rank = (-stage_rank(item.stage), not item.executions, size, item.problem_id, item.sample)
         if best is None or rank < best[0]:
             best = (rank, item)
     if best is None:

@@ -20,9 +20,10 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
+from calmstorm.records import Trajectory
 from calmstorm.report import figures
+from calmstorm.report.counts import count, suite_rank
 from calmstorm.report.examples import TRIGGER_GROUPS, TRIGGER_NAMES, Example, Passage, choose_examples
-from calmstorm.report.tally import is_correct, suite_rank, tally
 from calmstorm.runs import RunDirectory
 
 AUTHORS = {
@@ -58,7 +59,7 @@ def render_html(report: dict[str, Any], run: RunDirectory) -> str:
         trigger_groups=_trigger_groups(),
         accuracy_rows=accuracy_rows(report),
         learning_rows=learning_rows(report["learning"]),
-        examples=[_example_view(example) for example in choose_examples(run, tally(run.trajectories()))],
+        examples=[_example_view(example) for example in choose_examples(run, count(run.trajectories()))],
         timing_rows=_timing_rows(report["timing"]),
         timing_total=sum(report["timing"].values()),
         config=_config_text(run),
@@ -189,19 +190,23 @@ def _example_view(example: Example) -> dict[str, Any]:
         ("Tokens", tokens),
     ]
     if example.first is not None:
-        before = "correct" if is_correct(example.first) else "wrong"
+        before = "correct" if _is_correct(example.first) else "wrong"
         facts.insert(1, ("Before the hint", f"{before} ({example.first.answer})"))
     return {
         "title": example.title,
         "problem_id": trajectory.problem_id,
         "golden": example.golden,
-        "correct": is_correct(trajectory),
+        "correct": _is_correct(trajectory),
         "status": "not graded" if verdict is None else verdict.status.value.replace("_", " "),
         "facts": facts,
         "question": example.problem.question if example.problem else "",
         "passages": [_passage_view(passage) for passage in example.passages],
         "replaced_hints": example.replaced_hints,
     }
+
+
+def _is_correct(trajectory: Trajectory) -> bool:
+    return trajectory.verdict is not None and trajectory.verdict.correct
 
 
 def _passage_view(passage: Passage) -> dict[str, Any]:
