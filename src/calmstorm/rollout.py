@@ -1,12 +1,38 @@
 """The rollout loop: generate, run the code, append its output, go on (paper eq. 2).
 
-This file is the seam; the loop itself is written against it.
+The one loop of the program: curation, reinforcement and evaluation differ only in the Reasoner behind it and in where
+they resume. A closed Python block is run as soon as it stands, in a fresh state; what it printed is appended as a span
+of the interpreter, tokenised alone. Nothing is ever decoded and tokenised again.
 """
 
 from __future__ import annotations
 
-from calmstorm.reasoner.protocol import Prefix
-from calmstorm.records import Execution, Record, Span, StopReason, Usage
+import math
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from calmstorm.errors import InfrastructureError, InputError
+from calmstorm.interpreter.limits import Limits
+from calmstorm.outputs import OUTPUT_CHARACTERS, output_block
+from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Reasoner, Sampling, TokenCodec
+from calmstorm.records import Author, Execution, ExecutionStatus, Record, Span, SpanKind, StopReason, Usage
+from calmstorm.spans import make_span, split
+
+CLOSING = "```\n"
+"""What closes a code block; generation stops there."""
+CHARACTERS_PER_TOKEN = 4
+"""Estimate for Reasoners that give text only, where tokens cannot be counted."""
+
+
+class CodeRunner(Protocol):
+    """What the loop needs of an interpreter; `calmstorm.interpreter.Interpreter` is one."""
+
+    async def arun(self, code: str | bytes, limits: Limits | None = None) -> Execution:
+        """Runs a script in a fresh state; a failing script is an outcome, not an exception."""
+        ...
 
 
 class RolloutLimits(Record):
@@ -15,7 +41,7 @@ class RolloutLimits(Record):
     response_tokens: int = 16384
     """Tokens of the whole response, execution output and hints included."""
     executions: int = 4
-    output_characters: int = 800
+    output_characters: int = OUTPUT_CHARACTERS
     """Execution output beyond this is cut in the middle, visibly."""
     wall_seconds: float = 10.0
     memory_mb: int = 2048
@@ -31,5 +57,221 @@ class Rollout(Record):
     usage: Usage
 
 
-# async def rollout(reasoner, interpreter, prompt: Prefix, *, limits, sampling, spans: Sequence[Span] = (),
-#                   executions: Sequence[Execution] = ()) -> Rollout
+async def rollout(
+    reasoner: Reasoner,
+    interpreter: CodeRunner,
+    prompt: Prefix,
+    *,
+    limits: RolloutLimits,
+    sampling: Sampling,
+    spans: Sequence[Span] = (),
+    executions: Sequence[Execution] = (),
+) -> Rollout:
+    """Lets the Reasoner solve one problem, or go on where an earlier round was cut.
+
+    Args:
+        reasoner: who writes.
+        interpreter: who runs what is written.
+        prompt: rendered prompt (`reasoner.render`).
+        limits: bounds of the whole response; what `spans` and `executions` used up counts.
+        sampling: how to draw.
+        spans: response so far; it may end in a hint, which may have opened a Python block.
+        executions: outcomes of the blocks in `spans`.
+
+    Returns:
+        The response with everything in it. A failure of the Reasoner or the interpreter, after retries, is recorded as
+        `StopReason.INFRASTRUCTURE`.
+
+    Raises:
+        InputError: the prompt has token ids but a span has none.
+    """
+    loop = _Loop(reasoner, interpreter, prompt, limits, sampling, list(spans), list(executions))
+    started = time.monotonic()
+    reason = await loop.run()
+    usage = Usage(
+        prompt_tokens=_count(prompt.text, prompt.token_ids, reasoner.codec),
+        completion_tokens=loop.used,
+        seconds=time.monotonic() - started,
+    )
+    return Rollout(
+        prompt=prompt, spans=tuple(loop.spans), stop_reason=reason, executions=tuple(loop.executions), usage=usage
+    )
+
+
+@dataclass
+class _Loop:
+    """A rollout on its way."""
+
+    reasoner: Reasoner
+    interpreter: CodeRunner
+    prompt: Prefix
+    limits: RolloutLimits
+    sampling: Sampling
+    spans: list[Span]
+    executions: list[Execution]
+    used: int = 0
+    """Tokens of the response so far."""
+    ids: list[int] | None = field(init=False)
+    """Prompt and response as token ids; None where the Reasoner gives text only."""
+
+    def __post_init__(self) -> None:
+        self.ids = None if self.prompt.token_ids is None else list(self.prompt.token_ids)
+        given, self.spans = self.spans, []
+        for span in given:
+            self._append(span)
+
+    async def run(self) -> StopReason:
+        while True:
+            if self.used >= self.limits.response_tokens:
+                return StopReason.LENGTH
+            code = unrun_code(self._tail())
+            if code is not None:
+                ended = await self._execute(code)
+                if ended is not None:
+                    return ended
+                continue
+            remaining = self.limits.response_tokens - self.used
+            try:
+                completion = await self.reasoner.generate(
+                    self._prefix(), stop=(CLOSING,), max_tokens=remaining, sampling=self.sampling
+                )
+            except InfrastructureError:
+                return StopReason.INFRASTRUCTURE
+            self._take(completion)
+            if completion.stop is CompletionStop.END_OF_TURN:
+                return StopReason.FINISHED
+            if completion.stop is CompletionStop.LENGTH:
+                return StopReason.LENGTH
+
+    async def _execute(self, code: str) -> StopReason | None:
+        """Runs a block and appends its output; returns the reason when the rollout ends here."""
+        done = sum(execution.status is not ExecutionStatus.INFRASTRUCTURE for execution in self.executions)
+        if done >= self.limits.executions:
+            return StopReason.EXECUTIONS
+        execution = await self._run_with_retry(code)
+        if execution is None:
+            return StopReason.INFRASTRUCTURE
+        self.executions.append(execution)
+        if execution.status is ExecutionStatus.INFRASTRUCTURE:
+            return StopReason.INFRASTRUCTURE
+        text = output_block(execution, self.limits.output_characters)
+        span = make_span(Author.INTERPRETER, SpanKind.OUTPUT, text, self.reasoner.codec)
+        if self.used + _count(span.text, span.token_ids, self.reasoner.codec) > self.limits.response_tokens:
+            return StopReason.LENGTH
+        self._append(span)
+        return None
+
+    async def _run_with_retry(self, code: str) -> Execution | None:
+        """Runs a block, once more when our machinery failed; None when it raised twice."""
+        limits = Limits(wall_seconds=self.limits.wall_seconds, memory_mb=self.limits.memory_mb)
+        execution = None
+        for _ in range(2):
+            try:
+                execution = await self.interpreter.arun(code, limits)
+            except InfrastructureError:
+                continue
+            if execution.status is not ExecutionStatus.INFRASTRUCTURE:
+                break
+        return execution
+
+    def _take(self, completion: Completion) -> None:
+        """Appends what the model wrote, as spans of text and code."""
+        if not completion.text and not completion.token_ids:
+            return
+        span = Span(
+            author=Author.REASONER,
+            kind=SpanKind.TEXT,
+            text=completion.text,
+            token_ids=completion.token_ids,
+            logprobs=completion.logprobs,
+        )
+        before = self._tail()
+        opened = opened_python(before + completion.text)
+        if opened is None:
+            self._append(span)
+        elif opened < len(before):  # an earlier span, such as a hint, opened the block
+            self._append(span.model_copy(update={"kind": SpanKind.CODE}))
+        else:
+            text, code = split(span, opened - len(before), self.reasoner.codec)
+            if text is not None:
+                self._append(text)
+            if code is not None:
+                self._append(code.model_copy(update={"kind": SpanKind.CODE}))
+
+    def _append(self, span: Span) -> None:
+        if self.ids is not None:
+            if span.token_ids is None:
+                raise InputError(
+                    f"a span of the {span.author} has no token ids but the prompt has: make it with spans.make_span()"
+                )
+            self.ids += span.token_ids
+        self.used += _count(span.text, span.token_ids, self.reasoner.codec)
+        self.spans.append(span)
+
+    def _prefix(self) -> Prefix:
+        text = self.prompt.text + "".join(span.text for span in self.spans)
+        return Prefix(text=text, token_ids=None if self.ids is None else tuple(self.ids))
+
+    def _tail(self) -> str:
+        """The response since the last execution output."""
+        tail: list[str] = []
+        for span in reversed(self.spans):
+            if span.kind is SpanKind.OUTPUT:
+                break
+            tail.append(span.text)
+        return "".join(reversed(tail))
+
+
+@dataclass(frozen=True)
+class _Fence:
+    """The last fenced block of a text."""
+
+    language: str
+    start: int
+    """Offset of its opening fence."""
+    body: int
+    """Offset of its first line."""
+    close: int | None
+    """Offset of its closing fence; None while it is open."""
+    end: int
+    """Offset behind it."""
+
+
+def _last_fence(text: str) -> _Fence | None:
+    """Reads the fences of a text, line by line; only fences at the beginning of a line count."""
+    last: _Fence | None = None
+    offset = 0
+    for line in re.findall(r"[^\n]*\n|[^\n]+", text):  # not splitlines, which also splits at stranger characters
+        inside = last is not None and last.close is None
+        if inside and last is not None and line == CLOSING:
+            last = _Fence(last.language, last.start, last.body, offset, offset + len(line))
+        elif not inside and line.startswith("```") and line.endswith("\n"):
+            body = offset + len(line)
+            last = _Fence(line[3:].strip().lower(), offset, body, None, len(text))
+        offset += len(line)
+    return last
+
+
+def unrun_code(tail: str) -> str | None:
+    """Returns the script of the closed Python block that `tail`, the response since the last output, ends with."""
+    fence = _last_fence(tail)
+    if fence is None or fence.close is None or fence.language != "python" or tail[fence.end :].strip():
+        return None
+    return tail[fence.body : fence.close]
+
+
+def opened_python(tail: str) -> int | None:
+    """Returns where the Python block that `tail` ends in or with was opened; None when it ends in neither."""
+    fence = _last_fence(tail)
+    if fence is None or fence.language != "python" or (fence.close is not None and tail[fence.end :].strip()):
+        return None
+    return fence.start
+
+
+def _count(text: str, token_ids: Sequence[int] | None, codec: TokenCodec | None) -> int:
+    """Tokens of a text: counted where there are ids or a codec, else estimated."""
+    if token_ids is not None:
+        return len(token_ids)
+    if codec is not None:
+        return len(codec.encode(text))
+    return math.ceil(len(text) / CHARACTERS_PER_TOKEN)

@@ -35,9 +35,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     backend.train_from_iterator(TEXTS, trainer)
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left"
-    )
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=backend, padding_side="left")
+    wrapped.add_special_tokens({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
     wrapped.chat_template = CHAT_TEMPLATE
     return wrapped
 

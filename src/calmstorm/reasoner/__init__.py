@@ -1,1 +1,1 @@
-"""reasoner"""
+"""The model being adapted, behind one protocol: in this process, on a server, or scripted."""

@@ -66,7 +66,7 @@ class SlotCache:
             tensor[b, :, :length] = kept
 
     def resize(self, slots: int, capacity: int) -> None:
-        """Changes both extents; the first slots and positions that fit are kept. One layer at a time, to bound the peak."""
+        """Changes both extents, layer by layer; the first slots and positions that fit are kept."""
         rows, length = min(slots, self.slots), min(capacity, self.capacity)
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):

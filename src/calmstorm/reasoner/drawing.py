@@ -1,9 +1,9 @@
 """Drawing the next token of many rows at once, each from its own stream of random numbers.
 
-A row's randomness is a pure function of its key and the index of the token, so what it draws does not depend on who else is
-in the batch or on when it joined. Nucleus truncation is done by rejection: draw from the whole distribution, and draw
-again when the token lies outside the nucleus. That gives exactly the truncated, renormalised distribution without sorting
-the vocabulary, which would cost more than the model.
+A row's randomness is a pure function of its key and the index of the token, so what it draws does not depend on who
+else is in the batch or on when it joined. Nucleus truncation is done by rejection: draw from the whole distribution,
+and draw again when the token lies outside the nucleus. That gives exactly the truncated, renormalised distribution
+without sorting the vocabulary, which would cost more than a small model's whole step.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def uniforms(keys: npt.NDArray[np.uint64], counters: npt.NDArray[np.int64], atte
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
-    return (z >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
+    result: npt.NDArray[np.float32] = (z >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
+    return result
 
 
 def draw(

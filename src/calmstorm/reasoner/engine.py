@@ -1,7 +1,8 @@
 """Continuous batching: one thread that steps all running requests of a local model together.
 
-Requests join and leave at any step. A row that is done stays in its slot, and a later request that goes on from it (after
-its code was run, or with a hint) feeds only the new tokens; one that shares a long beginning with any row copies that part.
+Requests join and leave at any step. A row that is done stays in its slot, and a later request that goes on from it
+(after its code was run, or with a hint) feeds only the new tokens; one that shares a long beginning with any row copies
+that part.
 
 Not covered: more than one device, speculative decoding.
 """
@@ -205,7 +206,7 @@ class Engine:
             queue.extendleft(reversed(deferred))
 
     def _place(self, request: Request) -> bool:
-        """Finds a slot for one request; False when it is better to wait for a row that is reading the same beginning."""
+        """Finds a slot for one request; False when there is none, or a row is just reading in the same beginning."""
         sequence = request.prefix if request.before is None else np.concatenate((request.prefix, request.before[0]))
         if len(sequence) > self._rows.tokens.shape[1]:
             self._grow(len(sequence))
@@ -357,7 +358,8 @@ class Engine:
         for index in np.flatnonzero(ended | full | broken | maybe):
             slot = int(slots[index])
             if broken[index]:
-                self._release(slot).deliver(InfrastructureError("the model gave logits that are not numbers: check its weights"))
+                error = InfrastructureError("the model gave logits that are not numbers: check its weights")
+                self._release(slot).deliver(error)
             elif ended[index]:
                 self._finish(slot, CompletionStop.END_OF_TURN)
             elif maybe[index] and self._stopped(slot):

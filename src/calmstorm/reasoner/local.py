@@ -28,12 +28,14 @@ except ImportError as error:  # pragma: no cover - exercised by an install witho
 if TYPE_CHECKING:
     import os
 
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 class LocalReasoner:
     """Decodes all concurrent `generate` calls together, and keeps their caches between calls.
 
-    Lifecycle: the engine's thread starts with the first `generate` and ends with `close`. Concurrency: `generate` may be
-    awaited by any number of tasks; `max_rows` of them decode at once, the others wait their turn.
+    Lifecycle: the engine's thread starts with the first `generate` and ends with `close`. Concurrency: `generate` may
+    be awaited by any number of tasks; `max_rows` of them decode at once, the others wait their turn.
     """
 
     def __init__(
@@ -64,18 +66,19 @@ class LocalReasoner:
         source = _check_source(model)
         try:
             tokenizer = AutoTokenizer.from_pretrained(source)
-            loaded = Qwen3ForCausalLM.from_pretrained(source, dtype=getattr(torch, kind)).to(where).eval()
+            loaded = Qwen3ForCausalLM.from_pretrained(source, dtype=getattr(torch, kind))
+            torch.nn.Module.to(loaded, where)
         except (OSError, ValueError, RuntimeError) as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise InputError(f"{model} cannot be loaded as a Qwen3 model ({first_line}): check the path or name") from error
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{model} cannot be loaded as a Qwen3 model ({reason}): check the path or name") from error
         chosen = prompt or prompt_of_model(Path(source))
         self._setup(loaded, tokenizer, chosen, str(model), settings or EngineSettings())
 
     @classmethod
     def from_model(
         cls,
-        model: Any,
-        tokenizer: Any,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
         *,
         prompt: str,
         name: str = "in-memory model",
@@ -89,7 +92,14 @@ class LocalReasoner:
         self._setup(model, tokenizer, prompt, name, settings or EngineSettings())
         return self
 
-    def _setup(self, model: Any, tokenizer: Any, prompt: str, name: str, settings: EngineSettings) -> None:
+    def _setup(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt: str,
+        name: str,
+        settings: EngineSettings,
+    ) -> None:
         self._model = model
         self._name = name
         self._prompt = prompt
@@ -157,12 +167,13 @@ class LocalReasoner:
 
     def _check(self, prefix: Prefix, max_tokens: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
         if not prefix.token_ids:
-            raise InputError("the prefix has no token ids; a local model needs them: make it with render() and codec.encode()")
+            raise InputError("the prefix has no token ids; a local model needs them: use render() and codec.encode()")
         total = len(prefix.token_ids) + max_tokens
         if max_tokens < 1 or total > self._engine.max_length:
+            rule = f"max_tokens must be >= 1 and the sum <= {self._engine.max_length} (model positions, cache memory)"
             raise InputError(
-                f"prefix of {len(prefix.token_ids)} tokens and max_tokens {max_tokens} make {total}; max_tokens must be >= 1 and "
-                f"the sum <= {self._engine.max_length} (model positions, cache memory): lower response_tokens"
+                f"prefix of {len(prefix.token_ids)} tokens and max_tokens {max_tokens} make {total}; {rule}: "
+                "lower response_tokens"
             )
         return np.array(prefix.token_ids, np.int32)
 
@@ -202,15 +213,16 @@ def _check_source(model: str | os.PathLike[str]) -> str:
     text = str(model)
     if text.count("/") == 1 and not text.startswith((".", "~", "/")):
         return text
-    raise InputError(f"{text} is not a directory; it must be a model directory or a hub id such as Qwen/Qwen3-4B: check the path")
+    rule = "it must be a model directory or a hub id such as Qwen/Qwen3-4B"
+    raise InputError(f"{text} is not a directory; {rule}: check the path")
 
 
-def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """End-of-turn ids of the tokenizer and the generation settings together."""
     found = {tokenizer.eos_token_id}
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     found.update(configured if isinstance(configured, list) else [configured])
     ids = frozenset(int(i) for i in found if i is not None)
     if not ids:
-        raise InputError("neither the tokenizer nor the model names an end-of-turn token: set eos_token in the tokenizer")
+        raise InputError("neither tokenizer nor model names an end-of-turn token: set eos_token in the tokenizer")
     return ids

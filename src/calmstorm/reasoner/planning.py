@@ -32,7 +32,7 @@ class PlannedStep:
 
 
 def plan_step(rows: Rows, shape: CacheShape, chunk_tokens: int) -> PlannedStep:
-    """Plans one step: a token for every row that decodes, and up to `chunk_tokens` prefix tokens of rows being read in."""
+    """Plans one step: a token for every decoding row, and up to `chunk_tokens` prefix tokens of rows being read in."""
     backlog = np.where(rows.active, rows.known - rows.cached, 0)
     decoding = np.flatnonzero(backlog == 1)
     span = int(decoding[-1]) + 1 if decoding.size else 0
@@ -48,7 +48,8 @@ def plan_step(rows: Rows, shape: CacheShape, chunk_tokens: int) -> PlannedStep:
     tokens[:span][~live] = 0
 
     done = counts == backlog[reading]
-    wanted = np.concatenate([decoding, *(np.array([c.offset + c.count - 1]) for c, last in zip(chunks, done, strict=True) if last)])
+    ends = np.array([c.offset + c.count - 1 for c in chunks], np.int64)
+    wanted = np.concatenate([decoding, ends[done]])
     packed = torch.from_numpy(np.stack([tokens, slots, positions, columns]).astype(np.int64)).to(shape.device)
     step = Step(
         tokens=packed[0],

@@ -1,7 +1,7 @@
 """From a problem text to the prompt a Reasoner sees (paper appendix I).
 
-Prompts are files in `prompts/`, named with a version, with the marker `[[question]]` where the problem goes. The question is put
-in by splitting the file there, once: no formatting language ever sees the question, so its braces, dollars and
+Prompts are files in `prompts/`, named with a version, with the marker `[[question]]` where the problem goes. The
+question is put in by splitting the file there, once: no formatting language ever sees it, so its braces, dollars and
 brackets arrive as written.
 """
 
@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from calmstorm.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 DEFAULT_PROMPT = "calm-1"
 """Full instructions for a large reasoning model."""
@@ -55,7 +58,7 @@ def prompt_of_model(directory: Path) -> str:
     return str(name)
 
 
-def chat(tokenizer: Any, message: str) -> str:
+def chat(tokenizer: PreTrainedTokenizerBase, message: str) -> str:
     """Returns one user message in the tokenizer's chat template, up to where the response begins."""
     conversation = [{"role": "user", "content": message}]
     return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))

@@ -20,7 +20,8 @@ class Sampling(Record):
     """0 means greedy."""
     top_p: float = 0.95
     seed: int | None = None
-    """The same seed and prefix give the same completion, whatever else is decoded alongside, as far as floating point allows."""
+    """The same seed and prefix give the same completion, whatever else is decoded alongside, as far as floating point
+    allows."""
 
 
 class CompletionStop(StrEnum):

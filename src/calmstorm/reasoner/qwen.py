@@ -1,8 +1,9 @@
 """One forward step of a Qwen3 model over many sequences at once, against a `SlotCache`.
 
-All tokens of a step stand in one flat row, whatever sequence they belong to: first one token for each slot that decodes,
-then the chunks of sequences that are being read in. Linear layers see no padding; attention is done per group. The layers
-of the Hugging Face model are called as they are (so adapters and weight changes take effect), only the order of work is ours.
+All tokens of a step stand in one flat row, whatever sequence they belong to: first one token for each slot that
+decodes, then the chunks of sequences that are being read in. Linear layers see no padding; attention is done per group.
+The layers of the Hugging Face model are called as they are, so adapters and weight changes take effect; only the order
+of work is ours.
 
 Not covered: sliding-window attention, attention dropout, gradients.
 """
@@ -10,13 +11,16 @@ Not covered: sliding-window attention, attention dropout, gradients.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
 from calmstorm.errors import InputError
 from calmstorm.reasoner.cache import CacheShape, SlotCache
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,10 @@ class Step:
 class QwenStepper:
     """Runs steps of a `Qwen3ForCausalLM`."""
 
-    def __init__(self, model: Any) -> None:
-        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    def __init__(self, model: PreTrainedModel) -> None:
+        causal: Any = model
+        if hasattr(causal, "get_base_model"):  # wrapped by an adapter library
+            causal = causal.get_base_model()
         config = causal.config
         if config.model_type != "qwen3":
             raise InputError(
@@ -73,9 +79,9 @@ class QwenStepper:
                 "OpenAI-compatible server"
             )
         if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
-            raise InputError("the model uses sliding-window attention, which the local engine does not run: serve it instead")
+            raise InputError("the model uses sliding-window attention, which the local engine does not run: serve it")
         self.causal = causal
-        self.layers = list(causal.model.layers)
+        self.layers: list[Any] = list(causal.model.layers)
         self.heads = int(config.num_attention_heads)
         self.kv_heads = int(config.num_key_value_heads)
         self.head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // self.heads)
@@ -95,7 +101,7 @@ class QwenStepper:
         cos, sin = cos[0, :, None], sin[0, :, None]  # (T, 1, head_dim)
         for index, layer in enumerate(self.layers):
             normed = _norm(layer.input_layernorm, hidden)
-            hidden = hidden + self._attention(index, layer.self_attn, normed, cos, sin, step, cache)
+            hidden = hidden + self._attention(index, normed, cos, sin, step, cache)
             hidden = hidden + layer.mlp(_norm(layer.post_attention_layernorm, hidden))
         if step.wanted is not None:
             hidden = hidden[step.wanted]
@@ -105,13 +111,13 @@ class QwenStepper:
     def _attention(
         self,
         index: int,
-        attention: Any,
         hidden: torch.Tensor,
         cos: torch.Tensor,
         sin: torch.Tensor,
         step: Step,
         cache: SlotCache,
     ) -> torch.Tensor:
+        attention = self.layers[index].self_attn
         count = hidden.shape[0]
         query = attention.q_proj(hidden).view(count, self.heads, self.head_dim)
         key = attention.k_proj(hidden).view(count, self.kv_heads, self.head_dim)
@@ -136,7 +142,7 @@ class QwenStepper:
         values: torch.Tensor,
         scaling: float,
     ) -> None:
-        """One query position per row. The heads that share keys stand as rows of one small product: nothing is repeated."""
+        """One query position per row; heads that share keys are rows of one small product, so nothing is repeated."""
         rows = (block.end - block.first) * self.kv_heads
         grouped = (rows, self.heads // self.kv_heads, self.head_dim)
         q = query[block.first : block.end].reshape(grouped)
@@ -173,9 +179,10 @@ class QwenStepper:
         mixed[rows] = out[0].transpose(0, 1)
 
 
-def _norm(module: Any, x: torch.Tensor) -> torch.Tensor:
+def _norm(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The model's RMS norm in one fused call."""
-    return functional.rms_norm(x, x.shape[-1:], module.weight, module.variance_epsilon)
+    weights: Any = module
+    return functional.rms_norm(x, x.shape[-1:], weights.weight, weights.variance_epsilon)
 
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,8 @@ class Rows:
     """State of all slots; every array has one entry (or row) per slot.
 
     A slot is *active* while a request decodes in it, *retained* while it holds cached tokens that no request uses, else
-    free. `cached <= known` always; an active row whose backlog `known - cached` is 1 decodes, one with more is being read in.
+    free. `cached <= known` always; an active row whose backlog `known - cached` is 1 decodes, one with more is being
+    read in.
     """
 
     def __init__(self, slots: int, capacity: int) -> None:
@@ -45,13 +46,13 @@ class Rows:
         return len(self.known)
 
     def match(self, prefix: Tokens, column: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Returns for each slot how many leading tokens of `prefix` it shares, at most `column` (`known` or `cached`)."""
+        """Returns how many leading tokens of `prefix` each slot shares, at most `column` (`known` or `cached`)."""
         width = min(len(prefix), self.tokens.shape[1], int(column.max(initial=0)))
         if width == 0:
             return np.zeros(self.slots, np.int64)
         differs = self.tokens[:, :width] != prefix[:width]
-        first = np.where(differs.any(1), differs.argmax(1), width)
-        return np.minimum(first, column)
+        shared: npt.NDArray[np.int64] = np.minimum(np.where(differs.any(1), differs.argmax(1), width), column)
+        return shared
 
     def free_slot(self, keep: int = -1) -> int:
         """Returns the slot to give to a new request: an empty one, else the least useful retained one; -1 if none.

@@ -1,7 +1,8 @@
 """Finding stop strings in what was just drawn, without decoding every row at every step.
 
 A stop string can only be completed by a token whose text contains its last character (or bytes of an unfinished
-character). That is looked up per token id, learnt as tokens turn up; only rows that pass are decoded, and only their tail.
+character). That is looked up per token id, learnt as tokens turn up; only rows that pass are decoded, and only their
+tail.
 """
 
 from __future__ import annotations

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from calmstorm.errors import InfrastructureError, InputError
+from calmstorm.reasoner.protocol import Sampling
+from calmstorm.reasoner.scripted import ByteCodec, ScriptedReasoner
+from calmstorm.records import Author, Execution, ExecutionStatus, Span, SpanKind, StopReason
+from calmstorm.rollout import Rollout, RolloutLimits, rollout, unrun_code
+from calmstorm.spans import cut, make_span, response_mask
+
+CODEC = ByteCodec()
+BLOCK = "Let me compute.\n```python\nprint(6 * 7)\n```\n"
+
+
+class FakeInterpreter:
+    """Answers with canned outcomes and remembers what it was asked."""
+
+    def __init__(self, *outcomes: Execution | Exception, stdout: str = "42\n") -> None:
+        self.outcomes = list(outcomes)
+        self.stdout = stdout
+        self.seen: list[str] = []
+
+    async def arun(self, code, limits=None) -> Execution:
+        self.seen.append(code)
+        self.limits = limits
+        outcome = self.outcomes.pop(0) if self.outcomes else executed(stdout=self.stdout)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def executed(status: ExecutionStatus = ExecutionStatus.OK, stdout: str = "", stderr: str = "") -> Execution:
+    return Execution(status=status, stdout=stdout, stderr=stderr, wall_seconds=0.1, tier="unsafe")
+
+
+def roll(script, interpreter=None, codec=CODEC, spans=(), executions=(), **limits) -> Rollout:
+    reasoner = script if isinstance(script, ScriptedReasoner) else ScriptedReasoner(script, codec=codec)
+    made = asyncio.run(
+        rollout(
+            reasoner,
+            interpreter or FakeInterpreter(),
+            reasoner.render("How many?"),
+            limits=RolloutLimits(**limits),
+            sampling=Sampling(seed=1),
+            spans=spans,
+            executions=executions,
+        )
+    )
+    if codec is not None:  # text and tokens must say the same, whatever happened
+        for span in made.spans:
+            said = CODEC.decode(span.token_ids).removesuffix("<|im_end|>")
+            assert said == span.text
+    return made
+
+
+def text_of(made: Rollout) -> str:
+    return "".join(span.text for span in made.spans)
+
+
+def hint(text: str) -> Span:
+    return make_span(Author.INTERVENER, SpanKind.HINT, text, CODEC)
+
+
+def test_runs_the_code_and_goes_on_with_its_output():
+    interpreter = FakeInterpreter()
+    made = roll([BLOCK, "So \\boxed{42}."], interpreter, wall_seconds=3, memory_mb=99)
+    assert interpreter.seen == ["print(6 * 7)\n"]
+    assert (interpreter.limits.wall_seconds, interpreter.limits.memory_mb) == (3, 99)
+    assert text_of(made) == BLOCK + "```output\n42\n```\n" + "So \\boxed{42}."
+    assert [(s.author, s.kind) for s in made.spans] == [
+        (Author.REASONER, SpanKind.TEXT),
+        (Author.REASONER, SpanKind.CODE),
+        (Author.INTERPRETER, SpanKind.OUTPUT),
+        (Author.REASONER, SpanKind.TEXT),
+    ]
+    assert made.spans[1].text.startswith("```python")
+    assert made.stop_reason is StopReason.FINISHED
+    assert len(made.executions) == 1
+
+
+def test_shows_the_model_exactly_the_recorded_tokens():
+    seen = []
+
+    def script(prefix, sampling):
+        seen.append(prefix)
+        return BLOCK if len(seen) < 3 else "done"
+
+    made = roll(script)
+    ids, mask = response_mask(made.spans)
+    prompt = made.prompt.token_ids
+    last = seen[-1].token_ids
+    assert (*prompt, *ids)[: len(last)] == last
+    assert seen[-1].text == made.prompt.text + text_of(made)[: -len("done")]
+    output = len(CODEC.encode("```output\n42\n```\n"))
+    assert sum(mask) == len(ids) - 2 * output
+    assert ids[-1] == ByteCodec.END_OF_TURN
+    assert mask[-1] == 1
+    assert made.usage.completion_tokens == len(ids)
+    assert made.usage.prompt_tokens == len(prompt)
+
+
+def test_keeps_log_probabilities_next_to_their_tokens():
+    made = roll([BLOCK, "x"])
+    for span in made.spans:
+        if span.author is Author.REASONER:
+            assert len(span.logprobs) == len(span.token_ids)
+        else:
+            assert span.logprobs is None
+
+
+def test_ends_when_more_executions_are_asked_for_than_allowed():
+    interpreter = FakeInterpreter()
+    made = roll(lambda prefix, sampling: BLOCK, interpreter)
+    assert made.stop_reason is StopReason.EXECUTIONS
+    assert len(interpreter.seen) == 4
+    assert text_of(made).endswith(BLOCK)
+
+
+def test_ends_at_the_token_limit_when_the_model_never_stops():
+    made = roll(["word " * 1000], response_tokens=60)
+    assert made.stop_reason is StopReason.LENGTH
+    assert made.usage.completion_tokens == 60
+
+
+def test_ends_without_a_box_when_the_model_ends_its_turn():
+    assert roll(["I don't know."]).stop_reason is StopReason.FINISHED
+
+
+def test_never_exceeds_the_token_limit_when_output_would():
+    made = roll([BLOCK, "x"], FakeInterpreter(stdout="1" * 500), response_tokens=len(BLOCK) + 30)
+    assert made.stop_reason is StopReason.LENGTH
+    assert made.usage.completion_tokens <= len(BLOCK) + 30
+    assert len(made.executions) == 1
+
+
+def test_runs_a_block_that_a_hint_has_opened():
+    interpreter = FakeInterpreter()
+    start = (make_span(Author.REASONER, SpanKind.TEXT, "By hand: ", CODEC), hint("no, let me use code.\n```python\n"))
+    made = roll(["print(1)\n```\n", "ok"], interpreter, spans=start)
+    assert interpreter.seen == ["print(1)\n"]
+    assert made.spans[2].kind is SpanKind.CODE
+    assert made.spans[2].text == "print(1)\n```\n"
+    ids, mask = response_mask(made.spans)
+    assert CODEC.decode(ids).startswith("By hand: no, let me use code.\n```python\nprint(1)\n```\n```output\n42\n")
+    assert mask[len("By hand: ")] == 0
+
+
+def test_counts_tokens_and_executions_of_earlier_rounds_when_resumed():
+    first = roll([BLOCK, BLOCK, "wrong"])
+    kept = cut(first.spans, text_of(first).rindex("wrong"), CODEC)
+    interpreter = FakeInterpreter()
+    made = roll(
+        lambda prefix, sampling: BLOCK, interpreter, spans=(*kept, hint("Wait.\n")), executions=first.executions
+    )
+    assert made.stop_reason is StopReason.EXECUTIONS
+    assert len(interpreter.seen) == 2
+    assert len(made.executions) == 4
+    assert made.spans[: len(kept)] == kept
+    assert made.usage.completion_tokens == len(response_mask(made.spans)[0])
+
+
+def test_runs_the_block_first_when_resumed_right_behind_it():
+    interpreter = FakeInterpreter()
+    made = roll(["fine"], interpreter, spans=(make_span(Author.REASONER, SpanKind.CODE, BLOCK, CODEC),))
+    assert interpreter.seen == ["print(6 * 7)\n"]
+    assert text_of(made) == BLOCK + "```output\n42\n```\nfine"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Data:\n```json\n{}\n```\n",
+        "Bare:\n```\nprint(1)\n```\n",
+        "Not at the line start: ```python\nprint(1)\n```\n",
+        "A closing fence alone\n```\n",
+        "```python\nx = 1 ```\n",
+        "```json\n```python\nprint(1)\n```\n",
+    ],
+)
+def test_runs_nothing_when_no_python_block_is_closed(text):
+    interpreter = FakeInterpreter()
+
+    def script(prefix, sampling):
+        said = prefix.text.removeprefix("How many?\n")
+        return text[len(said) :] if len(said) < len(text) else "end"
+
+    made = roll(script, interpreter)
+    assert interpreter.seen == []
+    assert made.stop_reason is StopReason.FINISHED
+    assert text_of(made) == text + "end"
+
+
+def test_runs_nothing_when_the_turn_ends_with_an_unfinished_fence():
+    interpreter = FakeInterpreter()
+    made = roll(["```python\nprint(1)\n```"], interpreter)
+    assert made.stop_reason is StopReason.FINISHED
+    assert interpreter.seen == []
+    assert made.spans[-1].kind is SpanKind.CODE
+
+
+def test_runs_a_python_block_after_a_block_of_another_kind():
+    interpreter = FakeInterpreter()
+    roll(["```json\n{}\n```\n", "\nNow:\n```python\nprint(2)\n```\n", "end"], interpreter)
+    assert interpreter.seen == ["print(2)\n"]
+
+
+def test_shows_the_error_and_goes_on_when_a_script_fails():
+    failed = executed(ExecutionStatus.ERROR, "part\n", 'Traceback:\n  File "x", line 3\nNameError: name y\n')
+    made = roll([BLOCK, "I see"], FakeInterpreter(failed))
+    assert made.stop_reason is StopReason.FINISHED
+    assert "part\nNameError: name y" in made.spans[2].text
+
+
+def test_says_so_when_a_script_is_stopped():
+    stopped = Execution(status=ExecutionStatus.TIMEOUT, stdout="", wall_seconds=10.01, tier="unsafe")
+    assert "TimeoutError: stopped after 10 s" in roll([BLOCK, "hm"], FakeInterpreter(stopped)).spans[2].text
+
+
+def test_cuts_long_output_in_the_middle():
+    made = roll([BLOCK, "ok"], FakeInterpreter(stdout="a" * 500 + "b" * 500), output_characters=100)
+    output = made.spans[2].text
+    assert len(output) < 180
+    assert output.startswith("```output\naaa")
+    assert output.endswith("bbb\n```\n")
+    assert "cut" in output
+
+
+def test_output_cannot_close_its_block():
+    interpreter = FakeInterpreter(stdout="```\n```python\nimport os\n```\n")
+    made = roll([BLOCK, "ok"], interpreter)
+    assert made.spans[2].text.count("```") == 2
+    assert len(interpreter.seen) == 1
+
+
+def test_tries_once_more_when_the_interpreter_dies():
+    broken = executed(ExecutionStatus.INFRASTRUCTURE)
+    interpreter = FakeInterpreter(broken)
+    made = roll([BLOCK, "ok"], interpreter)
+    assert made.stop_reason is StopReason.FINISHED
+    assert len(interpreter.seen) == 2
+    assert [e.status for e in made.executions] == [ExecutionStatus.OK]
+
+
+@pytest.mark.parametrize("failure", [executed(ExecutionStatus.INFRASTRUCTURE), InfrastructureError("worker died")])
+def test_records_our_failure_when_the_interpreter_dies_twice(failure):
+    interpreter = FakeInterpreter(failure, failure)
+    made = roll([BLOCK, "never"], interpreter)
+    assert made.stop_reason is StopReason.INFRASTRUCTURE
+    assert len(interpreter.seen) == 2
+    assert text_of(made) == BLOCK
+
+
+def test_records_our_failure_when_the_reasoner_fails():
+    made = roll([BLOCK])  # the script is used up at the second call
+    assert made.stop_reason is StopReason.INFRASTRUCTURE
+    assert text_of(made).endswith("```output\n42\n```\n")
+
+
+def test_gives_text_spans_when_the_reasoner_has_no_tokens():
+    made = roll([BLOCK, "So 42."], codec=None)
+    assert text_of(made) == BLOCK + "```output\n42\n```\nSo 42."
+    assert all(span.token_ids is None for span in made.spans)
+    assert made.usage.completion_tokens > 0
+
+
+def test_refuses_a_span_without_token_ids_when_the_prompt_has_them():
+    with pytest.raises(InputError, match="make_span"):
+        roll(["x"], spans=(Span(author=Author.INTERVENER, kind=SpanKind.HINT, text="Wait."),))
+
+
+def test_rollouts_wait_for_their_code_side_by_side():
+    class Slow(FakeInterpreter):
+        running = most = 0
+
+        async def arun(self, code, limits=None):
+            self.running += 1
+            self.most = max(self.most, self.running)
+            await asyncio.sleep(0.01)
+            self.running -= 1
+            return executed(stdout="1")
+
+    interpreter = Slow()
+
+    async def go():
+        jobs = []
+        for _ in range(6):
+            reasoner = ScriptedReasoner([BLOCK, "ok"], codec=CODEC)
+            jobs.append(
+                rollout(reasoner, interpreter, reasoner.render("?"), limits=RolloutLimits(), sampling=Sampling())
+            )
+        return await asyncio.gather(*jobs)
+
+    assert all(made.stop_reason is StopReason.FINISHED for made in asyncio.run(go()))
+    assert interpreter.most == 6
+
+
+def test_unrun_code_is_none_when_text_follows_the_block():
+    assert unrun_code(BLOCK) == "print(6 * 7)\n"
+    assert unrun_code(BLOCK + "\n") == "print(6 * 7)\n"
+    assert unrun_code(BLOCK + "and so on") is None

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calmstorm.errors import InputError
+from calmstorm.reasoner.scripted import ByteCodec
+from calmstorm.records import Author, Span, SpanKind
+from calmstorm.spans import cut, make_span, response_mask, split
+
+
+class PairCodec:
+    """Two bytes to a token, so that cuts fall inside tokens and characters straddle them."""
+
+    def encode(self, text: str) -> list[int]:
+        data = text.encode()
+        return [
+            int.from_bytes(data[i : i + 2], "big") + (0 if i + 1 < len(data) else 1 << 20)
+            for i in range(0, len(data), 2)
+        ]
+
+    def decode(self, token_ids) -> str:
+        parts = [(i - (1 << 20)).to_bytes(1, "big") if i >= 1 << 20 else i.to_bytes(2, "big") for i in token_ids]
+        return b"".join(parts).decode(errors="replace")
+
+
+PAIRS = PairCodec()
+
+
+def written(text: str, codec=PAIRS, kind: SpanKind = SpanKind.TEXT) -> Span:
+    ids = tuple(codec.encode(text))
+    return Span(
+        author=Author.REASONER, kind=kind, text=text, token_ids=ids, logprobs=tuple(-0.1 * i for i in range(len(ids)))
+    )
+
+
+def test_cut_keeps_whole_tokens_and_retokenises_the_torn_one_alone():
+    span = written("abcdefg")
+    head, torn = cut([span], 5, PAIRS)
+    assert (head.text, head.token_ids, head.logprobs) == ("abcd", span.token_ids[:2], span.logprobs[:2])
+    assert (torn.text, torn.token_ids, torn.logprobs) == ("e", tuple(PAIRS.encode("e")), None)
+    assert torn.author is Author.REASONER
+
+
+def test_cut_changes_no_token_when_it_falls_on_a_boundary():
+    span = written("abcdef")
+    assert cut([span], 4, PAIRS) == (
+        span.model_copy(update={"text": "abcd", "token_ids": span.token_ids[:2], "logprobs": span.logprobs[:2]}),
+    )
+
+
+def test_cut_never_splits_a_character():
+    span = written("a€b")  # the euro sign is three bytes, spread over two tokens
+    kept = cut([span], 2, PAIRS)
+    assert "".join(part.text for part in kept) == "a€"
+    assert PAIRS.decode([i for part in kept for i in part.token_ids]) == "a€"
+    assert [part.text for part in cut([span], 1, PAIRS)] == ["a"]
+
+
+def test_cut_goes_through_later_spans_and_drops_what_is_beyond():
+    spans = [written("plan\n"), make_span(Author.INTERPRETER, SpanKind.OUTPUT, "42\n", PAIRS), written("so it is 42")]
+    kept = cut(spans, 8 + 6, PAIRS)
+    assert kept[:2] == tuple(spans[:2])
+    assert "".join(part.text for part in kept) == "plan\n42\nso it "
+    assert cut(spans, 0, PAIRS) == ()
+    assert cut(spans, 5, PAIRS) == (spans[0],)
+
+
+def test_cut_drops_the_end_of_turn_token_when_nothing_else_is_cut():
+    codec = ByteCodec()
+    ids = (*codec.encode("done"), ByteCodec.END_OF_TURN)
+    span = Span(author=Author.REASONER, kind=SpanKind.TEXT, text="done", token_ids=ids, logprobs=(0.0,) * 5)
+    (kept,) = cut([span], 4, codec)
+    assert kept.text == "done"
+    assert kept.token_ids == tuple(codec.encode("done"))
+    assert len(kept.logprobs) == 4
+
+
+def test_cut_works_on_text_when_there_are_no_token_ids():
+    span = Span(author=Author.REASONER, kind=SpanKind.TEXT, text="abcdef")
+    assert [part.text for part in cut([span], 3, None)] == ["abc"]
+
+
+def test_cut_refuses_a_negative_position():
+    with pytest.raises(InputError, match="position is -1"):
+        cut([], -1, None)
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), max_size=4), st.integers(0, 50))
+def test_cut_keeps_exactly_the_text_before_the_position(texts, position):
+    spans = [written(text) for text in texts]
+    kept = cut(spans, position, PAIRS)
+    expected = "".join(texts)[:position]
+    assert "".join(part.text for part in kept) == expected
+    assert "".join(PAIRS.decode(part.token_ids) for part in kept) == expected
+    assert all(part.logprobs is None or len(part.logprobs) == len(part.token_ids) for part in kept)
+
+
+@given(st.text(min_size=1, max_size=20), st.integers(0, 20))
+def test_split_loses_neither_text_nor_tokens(text, position):
+    span = written(text)
+    parts = [part for part in split(span, min(position, len(text)), PAIRS) if part is not None]
+    assert "".join(part.text for part in parts) == text
+    assert tuple(i for part in parts for i in part.token_ids) == span.token_ids
+    assert tuple(p for part in parts for p in part.logprobs) == span.logprobs
+
+
+def test_response_mask_marks_the_reasoners_tokens_only():
+    codec = ByteCodec()
+    spans = [
+        written("ab", codec),
+        make_span(Author.INTERPRETER, SpanKind.OUTPUT, "7", codec),
+        make_span(Author.INTERVENER, SpanKind.HINT, "hm", codec),
+        written("c", codec),
+    ]
+    ids, mask = response_mask(spans)
+    assert ids == tuple(codec.encode("ab7hmc"))
+    assert mask == (1, 1, 0, 0, 0, 1)
+
+
+def test_response_mask_refuses_spans_without_token_ids():
+    with pytest.raises(InputError, match="no token ids"):
+        response_mask([Span(author=Author.REASONER, kind=SpanKind.TEXT, text="x")])
