@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -19,17 +20,14 @@ def studio(
     ] = "127.0.0.1",
 ) -> None:
     """Serve a run's report and trajectories to a browser on this machine, read-only."""
-    with StudioServer(run, host=host, port=port) as server:
+    with StudioServer(run, host=host, port=port) as server, suppress(KeyboardInterrupt):
         if not _is_loopback(host):
             typer.echo(
                 f"Listening on {host}: whoever reaches this machine can read {run}. There is no login.", err=True
             )
         typer.echo(server.url)
         typer.echo("Ctrl-C ends it.", err=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            typer.echo("Ended.", err=True)
+        server.serve_forever()
 
 
 def _is_loopback(host: str) -> bool:
