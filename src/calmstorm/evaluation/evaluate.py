@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 
-from calmstorm import rollout as loop
+from calmstorm.errors import InfrastructureError
 from calmstorm.grading import TOLERANCE, graded_trajectory
-from calmstorm.interpreter import Interpreter
-from calmstorm.reasoner.protocol import Reasoner, Sampling
-from calmstorm.records import Problem, Trajectory
-from calmstorm.rollout import RolloutLimits
+from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
+from calmstorm.records import Problem, StopReason, Trajectory, Usage
+from calmstorm.rollout import CodeRunner, Rollout, RolloutLimits, rollout
 from calmstorm.settings import derive_seed
 
 TrajectoryKey = tuple[str, str, int, int]
 """(stage, problem id, sample, round)."""
 
+_PATIENCE = 8
+"""Rollouts in a row, or as many as are in flight, that our machinery may fail before the evaluation ends."""
+
 
 async def evaluate(
     problems: Iterable[Problem],
     reasoner: Reasoner,
-    interpreter: Interpreter,
+    interpreter: CodeRunner,
     *,
     samples: int,
     limits: RolloutLimits,
@@ -31,6 +34,7 @@ async def evaluate(
     seed: int = 0,
     done: Collection[TrajectoryKey] = (),
     tolerance: float = TOLERANCE,
+    context_tokens: int | None = None,
 ) -> int:
     """Runs every sample of every problem that is not done yet.
 
@@ -51,34 +55,77 @@ async def evaluate(
         seed: of the evaluation.
         done: keys (stage, problem id, sample, 0) that are left out.
         tolerance: relative tolerance, unless a problem has its own.
+        context_tokens: prompt and response together, where the Reasoner is bounded; responses are shortened to fit, and
+            a prompt that leaves no room is recorded as one that ran out of length.
 
     Returns:
-        How many rollouts were run.
+        How many rollouts were handed on.
 
     Raises:
-        InfrastructureError: the Reasoner or the Interpreter cannot go on; what was handed on before is good.
+        InfrastructureError: our machinery failed every rollout in flight; those are not handed on, so that resuming
+            runs them again.
     """
-    work = _pending(problems, samples, stage, frozenset(done))
-    finished = 0
+    keys = frozenset(done)
+    work = _pending(problems, samples, stage, keys)
+    outlet = _Outlet(on_trajectory, patience=max(_PATIENCE, concurrency), any_good=bool(keys))
 
     async def worker() -> None:
-        nonlocal finished
         for problem, sample in work:  # shared by all workers, which take turns within one event loop
             own = sampling.model_copy(update={"seed": derive_seed(seed, stage, problem.id, sample)})
-            result = await loop.rollout(
-                reasoner, interpreter, reasoner.render(problem.question), limits=limits, sampling=own
-            )
-            on_trajectory(graded_trajectory(problem, result, stage=stage, sample=sample, tolerance=tolerance))
-            finished += 1
+            prompt = reasoner.render(problem.question)
+            fitting = _fitting(limits, prompt, context_tokens)
+            if fitting is None:
+                result = _no_room(prompt)
+            else:
+                result = await rollout(reasoner, interpreter, prompt, limits=fitting, sampling=own)
+            outlet.take(graded_trajectory(problem, result, stage=stage, sample=sample, tolerance=tolerance))
 
     workers = [asyncio.create_task(worker()) for _ in range(concurrency)]
     try:
         await asyncio.gather(*workers)
+        outlet.finish()
     finally:
         for task in workers:
             task.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-    return finished
+    return outlet.handed_on
+
+
+@dataclass
+class _Outlet:
+    """Hands trajectories on, and tells a broken machine from a rollout that happened to fail."""
+
+    hand_on: Callable[[Trajectory], object]
+    patience: int
+    any_good: bool
+    handed_on: int = 0
+    held: list[Trajectory] = field(default_factory=list)
+    """Failed by our machinery since the last good one; recorded only once things are seen to work."""
+
+    def take(self, trajectory: Trajectory) -> None:
+        self.held.append(trajectory)
+        if trajectory.stop_reason is not StopReason.INFRASTRUCTURE:
+            self.any_good = True
+            self._release()
+        elif len(self.held) >= self.patience:
+            raise self._broken()
+
+    def finish(self) -> None:
+        if self.held and not self.any_good:
+            raise self._broken()
+        self._release()
+
+    def _release(self) -> None:
+        for trajectory in self.held:
+            self.hand_on(trajectory)
+            self.handed_on += 1
+        self.held.clear()
+
+    def _broken(self) -> InfrastructureError:
+        return InfrastructureError(
+            f"{len(self.held)} rollouts in a row failed for want of a working Reasoner or Interpreter; "
+            "see that the server or model runs and `calm doctor` is content, then run the same command again"
+        )
 
 
 def _pending(
@@ -88,3 +135,16 @@ def _pending(
         for sample in range(samples):
             if (stage, problem.id, sample, 0) not in done:
                 yield problem, sample
+
+
+def _fitting(limits: RolloutLimits, prompt: Prefix, context_tokens: int | None) -> RolloutLimits | None:
+    """Returns the limits, shortened to what the prompt leaves of the context; None when it leaves nothing."""
+    if context_tokens is None or prompt.token_ids is None:
+        return limits
+    room = min(limits.response_tokens, context_tokens - len(prompt.token_ids))
+    return limits.model_copy(update={"response_tokens": room}) if room > 0 else None
+
+
+def _no_room(prompt: Prefix) -> Rollout:
+    usage = Usage(prompt_tokens=len(prompt.token_ids or ()))
+    return Rollout(prompt=prompt, spans=(), stop_reason=StopReason.LENGTH, executions=(), usage=usage)
