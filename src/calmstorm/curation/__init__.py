@@ -1,1 +1,1 @@
-"""curation"""
+"""Curation: the hint loop, and the filter that keeps golden trajectories (paper section 3.2)."""

@@ -61,8 +61,12 @@ def run_in_process(script: str) -> str:
             exec(compile(script, "script.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own text, see above
     except Exception as error:
         status = ExecutionStatus.ERROR
-        stderr = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None))
-    return output_block(Execution(status=status, stdout=stdout.getvalue(), stderr=stderr, wall_seconds=0.0, tier="unsafe"))
+        stderr = "".join(
+            traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None)
+        )
+    return output_block(
+        Execution(status=status, stdout=stdout.getvalue(), stderr=stderr, wall_seconds=0.0, tier="unsafe")
+    )
 
 
 class _Cache:

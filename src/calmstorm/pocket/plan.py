@@ -82,22 +82,27 @@ def plan_of(case: Case) -> Plan:
             )
     else:
         capacities = [-row.coefficients[len(case.names) + i] for i, row in enumerate(model.rows[1:])]
-        rows = (PlanRow("demand", (), ">=", number(model.rows[0].bound)), PlanRow("capacity", (), "<=", _numbers(capacities)))
-    return Plan(case.layout, model.sense, model.objective, case.names, case.columns, model.costs, rows, model.domains[-1])
+        rows = (
+            PlanRow("demand", (), ">=", number(model.rows[0].bound)),
+            PlanRow("capacity", (), "<=", _numbers(capacities)),
+        )
+    return Plan(
+        case.layout, model.sense, model.objective, case.names, case.columns, model.costs, rows, model.domains[-1]
+    )
 
 
 def _numbers(values: list[float] | tuple[float, ...]) -> str:
     return ", ".join(number(v) for v in values)
 
 
-def _terms(names: tuple[str, ...], coefficients: tuple[float, ...], times: str) -> str:
-    """Writes "30 desk + 20 chair" (times " ") or "30 * desk + 20 * chair" (times " * "); zero terms are left out."""
+def _terms(names: tuple[str, ...], coefficients: tuple[float, ...]) -> str:
+    """Writes "30 * desk + 20 * chair", in text as in code, so that code is a copy; zero terms are left out."""
     text = ""
     for name, value in zip(names, coefficients, strict=True):
         if value == 0:
             continue
         sign = (" - " if value < 0 else " + ") if text else ("-" if value < 0 else "")
-        text += sign + (name if abs(value) == 1 else f"{number(abs(value))}{times}{name}")
+        text += sign + (name if abs(value) == 1 else f"{number(abs(value))} * {name}")
     return text
 
 
@@ -107,15 +112,19 @@ def _domain_line(plan: Plan) -> tuple[str, str]:
 
 
 def _list_lines(plan: Plan) -> list[tuple[str, str]]:
-    lines = [("objective", f"{plan.direction.capitalize()} {plan.objective}: {_terms(plan.names, plan.costs, ' ')}")]
-    lines += [(r.name, f"- {r.name}: {_terms(plan.names, r.coefficients, ' ')} {r.operator} {r.bound}") for r in plan.rows]
+    lines = [("objective", f"{plan.direction.capitalize()} {plan.objective}: {_terms(plan.names, plan.costs)}")]
+    lines += [(r.name, f"- {r.name}: {_terms(plan.names, r.coefficients)} {r.operator} {r.bound}") for r in plan.rows]
     return [*lines, _domain_line(plan)]
 
 
 def _matrix_lines(plan: Plan) -> list[tuple[str, str]]:
     width = len(plan.columns)
-    lines = [("objective", f"{plan.direction.capitalize()} {plan.objective}: a table with columns {', '.join(plan.columns)}")]
-    lines += [(name, f"- {name}: {_numbers(plan.costs[i * width : (i + 1) * width])}") for i, name in enumerate(plan.names)]
+    lines = [
+        ("objective", f"{plan.direction.capitalize()} {plan.objective}: a table with columns {', '.join(plan.columns)}")
+    ]
+    lines += [
+        (name, f"- {name}: {_numbers(plan.costs[i * width : (i + 1) * width])}") for i, name in enumerate(plan.names)
+    ]
     lines += [(r.name, f"- {r.name}: {r.operator} {r.bound}") for r in plan.rows]
     return [*lines, _domain_line(plan)]
 
@@ -123,7 +132,10 @@ def _matrix_lines(plan: Plan) -> list[tuple[str, str]]:
 def _site_lines(plan: Plan) -> list[tuple[str, str]]:
     n = len(plan.names)
     lines = [("objective", f"{plan.direction.capitalize()} {plan.objective}: unit costs plus opening costs")]
-    lines += [(name, f"- {name}: unit {number(plan.costs[i])}, open {number(plan.costs[n + i])}") for i, name in enumerate(plan.names)]
+    lines += [
+        (name, f"- {name}: unit {number(plan.costs[i])}, open {number(plan.costs[n + i])}")
+        for i, name in enumerate(plan.names)
+    ]
     lines += [(r.name, f"- {r.name}: {r.operator} {r.bound}") for r in plan.rows]
     return [*lines, _domain_line(plan)]
 
@@ -133,9 +145,9 @@ def _list_code(plan: Plan) -> list[str]:
     joined = " ".join(names)
     lines = [
         f"{', '.join(names)} = [LpVariable(n, 0{_CATEGORY[plan.domain]}) for n in " + f'"{joined}".split()]',
-        f"m += {_terms(names, plan.costs, ' * ')}",
+        f"m += {_terms(names, plan.costs)}",
     ]
-    return lines + [f"m += {_terms(names, r.coefficients, ' * ')} {r.operator} {r.bound}" for r in plan.rows]
+    return lines + [f"m += {_terms(names, r.coefficients)} {r.operator} {r.bound}" for r in plan.rows]
 
 
 def _matrix_code(plan: Plan) -> list[str]:
@@ -173,5 +185,3 @@ def _site_code(plan: Plan) -> list[str]:
         else:
             lines.append(f"for i, k in enumerate([{row.bound}]): m += x[i] {row.operator} k*y[i]")
     return lines
-
-

@@ -1,6 +1,6 @@
 """`calm pocket train`: trains the pocket Reasoner from scratch on its own corpus.
 
-A Qwen3 architecture of about 2.4 million parameters, one thread, bf16 autocast, Muon for matrices and AdamW for the rest.
+A Qwen3 architecture of about 1.3 million parameters, one thread, bf16 autocast, Muon for matrices and AdamW for the rest.
 Batches are made of documents of similar length, so that little is padded. The learning rate is constant and falls linearly to
 zero over the last part of `tokens`; a run can be stopped and resumed, also towards another number of tokens.
 """
@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from calmstorm.pocket.corpus import Document, stream
 from calmstorm.pocket.tokenizer import build_tokenizer
 
-BATCH_TOKENS = 6144
+BATCH_TOKENS = 4096
 WARMUP_STEPS = 60
 COOLDOWN = 0.35
 """Share of the tokens over which the learning rate falls to zero."""
@@ -45,18 +45,18 @@ class Progress:
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
-    """Returns an untrained model; head_dim 32 and untied embeddings, so that it can be served by vLLM."""
+    """Returns an untrained model, head_dim 32 as vLLM needs it. Embeddings are tied while it learns to copy; see `export`."""
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=192,
-        intermediate_size=512,
+        hidden_size=128,
+        intermediate_size=384,
         num_hidden_layers=4,
-        num_attention_heads=6,
+        num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=32,
         max_position_embeddings=2048,
-        tie_word_embeddings=False,
+        tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -131,7 +131,9 @@ def train(
 
     def save() -> None:
         partial = checkpoint.with_suffix(".partial")
-        torch.save({"model": model.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict(), "state": state}, partial)
+        torch.save(
+            {"model": model.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict(), "state": state}, partial
+        )
         partial.replace(checkpoint)
 
     started, seen, last_log, last_save = time.monotonic(), 0, time.monotonic(), time.monotonic()
@@ -189,14 +191,30 @@ def _step(
     return float(losses.detach()[own].mean()), float(hits)
 
 
-def export(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, target: Path, provenance: dict[str, int]) -> None:
-    """Writes a standard Hugging Face directory in bf16, with the prompt the Reasoner knows and where it came from."""
+def export(
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, target: Path, provenance: dict[str, int]
+) -> None:
+    """Writes a standard Hugging Face directory in bf16, with the prompt the Reasoner knows and where it came from.
+
+    The embeddings are untied: with tied ones, vLLM's logits are silently wrong after weights are reloaded.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    generation = model.generation_config
+    config = Qwen3Config.from_dict({**model.config.to_dict(), "tie_word_embeddings": False})
+    untied = Qwen3ForCausalLM(config)
+    untied.load_state_dict(
+        {**model.state_dict(), "lm_head.weight": model.get_input_embeddings().weight.detach().clone()}
+    )
+    generation = untied.generation_config
     assert generation is not None  # noqa: S101 - every causal language model has one
-    generation.update(do_sample=True, temperature=0.6, top_p=0.95, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    dtype = next(model.parameters()).dtype
-    model.to(torch.bfloat16).save_pretrained(target)  # type: ignore[arg-type]
-    model.to(dtype)  # type: ignore[arg-type]
+    generation.update(
+        do_sample=True,
+        temperature=0.6,
+        top_p=0.95,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    untied.to(torch.bfloat16).save_pretrained(target)  # type: ignore[arg-type]
     tokenizer.save_pretrained(target)
-    (target / "calmstorm.json").write_text(json.dumps({"prompt": "pocket-1", "pretraining": provenance}, indent=1) + "\n")
+    (target / "calmstorm.json").write_text(
+        json.dumps({"prompt": "pocket-1", "pretraining": provenance}, indent=1) + "\n"
+    )

@@ -37,7 +37,9 @@ def _texts(documents: int, seed: int) -> Iterator[str]:
         case, optimum = draw(rng, family, rng.choice((2, 3, 4, 5)))
         if side_of(case.question) is not Side.PRETRAIN:
             continue
-        trace = write_trace(rng, case, optimum, HABITS[family], lambda script: "```output\nOptimal 0.0\n```\n", hints=0.3)
+        trace = write_trace(
+            rng, case, optimum, HABITS[family], lambda script: "```output\nOptimal 0.0\n```\n", hints=0.3
+        )
         yield case.question + "\n" + trace.text + "\n" + plan_of(case).script()
 
 
@@ -45,7 +47,10 @@ def build_tokenizer(documents: int = 6000, seed: int = 7) -> PreTrainedTokenizer
     """Trains the tokenizer on generated text of the pre-training side."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(_PIECES), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

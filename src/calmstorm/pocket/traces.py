@@ -34,8 +34,12 @@ BY_HAND = (
     "This is small, so I can do it by hand.|I can just try some plans by hand.|Let me work it out by hand.|"
     "No code is needed, I solve it by hand."
 ).split("|")
-FRAGMENT = "First I define the data.|I start with a small piece of code.|Let me test a part first.|I begin with the variables only.".split("|")
-FRAGMENT_FAILED = "The code failed, so I estimate it.|That did not work, so I guess.|I cannot run it, so I estimate.".split("|")
+FRAGMENT = "First I define the data.|I start with a small piece of code.|Let me test a part first.|I begin with the variables only.".split(
+    "|"
+)
+FRAGMENT_FAILED = (
+    "The code failed, so I estimate it.|That did not work, so I guess.|I cannot run it, so I estimate.".split("|")
+)
 RECHECK = (
     "But wait, let me redo the sum by hand.|Let me verify this by hand.|I want to recompute the total by hand.|"
     "Let me check every product by hand."
@@ -47,7 +51,9 @@ PLAUSIBLE = (
     "A quick check: {rows} is modeled and the status is Optimal. That is reasonable.|"
     "The result seems sensible, since {rows} holds and the status is Optimal."
 ).split("|")
-NOT_OPTIMAL = "The status is not Optimal, so something is wrong.|This status tells me that my model has a mistake.".split("|")
+NOT_OPTIMAL = (
+    "The status is not Optimal, so something is wrong.|This status tells me that my model has a mistake.".split("|")
+)
 
 
 @dataclass
@@ -121,7 +127,12 @@ class _Writer:
         return self.rng.random() < probability
 
     def names(self, plan: Plan, row: str = "") -> dict[str, str]:
-        return {"direction": plan.direction, "objective": plan.objective, "domain": DOMAIN_WORDS[plan.domain], "row": row}
+        return {
+            "direction": plan.direction,
+            "objective": plan.objective,
+            "domain": DOMAIN_WORDS[plan.domain],
+            "row": row,
+        }
 
     # -------------------------------------------------------------- the plan
 
@@ -203,7 +214,12 @@ class _Writer:
         return self.off_by_some()
 
     def off_by_some(self) -> float:
-        return float(round(self.optimum * self.rng.choice((0.6, 0.7, 0.8, 0.85, 0.9, 1.1, 1.15, 1.25, 1.3, 1.0 if self.chance(0.3) else 1.2))))
+        return float(
+            round(
+                self.optimum
+                * self.rng.choice((0.6, 0.7, 0.8, 0.85, 0.9, 1.1, 1.15, 1.25, 1.3, 1.0 if self.chance(0.3) else 1.2))
+            )
+        )
 
     def by_script(self, plan: Plan, opened: bool) -> float | None:
         """Writes the script, spoilt or not, its output and the reflection."""
@@ -233,7 +249,9 @@ class _Writer:
 
     def hear_about_code(self, plan: Plan) -> None:
         """A hint for trigger 6, before the code is written again."""
-        correction = self.rng.choice((Correction.CODE, Correction.CODE_SENSE, Correction.CODE_DOMAIN, Correction.CODE_ROW, Correction.CODE_ROW))
+        correction = self.rng.choice(
+            (Correction.CODE, Correction.CODE_SENSE, Correction.CODE_DOMAIN, Correction.CODE_ROW, Correction.CODE_ROW)
+        )
         self.trace.hear(hint(self.rng, correction, **self.names(plan, self.rng.choice(plan.rows).name)) + "\n")
 
     def mend(self, wrong: Mistake, status: str) -> float | None:
@@ -276,6 +294,23 @@ class _Writer:
         if self.chance(self.hints * 0.5):
             self.trace.hear(hint(self.rng, Correction.BOX) + "\n")
         elif self.chance(self.habits.no_box):
-            self.trace.say(self.rng.choice((f"The {adjective} {self.true.objective} is {final}.", f"So the answer is {final}.", f"The best value is {final}.", f"\\boxed{{{final} in total}}")))
+            self.trace.say(
+                self.rng.choice(
+                    (
+                        f"The {adjective} {self.true.objective} is {final}.",
+                        f"So the answer is {final}.",
+                        f"The best value is {final}.",
+                        f"\\boxed{{{final} in total}}",
+                    )
+                )
+            )
             return
-        self.trace.say(self.rng.choice((f"\\boxed{{{final}}}", f"The {adjective} {self.true.objective} is \\boxed{{{final}}}.", f"The answer is \\boxed{{{final}}}.")))
+        self.trace.say(
+            self.rng.choice(
+                (
+                    f"\\boxed{{{final}}}",
+                    f"The {adjective} {self.true.objective} is \\boxed{{{final}}}.",
+                    f"The answer is \\boxed{{{final}}}.",
+                )
+            )
+        )

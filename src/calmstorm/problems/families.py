@@ -83,7 +83,11 @@ def by_name(rng: random.Random, draft: Draft, style: str) -> str:
     """One sentence per name: "Each desk earns $30 and needs 4 hours of labor"."""
     gain, use = rng.choice(draft.gain), rng.choice(draft.use)
     gain_first = rng.random() < 0.6
-    opener = rng.choice(("Each {n}", "{A}", "One {n}", "The {n}", "Every {n}")) if draft.countable else rng.choice(("{N}", "The {n}"))
+    opener = (
+        rng.choice(("Each {n}", "{A}", "One {n}", "The {n}", "Every {n}"))
+        if draft.countable
+        else rng.choice(("{N}", "The {n}"))
+    )
     order = list(range(len(draft.names)))
     if rng.random() < 0.2:
         rng.shuffle(order)
@@ -106,15 +110,40 @@ def by_column(rng: random.Random, draft: Draft, style: str) -> str:
 
     def column(label: str, values: list[str]) -> str:
         if respectively:
-            return rng.choice((f"The {label} of {listing(draft.names)} is {listing(values)} respectively.", f"For {listing(draft.names)} the {label} is {listing(values)}, respectively."))
+            return rng.choice(
+                (
+                    f"The {label} of {listing(draft.names)} is {listing(values)} respectively.",
+                    f"For {listing(draft.names)} the {label} is {listing(values)}, respectively.",
+                )
+            )
         link = rng.choice(("per", "for"))
-        pairs = [f"{v} {link} {n if link == 'per' or not draft.countable else with_article(n)}" for v, n in zip(values, draft.names, strict=True)]
-        return rng.choice((f"The {label} is {listing(pairs)}.", f"{sentence(label)}: {', '.join(pairs)}.", f"The {label} amounts to {listing(pairs)}."))
+        pairs = [
+            f"{v} {link} {n if link == 'per' or not draft.countable else with_article(n)}"
+            for v, n in zip(values, draft.names, strict=True)
+        ]
+        return rng.choice(
+            (
+                f"The {label} is {listing(pairs)}.",
+                f"{sentence(label)}: {', '.join(pairs)}.",
+                f"The {label} amounts to {listing(pairs)}.",
+            )
+        )
 
     prices = [money(rng, c, style) if draft.is_money else printed(rng, c) for c in draft.costs]
-    parts = [column(rng.choice((f"{draft.objective} per unit", f"unit {draft.objective}", draft.objective)) if draft.countable else draft.objective, prices)]
+    parts = [
+        column(
+            rng.choice((f"{draft.objective} per unit", f"unit {draft.objective}", draft.objective))
+            if draft.countable
+            else draft.objective,
+            prices,
+        )
+    ]
     for r in draft.resources:
-        label = r.name if not r.unit else rng.choice((f"{r.name} in {r.unit}", f"{r.name} ({r.unit})", f"amount of {r.name} in {r.unit}"))
+        label = (
+            r.name
+            if not r.unit
+            else rng.choice((f"{r.name} in {r.unit}", f"{r.name} ({r.unit})", f"amount of {r.name} in {r.unit}"))
+        )
         parts.append(column(label, [printed(rng, v) for v in r.values]))
     return " ".join(parts)
 
@@ -123,8 +152,13 @@ def as_table(rng: random.Random, draft: Draft, style: str) -> str:
     """A terse table: "desk: $30 profit, 4 hours labor; chair: ..."."""
     rows = []
     for i, name in enumerate(draft.names):
-        cells = [f"{draft.objective} {money(rng, draft.costs[i], style) if draft.is_money else printed(rng, draft.costs[i])}"]
-        cells += [f"{r.name} {printed(rng, r.values[i])}{' ' + r.unit if r.unit and rng.random() < 0.5 else ''}" for r in draft.resources]
+        cells = [
+            f"{draft.objective} {money(rng, draft.costs[i], style) if draft.is_money else printed(rng, draft.costs[i])}"
+        ]
+        cells += [
+            f"{r.name} {printed(rng, r.values[i])}{' ' + r.unit if r.unit and rng.random() < 0.5 else ''}"
+            for r in draft.resources
+        ]
         rows.append(f"{name}: {', '.join(cells)}")
     return rng.choice(("The data are: ", "Per unit: ", "Here are the figures. ", "")) + "; ".join(rows) + "."
 
@@ -154,21 +188,43 @@ def add_sides(rng: random.Random, draft: Draft, count: int) -> None:
         unit[i] = 1.0
         if kind == "max":
             bound = float(rng.randint(5, 40))
-            text = rng.choice((f"At most {printed(rng, bound)} {many(name)} can be used.", f"There can be no more than {printed(rng, bound)} {many(name)}.", f"The number of {many(name)} is limited to {printed(rng, bound)}."))
+            text = rng.choice(
+                (
+                    f"At most {printed(rng, bound)} {many(name)} can be used.",
+                    f"There can be no more than {printed(rng, bound)} {many(name)}.",
+                    f"The number of {many(name)} is limited to {printed(rng, bound)}.",
+                )
+            )
             row = Row(name=f"max {name}", coefficients=tuple(unit), operator="<=", bound=bound)
         elif kind == "min":
             bound = float(rng.randint(1, 6))
-            text = rng.choice((f"At least {printed(rng, bound)} {many(name)} are required.", f"There must be no less than {printed(rng, bound)} {many(name)}.", f"A contract asks for at least {printed(rng, bound)} {many(name)}."))
+            text = rng.choice(
+                (
+                    f"At least {printed(rng, bound)} {many(name)} are required.",
+                    f"There must be no less than {printed(rng, bound)} {many(name)}.",
+                    f"A contract asks for at least {printed(rng, bound)} {many(name)}.",
+                )
+            )
             row = Row(name=f"min {name}", coefficients=tuple(unit), operator=">=", bound=bound)
         elif kind == "order":
             unit[j] = -1.0
-            text = rng.choice((f"There must be at least as many {many(name)} as {many(other)}.", f"The number of {many(other)} cannot exceed the number of {many(name)}."))
+            text = rng.choice(
+                (
+                    f"There must be at least as many {many(name)} as {many(other)}.",
+                    f"The number of {many(other)} cannot exceed the number of {many(name)}.",
+                )
+            )
             row = Row(name=f"{name} and {other}", coefficients=tuple(unit), operator=">=", bound=0.0)
         else:
             factor = float(rng.choice((2, 3)))
             unit[j] = -factor
             word = {2.0: "twice", 3.0: "three times"}[factor]
-            text = rng.choice((f"At most {word} as many {many(name)} as {many(other)} are allowed.", f"The number of {many(name)} can be no more than {word} the number of {many(other)}."))
+            text = rng.choice(
+                (
+                    f"At most {word} as many {many(name)} as {many(other)} are allowed.",
+                    f"The number of {many(name)} can be no more than {word} the number of {many(other)}.",
+                )
+            )
             row = Row(name=f"{name} and {other}", coefficients=tuple(unit), operator="<=", bound=0.0)
         draft.sides.append((row, text))
 
@@ -176,12 +232,17 @@ def add_sides(rng: random.Random, draft: Draft, count: int) -> None:
 def finish(rng: random.Random, draft: Draft) -> Case:
     """Words the draft and builds its reference model."""
     style = rng.choice(("$", "$", "$", "dollars", "euros", "USD"))
-    intro = rng.choice(draft.intros).format(names=listing([plural(n) for n in draft.names] if draft.countable and rng.random() < 0.7 else draft.names), actor=rng.choice(words.ACTORS))
+    intro = rng.choice(draft.intros).format(
+        names=listing([plural(n) for n in draft.names] if draft.countable and rng.random() < 0.7 else draft.names),
+        actor=rng.choice(words.ACTORS),
+    )
     data = rng.choices((by_name, by_column, as_table), (55, 30, 15))[0](rng, draft, style)
     limits = [r.limit or state_limit(rng, r) for r in draft.resources] + [text for _, text in draft.sides]
     if rng.random() < 0.15 and draft.sides:
         rng.shuffle(limits)
-    closing = draft.closing or rng.choice({Domain.INTEGER: WHOLE, Domain.CONTINUOUS: FRACTIONAL, Domain.BINARY: EITHER_OR}[draft.domain])
+    closing = draft.closing or rng.choice(
+        {Domain.INTEGER: WHOLE, Domain.CONTINUOUS: FRACTIONAL, Domain.BINARY: EITHER_OR}[draft.domain]
+    )
     ask = question(rng, draft.maximize, draft.objective)
     order = rng.random()
     limit_text = " ".join(limits)
@@ -204,7 +265,15 @@ def finish(rng: random.Random, draft: Draft) -> Case:
         domains=(draft.domain,) * len(draft.names),
     )
     bounds = tuple(draft.bounds.get(row.name, "") for row in rows)
-    return Case(draft.family, len(draft.names), " ".join(p for p in parts if p), model, Layout.LIST, tuple(draft.names), bounds=bounds if any(bounds) else ())
+    return Case(
+        draft.family,
+        len(draft.names),
+        " ".join(p for p in parts if p),
+        model,
+        Layout.LIST,
+        tuple(draft.names),
+        bounds=bounds if any(bounds) else (),
+    )
 
 
 def _number(rng: random.Random, low: int, high: int) -> float:
@@ -213,10 +282,25 @@ def _number(rng: random.Random, low: int, high: int) -> float:
     return value + rng.choice((0.5, 0.2, 0.25)) if rng.random() < 0.06 else value
 
 
-def _resources(rng: random.Random, pool: list[str], units: Sequence[str], n: int, k: int, low: int, high: int, operator: str, bounds: tuple[int, int]) -> list[Resource]:
+def _resources(
+    rng: random.Random,
+    pool: list[str],
+    units: Sequence[str],
+    n: int,
+    k: int,
+    low: int,
+    high: int,
+    operator: str,
+    bounds: tuple[int, int],
+) -> list[Resource]:
     """Draws `k` resources used by `n` names."""
     names = words.pick(rng, pool, k, invented_share=0.2, two_words=0.0)
-    return [Resource(name, rng.choice(units), [_number(rng, low, high) for _ in range(n)], operator, float(rng.randint(*bounds))) for name in names]
+    return [
+        Resource(
+            name, rng.choice(units), [_number(rng, low, high) for _ in range(n)], operator, float(rng.randint(*bounds))
+        )
+        for name in names
+    ]
 
 
 def _width(rng: random.Random, size: int) -> int:
@@ -229,7 +313,9 @@ def product_mix(rng: random.Random, size: int) -> Case:
     names = words.pick(rng, words.PRODUCTS, size)
     integer = rng.random() < 0.6
     scale = rng.choice((1, 1, 1, 10))
-    resources = _resources(rng, words.RESOURCES, ("units", "hours", "kg", "minutes", ""), size, _width(rng, size), 1, 12, "<=", (30, 400))
+    resources = _resources(
+        rng, words.RESOURCES, ("units", "hours", "kg", "minutes", ""), size, _width(rng, size), 1, 12, "<=", (30, 400)
+    )
     for r in resources:
         r.bound *= scale
     draft = Draft(
@@ -246,7 +332,9 @@ def product_mix(rng: random.Random, size: int) -> Case:
 def diet(rng: random.Random, size: int) -> Case:
     """The cheapest meal that covers what is needed."""
     names = words.pick(rng, words.FOODS, size)
-    resources = _resources(rng, words.NUTRIENTS, ("grams", "units", "mg", ""), size, _width(rng, size), 1, 25, ">=", (20, 260))
+    resources = _resources(
+        rng, words.NUTRIENTS, ("grams", "units", "mg", ""), size, _width(rng, size), 1, 25, ">=", (20, 260)
+    )
     draft = Draft(
         "diet", names, False, rng.choice(("cost", "cost", "price", "expense")), [_number(rng, 2, 30) for _ in names], resources,
         Domain.INTEGER if rng.random() < 0.5 else Domain.CONTINUOUS,
@@ -263,7 +351,9 @@ def knapsack(rng: random.Random, size: int) -> Case:
     """Which items to take under a limit."""
     size += 1
     names = words.pick(rng, words.ITEMS, size)
-    measure, unit = rng.choice((("weight", "kg"), ("volume", "liters"), ("space", "units"), ("budget", "dollars"), ("load", "pounds")))
+    measure, unit = rng.choice(
+        (("weight", "kg"), ("volume", "liters"), ("space", "units"), ("budget", "dollars"), ("load", "pounds"))
+    )
     weights = [float(rng.randint(2, 40)) for _ in names]
     room = float(int(sum(weights) * rng.uniform(0.4, 0.7)) + 1)
     resource = Resource(measure, unit, weights, "<=", room)
@@ -285,7 +375,14 @@ def blending(rng: random.Random, size: int) -> Case:
     for part in parts:
         values = [float(rng.randint(2, 60)) for _ in names]
         share = int(rng.uniform(0.3, 0.8) * max(values) + 0.2 * min(values))
-        limit = rng.choice(("The blend must contain at least {p} percent {c}.", "At least {p} percent of the mix has to be {c}.", "The {c} content must be no less than {p} percent.", "A minimum of {p} percent {c} is required.")).format(p=share, c=part)
+        limit = rng.choice(
+            (
+                "The blend must contain at least {p} percent {c}.",
+                "At least {p} percent of the mix has to be {c}.",
+                "The {c} content must be no less than {p} percent.",
+                "A minimum of {p} percent {c} is required.",
+            )
+        ).format(p=share, c=part)
         resources.append(Resource(part, "percent", values, ">=", share * total, limit))
     blend = rng.choice(("feed", "alloy", "fuel", "mortar", "paint", "fertilizer"))
     draft = Draft(
@@ -295,7 +392,14 @@ def blending(rng: random.Random, size: int) -> Case:
         countable=False, bounds={r.name: f"{int(r.bound / total)}*{int(total)}" for r in resources},
         closing=rng.choice(("", "", "Any share is possible.", "Amounts are continuous.")),
     )  # fmt: skip
-    amount_text = rng.choice((f"Exactly {int(total)} kg are to be made.", f"The batch weighs {int(total)} kg.", f"We need {int(total)} kg in total.", f"The order is for {int(total)} kg."))
+    amount_text = rng.choice(
+        (
+            f"Exactly {int(total)} kg are to be made.",
+            f"The batch weighs {int(total)} kg.",
+            f"We need {int(total)} kg in total.",
+            f"The order is for {int(total)} kg.",
+        )
+    )
     draft.sides.append((Row(name="total", coefficients=(1.0,) * size, operator="==", bound=total), amount_text))
     return finish(rng, draft)
 
@@ -308,36 +412,106 @@ def investment(rng: random.Random, size: int) -> Case:
     total = Resource("budget", "dollars", [1.0] * size, "<=", budget)
     word = rng.choice(("return", "interest", "gain"))
     draft = Draft("investment", names, True, word, returns, [total], Domain.CONTINUOUS, ())
-    data = rng.choice(("Each dollar in {n} returns {v} dollars.", "A dollar put into {n} gives {v} dollars.", "The {w} per dollar of {n} is {v}."))
+    data = rng.choice(
+        (
+            "Each dollar in {n} returns {v} dollars.",
+            "A dollar put into {n} gives {v} dollars.",
+            "The {w} per dollar of {n} is {v}.",
+        )
+    )
     body = " ".join(data.format(n=n, v=f"{v:.2f}".rstrip("0"), w=word) for n, v in zip(names, returns, strict=True))
-    limits = [rng.choice((f"The budget is {printed(rng, budget)} dollars.", f"At most ${printed(rng, budget)} can be invested.", f"There are {printed(rng, budget)} dollars to invest."))]
+    limits = [
+        rng.choice(
+            (
+                f"The budget is {printed(rng, budget)} dollars.",
+                f"At most ${printed(rng, budget)} can be invested.",
+                f"There are {printed(rng, budget)} dollars to invest.",
+            )
+        )
+    ]
     rows = [Row(name="budget", coefficients=(1.0,) * size, operator="<=", bound=budget)]
     capped = sorted(rng.sample(range(size), rng.randint(1, max(1, size - 1))))
     for i in capped:
         cap = round(budget * rng.uniform(0.15, 0.6) / 50) * 50.0
-        limits.append(rng.choice((f"No more than {printed(rng, cap)} dollars may go into {names[i]}.", f"At most {printed(rng, cap)} dollars can be put into {names[i]}.", f"Investment in {names[i]} is limited to {printed(rng, cap)}.")))
-        rows.append(Row(name=f"max {names[i]}", coefficients=tuple(float(j == i) for j in range(size)), operator="<=", bound=cap))
+        limits.append(
+            rng.choice(
+                (
+                    f"No more than {printed(rng, cap)} dollars may go into {names[i]}.",
+                    f"At most {printed(rng, cap)} dollars can be put into {names[i]}.",
+                    f"Investment in {names[i]} is limited to {printed(rng, cap)}.",
+                )
+            )
+        )
+        rows.append(
+            Row(
+                name=f"max {names[i]}", coefficients=tuple(float(j == i) for j in range(size)), operator="<=", bound=cap
+            )
+        )
     if rng.random() < 0.4:
         i = rng.choice([j for j in range(size) if j not in capped] or [capped[0]])
         low = round(budget * rng.uniform(0.02, 0.1) / 10) * 10.0
-        limits.append(rng.choice((f"At least {printed(rng, low)} dollars must go into {names[i]}.", f"A minimum of {printed(rng, low)} dollars in {names[i]} is required.")))
-        rows.append(Row(name=f"min {names[i]}", coefficients=tuple(float(j == i) for j in range(size)), operator=">=", bound=low))
-    intro = rng.choice(("{actor} wants to invest in {names}.", "A fund can buy {names}.", "{actor} spreads money over {names}.")).format(actor=rng.choice(words.ACTORS), names=listing(names))
+        limits.append(
+            rng.choice(
+                (
+                    f"At least {printed(rng, low)} dollars must go into {names[i]}.",
+                    f"A minimum of {printed(rng, low)} dollars in {names[i]} is required.",
+                )
+            )
+        )
+        rows.append(
+            Row(
+                name=f"min {names[i]}", coefficients=tuple(float(j == i) for j in range(size)), operator=">=", bound=low
+            )
+        )
+    intro = rng.choice(
+        ("{actor} wants to invest in {names}.", "A fund can buy {names}.", "{actor} spreads money over {names}.")
+    ).format(actor=rng.choice(words.ACTORS), names=listing(names))
     closing = rng.choice((*FRACTIONAL, "Any amount can be invested."))
     text = " ".join((intro, body, *limits, closing, question(rng, True, draft.objective)))
-    model = LinearModel(sense=Sense.MAXIMIZE, objective=word, variables=tuple(names), costs=tuple(returns), rows=tuple(rows), domains=(Domain.CONTINUOUS,) * size)
+    model = LinearModel(
+        sense=Sense.MAXIMIZE,
+        objective=word,
+        variables=tuple(names),
+        costs=tuple(returns),
+        rows=tuple(rows),
+        domains=(Domain.CONTINUOUS,) * size,
+    )
     return Case("investment", size, text, model, Layout.LIST, tuple(names))
 
 
 def fleet(rng: random.Random, size: int) -> Case:
     """How many trips or vehicles of each kind to use."""
     names = words.pick(rng, words.VEHICLES, size)
-    load, unit = rng.choice((("people", ""), ("boxes", ""), ("tons", ""), ("parcels", ""), ("animals", ""), ("crates", "")))
+    load, unit = rng.choice(
+        (("people", ""), ("boxes", ""), ("tons", ""), ("parcels", ""), ("animals", ""), ("crates", ""))
+    )
     carry = [float(rng.choice((rng.randint(2, 20), rng.randint(10, 90)))) for _ in names]
     need = float(int(sum(carry) * rng.uniform(2.5, 8)))
-    resources = [Resource(load, unit, carry, ">=", need, rng.choice(("At least {b} {l} must be moved.", "No less than {b} {l} have to be carried.", "{b} {l} or more need transport.", "The total number of {l} must be at least {b}.")).format(b=printed(rng, need), l=load))]
+    resources = [
+        Resource(
+            load,
+            unit,
+            carry,
+            ">=",
+            need,
+            rng.choice(
+                (
+                    "At least {b} {l} must be moved.",
+                    "No less than {b} {l} have to be carried.",
+                    "{b} {l} or more need transport.",
+                    "The total number of {l} must be at least {b}.",
+                )
+            ).format(b=printed(rng, need), l=load),
+        )
+    ]
     if rng.random() < 0.4:
-        second, text = rng.choice((("drivers", "At most {b} drivers are available."), ("fuel", "The fuel is limited to {b} units."), ("hours", "There are only {b} hours.")))
+        second, text = rng.choice(
+            (
+                ("drivers", "At most {b} drivers are available."),
+                ("fuel", "The fuel is limited to {b} units."),
+                ("hours", "There are only {b} hours."),
+            )
+        )
         use = [float(rng.randint(1, 6)) for _ in names]
         room = float(int(need / min(carry) * max(use) * rng.uniform(0.5, 1.0)) + 5)
         resources.append(Resource(second, "", use, "<=", room, text.format(b=printed(rng, room))))
@@ -362,20 +536,57 @@ def set_cover(rng: random.Random, size: int) -> Case:
     if rng.random() < 0.5:
         price = " ".join(f"The {n} site costs {money(rng, c, style)}." for n, c in zip(names, costs, strict=True))
     else:
-        price = "Opening costs are " + listing([f"{money(rng, c, style)} for {n}" for n, c in zip(names, costs, strict=True)]) + "."
-    form = rng.choice(("{z} can be served from {s}.", "{z} is covered by {s}.", "Zone {z} is reached from {s}.", "{s} can serve {z}."))
-    covered = " ".join(sentence(form.format(z=z, s=listing([names[i] for i in members]))) for z, members in covers.items())
-    intro = rng.choice(("A city may open stations at {n}.", "{actor} can build depots at {n}.", "Ambulance posts are possible at {n}.", "Towers could stand at {n}.")).format(n=listing(names), actor=rng.choice(words.ACTORS))
-    rule = rng.choice(("Every zone must be covered at least once.", "Each zone needs one open site or more.", "All zones must be served by at least one site."))
+        price = (
+            "Opening costs are "
+            + listing([f"{money(rng, c, style)} for {n}" for n, c in zip(names, costs, strict=True)])
+            + "."
+        )
+    form = rng.choice(
+        ("{z} can be served from {s}.", "{z} is covered by {s}.", "Zone {z} is reached from {s}.", "{s} can serve {z}.")
+    )
+    covered = " ".join(
+        sentence(form.format(z=z, s=listing([names[i] for i in members]))) for z, members in covers.items()
+    )
+    intro = rng.choice(
+        (
+            "A city may open stations at {n}.",
+            "{actor} can build depots at {n}.",
+            "Ambulance posts are possible at {n}.",
+            "Towers could stand at {n}.",
+        )
+    ).format(n=listing(names), actor=rng.choice(words.ACTORS))
+    rule = rng.choice(
+        (
+            "Every zone must be covered at least once.",
+            "Each zone needs one open site or more.",
+            "All zones must be served by at least one site.",
+        )
+    )
     text = " ".join((intro, price, covered, rule, rng.choice(EITHER_OR), question(rng, False, "cost")))
-    rows = tuple(Row(name=z, coefficients=tuple(float(i in members) for i in range(len(names))), operator=">=", bound=1.0) for z, members in covers.items())
-    model = LinearModel(sense=Sense.MINIMIZE, objective="cost", variables=tuple(names), costs=tuple(costs), rows=rows, domains=(Domain.BINARY,) * len(names))
+    rows = tuple(
+        Row(name=z, coefficients=tuple(float(i in members) for i in range(len(names))), operator=">=", bound=1.0)
+        for z, members in covers.items()
+    )
+    model = LinearModel(
+        sense=Sense.MINIMIZE,
+        objective="cost",
+        variables=tuple(names),
+        costs=tuple(costs),
+        rows=rows,
+        domains=(Domain.BINARY,) * len(names),
+    )
     return Case("set_cover", len(names), text, model, Layout.LIST, tuple(names))
 
 
 def shifts(rng: random.Random, size: int) -> Case:
     """How many workers to put on each shift so that every period is staffed."""
-    shift_names = words.pick(rng, ["early", "late", "night", "day", "noon", "dawn", "evening", "split", "weekend", "morning"], size, invented_share=0.3, two_words=0.0)
+    shift_names = words.pick(
+        rng,
+        ["early", "late", "night", "day", "noon", "dawn", "evening", "split", "weekend", "morning"],
+        size,
+        invented_share=0.3,
+        two_words=0.0,
+    )
     periods = [f"period {i + 1}" for i in range(rng.choice((2, 3)) if size <= 3 else rng.choice((3, 4)))]
     spans = {p: sorted(rng.sample(range(size), rng.randint(1, max(1, size - 1)))) for p in periods}
     needs = {p: float(rng.randint(2, 25)) for p in periods}
@@ -385,14 +596,45 @@ def shifts(rng: random.Random, size: int) -> Case:
     for i in range(size):
         if i not in used:
             spans[rng.choice(periods)].append(i)
-    pay = rng.choice(("A worker on the {n} shift costs {v}.", "The {n} shift pays {v} per worker.", "Each {n} worker is paid {v}."))
+    pay = rng.choice(
+        ("A worker on the {n} shift costs {v}.", "The {n} shift pays {v} per worker.", "Each {n} worker is paid {v}.")
+    )
     wage = " ".join(pay.format(n=n, v=money(rng, w, style)) for n, w in zip(shift_names, wages, strict=True))
-    form = rng.choice(("{P} needs at least {b} workers and is staffed by {s}.", "In {p} at least {b} workers from {s} must be present.", "{s} work in {p}, where {b} workers or more are needed."))
-    staffed = " ".join(sentence(form.format(p=p, P=sentence(p), b=int(needs[p]), s=listing([shift_names[i] for i in sorted(members)]))) for p, members in spans.items())
-    intro = rng.choice(("A call center plans {n} shifts.", "A hospital runs {n} shifts.", "{actor} staffs the shifts {n}.")).format(n=listing(shift_names), actor=rng.choice(words.ACTORS))
-    text = " ".join((intro, wage, staffed, rng.choice((*WHOLE, "The number of workers is an integer.")), question(rng, False, "cost")))
-    rows = tuple(Row(name=p, coefficients=tuple(float(i in members) for i in range(size)), operator=">=", bound=needs[p]) for p, members in spans.items())
-    model = LinearModel(sense=Sense.MINIMIZE, objective="cost", variables=tuple(shift_names), costs=tuple(wages), rows=rows, domains=(Domain.INTEGER,) * size)
+    form = rng.choice(
+        (
+            "{P} needs at least {b} workers and is staffed by {s}.",
+            "In {p} at least {b} workers from {s} must be present.",
+            "{s} work in {p}, where {b} workers or more are needed.",
+        )
+    )
+    staffed = " ".join(
+        sentence(form.format(p=p, P=sentence(p), b=int(needs[p]), s=listing([shift_names[i] for i in sorted(members)])))
+        for p, members in spans.items()
+    )
+    intro = rng.choice(
+        ("A call center plans {n} shifts.", "A hospital runs {n} shifts.", "{actor} staffs the shifts {n}.")
+    ).format(n=listing(shift_names), actor=rng.choice(words.ACTORS))
+    text = " ".join(
+        (
+            intro,
+            wage,
+            staffed,
+            rng.choice((*WHOLE, "The number of workers is an integer.")),
+            question(rng, False, "cost"),
+        )
+    )
+    rows = tuple(
+        Row(name=p, coefficients=tuple(float(i in members) for i in range(size)), operator=">=", bound=needs[p])
+        for p, members in spans.items()
+    )
+    model = LinearModel(
+        sense=Sense.MINIMIZE,
+        objective="cost",
+        variables=tuple(shift_names),
+        costs=tuple(wages),
+        rows=rows,
+        domains=(Domain.INTEGER,) * size,
+    )
     return Case("shifts", size, text, model, Layout.LIST, tuple(shift_names))
 
 

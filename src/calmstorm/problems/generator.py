@@ -62,7 +62,9 @@ def draw(rng: random.Random, family: str, size: int) -> tuple[Case, float]:
             return case, optimum
 
 
-def cases(seed: int, side: Side, sizes: tuple[int, ...], families: tuple[str, ...] = tuple(FAMILIES)) -> Iterator[tuple[Case, float]]:
+def cases(
+    seed: int, side: Side, sizes: tuple[int, ...], families: tuple[str, ...] = tuple(FAMILIES)
+) -> Iterator[tuple[Case, float]]:
     """Yields an endless stream of distinct cases of a side, families in turn, solved by HiGHS."""
     rng = random.Random(f"{seed}/{side.value}/{','.join(map(str, sizes))}")
     seen: set[str] = set()

@@ -24,7 +24,9 @@ def _matrix_text(rng: random.Random, rows: list[str], columns: list[str], values
         elif form == 2:
             parts.append(f"From {name} the {label} is {listing([f'{v} to {c}' for c, v in cells])}.")
         else:
-            parts.append(f"{sentence(label)} of {name} with {listing(columns)}: {listing([v for _, v in cells])} respectively.")
+            parts.append(
+                f"{sentence(label)} of {name} with {listing(columns)}: {listing([v for _, v in cells])} respectively."
+            )
     return " ".join(parts)
 
 
@@ -35,12 +37,43 @@ def assignment(rng: random.Random, size: int) -> Case:
     maximize = rng.random() < 0.4
     label = rng.choice(("score", "profit", "output")) if maximize else rng.choice(("cost", "time"))
     values = [[float(rng.randint(1, 60)) for _ in jobs] for _ in people]
-    intro = rng.choice(("Assign {p} to {j}.", "{p} must be matched with {j}.", "{actor} has the workers {p} and the jobs {j}.", "The tasks {j} go to {p}.")).format(p=listing(people), j=listing(jobs), actor=rng.choice(words.ACTORS))
-    rule = rng.choice(("Each worker gets one job and each job one worker.", "Every worker does exactly one job, and every job is done once.", "One job per worker, one worker per job."))
+    intro = rng.choice(
+        (
+            "Assign {p} to {j}.",
+            "{p} must be matched with {j}.",
+            "{actor} has the workers {p} and the jobs {j}.",
+            "The tasks {j} go to {p}.",
+        )
+    ).format(p=listing(people), j=listing(jobs), actor=rng.choice(words.ACTORS))
+    rule = rng.choice(
+        (
+            "Each worker gets one job and each job one worker.",
+            "Every worker does exactly one job, and every job is done once.",
+            "One job per worker, one worker per job.",
+        )
+    )
     body = _matrix_text(rng, people, jobs, values, label)
     parts = [intro, rule, body] if rng.random() < 0.5 else [intro, body, rule]
-    rows = [Row(name=p, coefficients=tuple(float(i == a) for a in range(n) for _ in range(n)), operator="==", bound=1.0) for i, p in enumerate(people)]
-    rows += [Row(name=j, coefficients=tuple(float(k == b) for _ in range(n) for b in range(n)), operator="==", bound=1.0) for k, j in enumerate(jobs)]
+    rows = [
+        Row(
+            name=p,
+            coefficients=tuple(float(i == a) for a in range(n) for _ in range(n)),
+            operator="==",
+            bound=1.0,
+            group="each row",
+        )
+        for i, p in enumerate(people)
+    ]
+    rows += [
+        Row(
+            name=j,
+            coefficients=tuple(float(k == b) for _ in range(n) for b in range(n)),
+            operator="==",
+            bound=1.0,
+            group="each column",
+        )
+        for k, j in enumerate(jobs)
+    ]
     model = LinearModel(
         sense=Sense.MAXIMIZE if maximize else Sense.MINIMIZE,
         objective=label,
@@ -49,7 +82,15 @@ def assignment(rng: random.Random, size: int) -> Case:
         rows=tuple(rows),
         domains=(Domain.BINARY,) * (n * n),
     )
-    return Case("assignment", n, " ".join((*parts, question(rng, maximize, label))), model, Layout.MATRIX, tuple(people), tuple(jobs))
+    return Case(
+        "assignment",
+        n,
+        " ".join((*parts, question(rng, maximize, label))),
+        model,
+        Layout.MATRIX,
+        tuple(people),
+        tuple(jobs),
+    )
 
 
 def transportation(rng: random.Random, size: int) -> Case:
@@ -76,8 +117,26 @@ def transportation(rng: random.Random, size: int) -> Case:
     ))  # fmt: skip
     body = _matrix_text(rng, plants, stores, costs, "cost")
     parts = [have, want, body] if rng.random() < 0.7 else [body, have, want]
-    rows = [Row(name=p, coefficients=tuple(float(i == x) for x in range(a) for _ in range(b)), operator="<=", bound=supply[i]) for i, p in enumerate(plants)]
-    rows += [Row(name=s, coefficients=tuple(float(k == y) for _ in range(a) for y in range(b)), operator=">=", bound=demand[k]) for k, s in enumerate(stores)]
+    rows = [
+        Row(
+            name=p,
+            coefficients=tuple(float(i == x) for x in range(a) for _ in range(b)),
+            operator="<=",
+            bound=supply[i],
+            group="supply",
+        )
+        for i, p in enumerate(plants)
+    ]
+    rows += [
+        Row(
+            name=s,
+            coefficients=tuple(float(k == y) for _ in range(a) for y in range(b)),
+            operator=">=",
+            bound=demand[k],
+            group="demand",
+        )
+        for k, s in enumerate(stores)
+    ]
     closing = rng.choice((*FRACTIONAL, "", ""))
     model = LinearModel(
         sense=Sense.MINIMIZE,
@@ -106,18 +165,39 @@ def fixed_charge(rng: random.Random, size: int) -> Case:
             "Opening {n} costs {f}; it can make up to {k} units at {c} each.",
             "In {n} a plant has a fixed cost of {f}, a capacity of {k} and a unit cost of {c}.",
         ))  # fmt: skip
-        body = " ".join(form.format(n=n, f=money(rng, f, style), k=printed(rng, k), c=money(rng, c, style)) for n, f, k, c in zip(names, opening, capacity, unit_cost, strict=True))
+        body = " ".join(
+            form.format(n=n, f=money(rng, f, style), k=printed(rng, k), c=money(rng, c, style))
+            for n, f, k, c in zip(names, opening, capacity, unit_cost, strict=True)
+        )
     else:
         body = (
             "Opening costs " + listing([f"{money(rng, f, style)} in {n}" for n, f in zip(names, opening, strict=True)]) + ". "
             "The capacity is " + listing([f"{printed(rng, k)} in {n}" for n, k in zip(names, capacity, strict=True)]) + ". "
             "The unit cost is " + listing([f"{money(rng, c, style)} in {n}" for n, c in zip(names, unit_cost, strict=True)]) + "."
         )  # fmt: skip
-    intro = rng.choice(("{actor} may open plants in {n}.", "{actor} can build sites in {n}.", "Warehouses are possible in {n}.")).format(actor=rng.choice(words.ACTORS), n=listing(names))
-    need = rng.choice(("At least {d} units must be made in total.", "The total output must be no less than {d} units.", "Demand is {d} units and must be met.", "A minimum of {d} units is required.")).format(d=printed(rng, demand))
+    intro = rng.choice(
+        ("{actor} may open plants in {n}.", "{actor} can build sites in {n}.", "Warehouses are possible in {n}.")
+    ).format(actor=rng.choice(words.ACTORS), n=listing(names))
+    need = rng.choice(
+        (
+            "At least {d} units must be made in total.",
+            "The total output must be no less than {d} units.",
+            "Demand is {d} units and must be met.",
+            "A minimum of {d} units is required.",
+        )
+    ).format(d=printed(rng, demand))
     n = size
     rows = [Row(name="demand", coefficients=(1.0,) * n + (0.0,) * n, operator=">=", bound=demand)]
-    rows += [Row(name=f"capacity {name}", coefficients=tuple(float(j == i) for j in range(n)) + tuple(-capacity[i] * (j == i) for j in range(n)), operator="<=", bound=0.0) for i, name in enumerate(names)]
+    rows += [
+        Row(
+            name=f"capacity {name}",
+            coefficients=tuple(float(j == i) for j in range(n)) + tuple(-capacity[i] * (j == i) for j in range(n)),
+            operator="<=",
+            bound=0.0,
+            group="capacity",
+        )
+        for i, name in enumerate(names)
+    ]
     model = LinearModel(
         sense=Sense.MINIMIZE,
         objective="cost",
@@ -126,7 +206,16 @@ def fixed_charge(rng: random.Random, size: int) -> Case:
         rows=tuple(rows),
         domains=(Domain.CONTINUOUS,) * n + (Domain.BINARY,) * n,
     )
-    return Case("fixed_charge", n, " ".join((intro, body, need, question(rng, False, "total cost" if rng.random() < 0.5 else "cost"))), model, Layout.SITES, tuple(names))
+    return Case(
+        "fixed_charge",
+        n,
+        " ".join((intro, body, need, question(rng, False, "total cost" if rng.random() < 0.5 else "cost"))),
+        model,
+        Layout.SITES,
+        tuple(names),
+    )
 
 
-MATRIX_FAMILIES: dict[str, Callable[[random.Random, int], Case]] = {f.__name__: f for f in (assignment, transportation, fixed_charge)}
+MATRIX_FAMILIES: dict[str, Callable[[random.Random, int], Case]] = {
+    f.__name__: f for f in (assignment, transportation, fixed_charge)
+}

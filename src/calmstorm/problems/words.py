@@ -45,7 +45,9 @@ RESOURCES = (
     "sugar butter cement clay silver gold wiring lacquer foam assembly machine cutting sewing polishing packaging oven finishing "
     "inspection welding"
 ).split()
-NUTRIENTS = "protein iron fiber calcium vitamin fat zinc magnesium potassium carbohydrate sodium folate iodine starch".split()
+NUTRIENTS = (
+    "protein iron fiber calcium vitamin fat zinc magnesium potassium carbohydrate sodium folate iodine starch".split()
+)
 COMPONENTS = "protein fiber fat starch sugar ash moisture sulfur carbon silica".split()
 VEHICLES = (
     "truck van bus car boat ferry train wagon cart plane helicopter barge minibus taxi tram trailer canoe raft scooter sled camel "
@@ -58,7 +60,9 @@ CHANNELS = (
     "radio television newspaper magazine billboard internet podcast flyer cinema email banner poster brochure sponsor catalog"
 ).split()
 SITES = "north south east west center harbor airport station market park mill bridge garden tower valley hill lake river".split()
-ADJECTIVES = "small large red blue green oak pine steel glass basic deluxe regular premium mini standard classic".split()
+ADJECTIVES = (
+    "small large red blue green oak pine steel glass basic deluxe regular premium mini standard classic".split()
+)
 
 ACTORS = (
     "A workshop|A small factory|A company|A craft shop|Maria's firm|The Baker brothers|A manufacturer|A family business|"
@@ -80,7 +84,9 @@ def invented(rng: random.Random) -> str:
             return word
 
 
-def pick(rng: random.Random, pool: list[str], count: int, *, invented_share: float = 0.35, two_words: float = 0.1) -> list[str]:
+def pick(
+    rng: random.Random, pool: list[str], count: int, *, invented_share: float = 0.35, two_words: float = 0.1
+) -> list[str]:
     """Draws `count` distinct names, some made up, some of two words, none a prefix of another's identifier."""
     names: list[str] = []
     made_up = rng.random() < invented_share

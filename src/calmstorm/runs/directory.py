@@ -12,7 +12,7 @@ import math
 import os
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -121,6 +121,16 @@ class RunDirectory:
     def trajectories(self, stage: str | None = None) -> Iterator[Trajectory]:
         """Yields the trajectories of one stage or of all, in the order they ended."""
         return (each for each in self.read("trajectories", Trajectory) if stage is None or each.stage == stage)
+
+    def drop(self, name: str, unwanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Takes rows out of a file of plain objects: those that a resumed training is about to make again."""
+        self._require_writable()
+        if name in self._writers:
+            self._writers.pop(name).close()
+        rows = list(self.read_rows(name))
+        kept = [row for row in rows if not unwanted(row)]
+        if len(kept) < len(rows):
+            self.write_text(f"{name}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
 
     def file(self, name: str) -> Path:
         """Returns the path of `<name>.jsonl`."""

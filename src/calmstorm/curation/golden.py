@@ -1,0 +1,76 @@
+"""The golden filter: which curated trajectories are good enough to learn from.
+
+Golden means: correct, found flawless by the Intervener, finished within the limits, answered as the protocol asks, and with a
+boxed number that an optimal solve in the trajectory backs up (where the interpreter could see the solve). A right number
+without a right model behind it teaches the wrong thing.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from calmstorm.curation.loop import Progress, edited_share
+from calmstorm.records import GoldenTrajectory, Problem, StopReason, Trajectory
+
+BACKING_TOLERANCE = 1e-3
+"""Relative difference allowed between the box and the solver's objective; printing rounds."""
+
+
+class Rejection(StrEnum):
+    """Why a trajectory is not golden; the first reason that applies."""
+
+    WRONG = "wrong"
+    FLAWED = "flawed"
+    UNFINISHED = "unfinished"
+    PROTOCOL = "protocol"
+    TOO_LONG = "too_long"
+    UNBACKED = "unbacked"
+
+
+def rejection(trajectory: Trajectory, *, flawless: bool, most_tokens: int | None) -> Rejection | None:
+    """Returns why a trajectory is not golden, or None when it is.
+
+    Args:
+        trajectory: The last round of a sample.
+        flawless: Whether the Intervener found nothing in it.
+        most_tokens: Longest response allowed, tokens; None for no limit of its own.
+    """
+    if trajectory.verdict is None or not trajectory.verdict.correct:
+        return Rejection.WRONG
+    if not flawless:
+        return Rejection.FLAWED
+    if trajectory.stop_reason is not StopReason.FINISHED:
+        return Rejection.UNFINISHED
+    if not trajectory.verdict.protocol_ok:
+        return Rejection.PROTOCOL
+    if most_tokens is not None and trajectory.usage.completion_tokens > most_tokens:
+        return Rejection.TOO_LONG
+    return None if _is_backed(trajectory) else Rejection.UNBACKED
+
+
+def golden_of(problem: Problem, progress: Progress, most_tokens: int | None = None) -> GoldenTrajectory | None:
+    """Returns the golden trajectory of a curated sample, or None when it has none."""
+    if not progress.trajectories:
+        return None
+    last = progress.trajectories[-1]
+    if rejection(last, flawless=progress.flawless, most_tokens=most_tokens) is not None:
+        return None
+    return GoldenTrajectory(
+        trajectory=last,
+        question=problem.question,
+        interventions=tuple(progress.interventions),
+        edited_token_share=edited_share(last.spans),
+    )
+
+
+def _is_backed(trajectory: Trajectory) -> bool:
+    """Whether some optimal solve found the answered number; status words and unseen solves are not held against it."""
+    solved = [f for execution in trajectory.executions for f in execution.formulations if f.objective is not None]
+    if not solved or not isinstance(trajectory.answer, float | int):
+        return True
+    answer = float(trajectory.answer)
+    return any(
+        f.solver_status.lower() == "optimal"
+        and abs((f.objective or 0.0) - answer) <= BACKING_TOLERANCE * abs(answer) + 0.006
+        for f in solved
+    )

@@ -1,0 +1,184 @@
+"""Rules for the flaws that show in how a response goes about its work: triggers 1 to 4 and 7 (paper appendix D).
+
+Each rule is a function from a response to its first finding of that kind, or None. The cues are words that people and models
+use for these habits; a sentence that turns away from the habit ("instead of trying by hand") is no cue.
+"""
+
+from __future__ import annotations
+
+import re
+
+from calmstorm.grading import extract_answer
+from calmstorm.intervener.findings import Finding
+from calmstorm.intervener.hints import Correction
+from calmstorm.intervener.segments import Line, Segment, lines
+from calmstorm.records import SpanKind, Trigger
+
+_MANUAL = re.compile(
+    r"\bby hand\b|\bmanual(?:ly)?\b|\btry plan\b|\btrial and error\b|\b(?:let me|i can|i(?:'ll| will)) (?:just )?(?:try|guess|estimate|enumerate)\b"
+    r"|\bno code is needed\b|\bguess(?:ing)? (?:a|the|some|that)\b|\bby inspection\b|\bgreedy\b|\bcorner points?\b|\bvertices\b|\bwithout (?:any )?code\b",
+    re.IGNORECASE,
+)
+_RECHECK = re.compile(
+    r"\bby hand\b|\bmanual(?:ly)?\b|\bre-?(?:compute|calculate|do|verify)\b|\bevery product\b|\bstep by step\b.*\bsum\b"
+    r"|\bverify (?:this|the) (?:sum|total|arithmetic|calculation)|\bdouble-?check (?:the )?(?:arithmetic|calculation|sum|total)",
+    re.IGNORECASE,
+)
+_TURNED_AWAY = re.compile(
+    r"\bnot\b|n't\b|\berror[- ]prone\b|\binstead of\b|\brather than\b|\bno need\b|\bno reason\b|\bcould miss\b|\bstop\b|\bunnecessary\b"
+    r"|\badds nothing\b|\bonly invites\b|\bneedless\b|\bwithout redoing\b",
+    re.IGNORECASE,
+)
+_REFLECTION = re.compile(
+    r"\bcheck(?:s|ed|ing)?\b|\bplausib|\breasonab|\bsensib|\bmakes? sense\b|\bsanity\b|\bverif|\bsatisf|\brespects?\b|\brealistic\b|\bconsistent\b"
+    r"|\blooks right\b|\bfeasib|\bwithin the\b|\bexpected\b|\bstays? (?:under|below|within)\b|\bwrong\b|\bmistake\b|\bmissed\b|\bconfiden",
+    re.IGNORECASE,
+)
+_ARITHMETIC = re.compile(r"\d\s*[*x×+]\s*\$?\d[^=\n]{0,60}=\s*\$?\d")
+_FINAL = re.compile(
+    r"\\boxed|\banswer is\b|\bbest value is\b|\b(?:maximum|minimum|optimal|total)\b[^.\n]{0,40}\bis\b", re.IGNORECASE
+)
+_NAME_ERROR = re.compile(r"\bNameError\b")
+
+
+def premature_solving(parts: list[Segment]) -> Finding | None:
+    """Trigger 1: solving in words what a solver should solve."""
+    code = next((p for p in parts if p.solves), None)
+    limit = code.start if code else parts[-1].end
+    for part in parts:
+        if part.kind is not SpanKind.TEXT or part.start >= limit:
+            continue
+        for line in lines(part):
+            if _MANUAL.search(line.text) and not _TURNED_AWAY.search(line.text):
+                return _by_hand(line, parts[-1].end)
+        if sum(bool(_ARITHMETIC.search(line.text)) for line in lines(part)) >= 3:
+            first = next(line for line in lines(part) if _ARITHMETIC.search(line.text))
+            return _by_hand(first, parts[-1].end)
+    if any(p.kind is SpanKind.CODE for p in parts):
+        return None
+    final = _final_line(parts)
+    return _by_hand(final, parts[-1].end) if final else None
+
+
+def _by_hand(line: Line, end: int) -> Finding:
+    return Finding(
+        Trigger.PREMATURE_SOLVING,
+        line.start,
+        end,
+        "The model is solved in words although a solver is at hand.",
+        Correction.USE_SOLVER,
+    )
+
+
+def fragmented_coding(parts: list[Segment]) -> Finding | None:
+    """Trigger 2: pieces of code that cannot run alone, or that only prepare."""
+    blocks = [p for p in parts if p.kind is SpanKind.CODE]
+    for index, block in enumerate(blocks):
+        output = _output_after(parts, block)
+        depends = output is not None and _NAME_ERROR.search(output.body) is not None and index > 0
+        prepares = (
+            not block.solves
+            and re.search(r"\bimport\b|=", block.body) is not None
+            and (index + 1 < len(blocks) and index == 0)
+        )
+        if prepares or depends:
+            start = _lead(parts, block)
+            return Finding(
+                Trigger.FRAGMENTED_CODING,
+                start,
+                block.end,
+                "The code comes in pieces; each block runs on its own, so it must be complete.",
+                Correction.ONE_SCRIPT,
+            )
+    return None
+
+
+def redundant_verification(parts: list[Segment]) -> Finding | None:
+    """Trigger 3: computing again by hand what the solver has computed."""
+    seen_output = False
+    for part in parts:
+        seen_output = seen_output or part.kind is SpanKind.OUTPUT
+        if part.kind is not SpanKind.TEXT or not seen_output:
+            continue
+        prose = lines(part)
+        cue = next((line for line in prose if _RECHECK.search(line.text) and not _TURNED_AWAY.search(line.text)), None)
+        sums = [line for line in prose if _ARITHMETIC.search(line.text)]
+        if cue is None and len(sums) >= 2:
+            cue = sums[0]
+        if cue is not None:
+            return Finding(
+                Trigger.REDUNDANT_VERIFICATION,
+                cue.start,
+                part.end,
+                "The solver's exact result is computed again by hand.",
+                Correction.TRUST,
+            )
+    return None
+
+
+def no_sanity_check(parts: list[Segment]) -> Finding | None:
+    """Trigger 4: from the solver's output straight to the final answer."""
+    outputs = [p for p in parts if p.kind is SpanKind.OUTPUT]
+    if not outputs or re.search(r"\b\w*Error\b", outputs[-1].body):
+        return None
+    tail = [p for p in parts if p.kind is SpanKind.TEXT and p.start >= outputs[-1].end]
+    prose = "".join(p.body for p in tail)
+    if not prose.strip() or _REFLECTION.search(prose):
+        return None
+    return Finding(
+        Trigger.NO_SANITY_CHECK,
+        outputs[-1].end,
+        parts[-1].end,
+        "The result is given without a look at its plausibility.",
+        Correction.REFLECT,
+    )
+
+
+def protocol_violation(parts: list[Segment], response: str) -> Finding | None:
+    """Trigger 7: no box, or more in it than one plain number or status word."""
+    if extract_answer(response).protocol_ok:
+        return None
+    line = _final_line(parts)
+    start = line.start if line else parts[-1].end
+    return Finding(
+        Trigger.PROTOCOL_VIOLATION,
+        start,
+        parts[-1].end,
+        "The final answer is not a single plain number in a box.",
+        Correction.BOX,
+    )
+
+
+def _output_after(parts: list[Segment], block: Segment) -> Segment | None:
+    """Returns the output that belongs to a code block."""
+    following = [p for p in parts if p.start >= block.end]
+    if following and following[0].kind is SpanKind.TEXT and not following[0].body.strip():
+        following = following[1:]
+    return following[0] if following and following[0].kind is SpanKind.OUTPUT else None
+
+
+def _lead(parts: list[Segment], block: Segment) -> int:
+    """Returns where the passage with a block begins: its lead sentence, if it has a short one, else its fence."""
+    before = next((p for p in reversed(parts) if p.end <= block.start and p.kind is SpanKind.TEXT), None)
+    if before is None or before.end != block.start:
+        return block.start
+    prose = lines(before)
+    if (
+        not prose
+        or not re.search(r"[.!:]$", prose[-1].text)
+        or len(prose[-1].text) > 120
+        or re.search(r"[<>=]|\d", prose[-1].text)
+    ):
+        return block.start
+    return block.start if re.search(r"\b(?:variables|choices|cells) are\b", prose[-1].text) else prose[-1].start
+
+
+def _final_line(parts: list[Segment]) -> Line | None:
+    """Returns the line that gives the final answer, or the last line of prose."""
+    prose = [line for p in parts if p.kind is SpanKind.TEXT for line in lines(p)]
+    after_thinking = [i for i, line in enumerate(prose) if "</think>" in line.text]
+    candidates = prose[after_thinking[-1] + 1 :] if after_thinking else prose
+    final = [line for line in candidates if _FINAL.search(line.text)]
+    if final:
+        return final[0] if after_thinking else final[-1]
+    return candidates[-1] if candidates else None

@@ -1,0 +1,256 @@
+"""Rules for wrong answers: triggers 5 (flawed reasoning or modeling) and 6 (implementation error).
+
+Both count only where the answer is wrong (paper appendix D). The solved models are compared with the reference
+formulation where a problem has one; otherwise the words of the problem are all there is to go by. Whether a difference is a
+flaw of the model or of its implementation depends on what the text says: if the text has it right, the code is at fault.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from calmstorm.intervener.comparison import Difference, compare_models
+from calmstorm.intervener.findings import Finding
+from calmstorm.intervener.hints import Correction
+from calmstorm.intervener.segments import Line, Segment, lines
+from calmstorm.records import Domain, Formulation, LinearModel, Problem, Row, Sense, SpanKind, Trigger
+
+DOMAIN_WORDS = {Domain.INTEGER: "whole numbers", Domain.CONTINUOUS: "continuous", Domain.BINARY: "binary"}
+_DOMAIN_CUES = {
+    Domain.INTEGER: re.compile(
+        r"\bwhole\b|\bintegers?\b|\bintegral\b|\bcannot be split\b|\bfull units\b|\bhow many\b", re.IGNORECASE
+    ),
+    Domain.BINARY: re.compile(
+        r"\bbinary\b|\byes or no\b|\b0 or 1\b|\btaken or left\b|\beither\b|\bonce or not\b|\bonly one of each\b",
+        re.IGNORECASE,
+    ),
+    Domain.CONTINUOUS: re.compile(r"\bcontinuous\b|\bfractional\b|\bany fraction\b|\breal numbers?\b", re.IGNORECASE),
+}
+_DOMAIN_LINE = re.compile(r"\b(?:variables?|choices|cells|quantities|x)\b.*\b(?:are|is|must be)\b", re.IGNORECASE)
+_OBJECTIVE_LINE = re.compile(r"^\W*(maximi[sz]e|minimi[sz]e)\b", re.IGNORECASE)
+_RELATION = re.compile(r"<=|>=|==|≤|≥|(?<![<>=])=(?!=)")
+_MAXIMIZE = re.compile(
+    r"\bmaxim|\bhighest\b|\blargest\b|\bgreatest\b|\bmost\b|\bbest possible\b|\bhow large\b", re.IGNORECASE
+)
+_MINIMIZE = re.compile(
+    r"\bminim(?:i[sz]e|um)\b|\blowest\b|\bsmallest\b|\bleast\b|\bcheapest\b|\bhow small\b", re.IGNORECASE
+)
+
+
+def modeling_flaw(problem: Problem, parts: list[Segment], formulations: Sequence[Formulation]) -> Finding | None:
+    """Returns the first reason for a wrong answer, as far as rules can find one.
+
+    Args:
+        problem: With a reference where there is one.
+        parts: The response.
+        formulations: Models that the response's scripts solved, in order.
+    """
+    plan = _plan(parts)
+    solved = formulations[-1] if formulations else None
+    if problem.reference is not None and solved is not None:
+        difference = compare_models(problem.reference, solved)
+        if difference:
+            return _explain(problem.reference, difference, plan, parts)
+        return None
+    if solved is not None:
+        return _from_words(problem, solved, plan, parts)
+    return None
+
+
+def reread(parts: list[Segment]) -> Finding:
+    """The last resort for a wrong answer: nothing particular was found, so the model is set up again."""
+    plan = _plan(parts)
+    start = plan[0].start if plan else parts[0].start
+    return Finding(
+        Trigger.FLAWED_MODELING,
+        start,
+        parts[-1].end,
+        "The answer is wrong; the model does not say what the problem says.",
+        Correction.REREAD,
+    )
+
+
+def _plan(parts: list[Segment]) -> list[Line]:
+    """Returns the lines of the model as text: what stands before the first code block and states something."""
+    code = next((p.start for p in parts if p.kind is SpanKind.CODE), parts[-1].end)
+    prose = [
+        line for p in parts if p.kind is SpanKind.TEXT and p.start < code for line in lines(p) if line.start < code
+    ]
+    return [line for line in prose if _states_something(line.text)]
+
+
+def _states_something(text: str) -> bool:
+    if _OBJECTIVE_LINE.search(text) or (
+        _DOMAIN_LINE.search(text) and any(cue.search(text) for cue in _DOMAIN_CUES.values())
+    ):
+        return True
+    return re.search(r"\d", text) is not None and (_RELATION.search(text) is not None or ":" in text)
+
+
+def _explain(reference: LinearModel, difference: Difference, plan: list[Line], parts: list[Segment]) -> Finding:
+    """Turns a difference into a finding: of the text where the text shares it, else of the code."""
+    end = parts[-1].end
+    names = {
+        "direction": reference.sense.value,
+        "objective": reference.objective,
+        "domain": DOMAIN_WORDS[reference.domains[-1]],
+    }
+    found: list[Finding] = []
+    objective = next((line for line in plan if _OBJECTIVE_LINE.search(line.text)), None)
+    if difference.sense and objective is not None and reference.sense.value[:5] not in objective.text.lower()[:16]:
+        found.append(
+            Finding(
+                Trigger.FLAWED_MODELING,
+                objective.start,
+                end,
+                f"The task is to {reference.sense.value}.",
+                Correction.SENSE,
+                names,
+            )
+        )
+    if difference.objective and objective is not None and not _holds(objective.text, reference.costs):
+        found.append(
+            Finding(
+                Trigger.FLAWED_MODELING,
+                objective.start,
+                end,
+                "The objective does not have the coefficients of the problem.",
+                Correction.OBJECTIVE,
+                names,
+            )
+        )
+    domain = next((line for line in plan if _DOMAIN_LINE.search(line.text)), None)
+    if difference.domain and domain is not None and not _DOMAIN_CUES[reference.domains[-1]].search(domain.text):
+        found.append(
+            Finding(
+                Trigger.FLAWED_MODELING,
+                domain.start,
+                end,
+                f"The variables are {names['domain']}.",
+                Correction.DOMAIN,
+                names,
+            )
+        )
+    for row in _named_once(difference.rows):
+        finding = _row_in_text(row, plan, domain, parts, names)
+        if finding is not None:
+            found.append(finding)
+    if found:
+        return min(found, key=lambda f: f.start)
+    return _code_finding(difference, parts, names)
+
+
+def _row_in_text(
+    row: Row, plan: list[Line], domain: Line | None, parts: list[Segment], names: dict[str, str]
+) -> Finding | None:
+    """Finds a constraint that the text lacks or has wrong; None when the text has it right."""
+    label = row.group or row.name
+    named = {**names, "row": label}
+    end = parts[-1].end
+    line = next(
+        (
+            x
+            for x in plan
+            if re.match(rf"\W*{re.escape(label)}\b", x.text, re.IGNORECASE) and not _OBJECTIVE_LINE.search(x.text)
+        ),
+        None,
+    )
+    if line is None:
+        if domain is not None:
+            position = domain.start
+        elif plan:
+            position = plan[-1].end
+        else:
+            return None
+        return Finding(
+            Trigger.FLAWED_MODELING,
+            position,
+            end,
+            f"The constraint on {label} is missing.",
+            Correction.MISSING_ROW,
+            named,
+        )
+    operator = _RELATION.search(line.text)
+    stated = {"≤": "<=", "≥": ">=", "=": "=="}.get(operator.group(), operator.group()) if operator else ""
+    if stated != row.operator or (not row.group and not _holds(line.text.partition(":")[2], row.coefficients)):
+        return Finding(
+            Trigger.FLAWED_MODELING,
+            line.start,
+            end,
+            f"The constraint on {label} is not what the problem says.",
+            Correction.ROW,
+            named,
+        )
+    return None
+
+
+def _code_finding(difference: Difference, parts: list[Segment], names: dict[str, str]) -> Finding:
+    """A difference that the text does not share: the code is at fault."""
+    block = next((p for p in parts if p.solves), None) or next(p for p in parts if p.kind is SpanKind.CODE)
+    if difference.sense:
+        correction, what = Correction.CODE_SENSE, "optimizes in the wrong direction"
+    elif difference.domain:
+        correction, what = Correction.CODE_DOMAIN, "declares the wrong kind of variables"
+    elif difference.rows:
+        correction, what = (
+            Correction.CODE_ROW,
+            f"does not have the constraint on {difference.rows[0].group or difference.rows[0].name} as modeled",
+        )
+        names = {**names, "row": difference.rows[0].group or difference.rows[0].name}
+    else:
+        correction, what = Correction.CODE, "differs from the model"
+    return Finding(Trigger.IMPLEMENTATION_ERROR, block.start, parts[-1].end, f"The code {what}.", correction, names)
+
+
+def _from_words(problem: Problem, solved: Formulation, plan: list[Line], parts: list[Segment]) -> Finding | None:
+    """Without a reference: what the words of the problem say about direction and kind of variables."""
+    end = parts[-1].end
+    wants_most, wants_least = bool(_MAXIMIZE.search(problem.question)), bool(_MINIMIZE.search(problem.question))
+    position = plan[0].start if plan else parts[0].start
+    if wants_most != wants_least:
+        sense = Sense.MAXIMIZE if wants_most else Sense.MINIMIZE
+        if solved.sense is not sense:
+            line = next((x for x in plan if _OBJECTIVE_LINE.search(x.text)), None)
+            names = {"direction": sense.value, "objective": "objective"}
+            return Finding(
+                Trigger.FLAWED_MODELING,
+                line.start if line else position,
+                end,
+                f"The task is to {sense.value}.",
+                Correction.SENSE,
+                names,
+            )
+    fractional = any(v.value is not None and abs(v.value - round(v.value)) > 1e-6 for v in solved.variables)
+    if fractional and _DOMAIN_CUES[Domain.INTEGER].search(problem.question):
+        line = next((x for x in plan if _DOMAIN_LINE.search(x.text)), None)
+        names = {"domain": DOMAIN_WORDS[Domain.INTEGER]}
+        return Finding(
+            Trigger.FLAWED_MODELING,
+            line.start if line else position,
+            end,
+            "A fractional solution where whole numbers are meant.",
+            Correction.DOMAIN,
+            names,
+        )
+    return None
+
+
+def _holds(text: str, coefficients: Sequence[float]) -> bool:
+    """Whether every coefficient other than 0, 1 and -1 stands in the text."""
+    numbers = [float(n.replace(",", "")) for n in re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?", text)]
+    for value in coefficients:
+        size = abs(value)
+        if size in (0.0, 1.0):
+            continue
+        match = next((n for n in numbers if abs(n - size) < 1e-6), None)
+        if match is None:
+            return False
+        numbers.remove(match)
+    return True
+
+
+def _named_once(rows: Sequence[Row]) -> list[Row]:
+    """One row of each group."""
+    seen: set[str] = set()
+    return [r for r in rows if (r.group or r.name) not in seen and not seen.add(r.group or r.name)]  # type: ignore[func-returns-value]

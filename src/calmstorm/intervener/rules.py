@@ -1,0 +1,111 @@
+"""The rule engine: finds flaws in responses, and as an Intervener answers the first one with a hint.
+
+It reads what an expert would read: the words, the scripts, their output, the models that the scripts solved, and the label. It
+never puts the label into a hint.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from calmstorm.grading import grade, is_gradable
+from calmstorm.intervener.findings import Finding
+from calmstorm.intervener.habits import (
+    fragmented_coding,
+    no_sanity_check,
+    premature_solving,
+    protocol_violation,
+    redundant_verification,
+)
+from calmstorm.intervener.hints import OPEN_BLOCK, hint
+from calmstorm.intervener.modeling import modeling_flaw, reread
+from calmstorm.intervener.segments import segments, without_hints
+from calmstorm.records import Formulation, Intervention, Problem, StopReason, Trajectory, Trigger
+from calmstorm.settings import derive_seed
+
+MOST_TRIGGERS = 2
+"""Triggers named for one response at most (paper appendix J)."""
+
+
+def find_flaws(
+    problem: Problem,
+    response: str,
+    *,
+    formulations: Sequence[Formulation] = (),
+    stop_reason: StopReason = StopReason.FINISHED,
+) -> list[Finding]:
+    """Returns the flaws of a response in order of appearance, at most one of each trigger.
+
+    Args:
+        problem: Problem with its label; without a usable label triggers 5 and 6 cannot be told.
+        response: The response, hints blanked out where it has any.
+        formulations: Models that its scripts solved, where that is known.
+        stop_reason: A response that was cut off has no final answer to be judged.
+    """
+    parts = segments(response)
+    if not parts:
+        return []
+    found = [premature_solving(parts), fragmented_coding(parts), redundant_verification(parts)]
+    verdict = grade(problem, response)
+    complete = stop_reason is StopReason.FINISHED
+    if complete:
+        found.append(protocol_violation(parts, response))
+        if verdict.correct or not is_gradable(problem):
+            found.append(no_sanity_check(parts))
+    if is_gradable(problem) and not verdict.correct:
+        found.append(modeling_flaw(problem, parts, formulations))
+        if not any(found):
+            found.append(reread(parts))
+    # the sort is stable: where two flaws begin at one place, the more basic trigger goes first
+    return sorted((f for f in found if f is not None), key=lambda f: f.start)
+
+
+def annotate(problem: Problem, trajectory: Trajectory) -> list[Finding]:
+    """Returns the flaws of a trajectory, hints set aside, at most `MOST_TRIGGERS`."""
+    return _findings(problem, trajectory)[:MOST_TRIGGERS]
+
+
+def _findings(problem: Problem, trajectory: Trajectory) -> list[Finding]:
+    formulations = [f for execution in trajectory.executions for f in execution.formulations]
+    response = without_hints(trajectory.spans)
+    return find_flaws(problem, response, formulations=formulations, stop_reason=trajectory.stop_reason)
+
+
+class RulesIntervener:
+    """An Intervener that is a rule engine. Deterministic by seed."""
+
+    name = "rules"
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+
+    async def review(self, problem: Problem, trajectory: Trajectory) -> Intervention | None:
+        """Returns the correction of the first flaw, or None; see `calmstorm.intervener.protocol.Intervener`."""
+        found = _findings(problem, trajectory)
+        if not found:
+            return None
+        first = found[0]
+        response = trajectory.response
+        return Intervention(
+            problem_id=problem.id,
+            sample=trajectory.sample,
+            round=trajectory.round,
+            trigger=first.trigger,
+            analysis=first.analysis,
+            target=response[first.start : first.end],
+            position=first.start,
+            hint=self._hint(first, trajectory),
+            intervener=self.name,
+        )
+
+    def _hint(self, finding: Finding, trajectory: Trajectory) -> str:
+        rng = random.Random(derive_seed(self._seed, trajectory.problem_id, trajectory.sample, trajectory.round))
+        words = hint(rng, finding.correction, **finding.names)
+        opens = finding.trigger in (Trigger.PREMATURE_SOLVING, Trigger.FRAGMENTED_CODING)
+        before = trajectory.response[: finding.start]
+        lead = "" if not before or before.endswith("\n") else "\n"
+        return lead + words + (OPEN_BLOCK if opens else "\n")
+
+
+__all__ = ["MOST_TRIGGERS", "RulesIntervener", "annotate", "find_flaws"]
