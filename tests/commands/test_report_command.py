@@ -4,16 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from calmstorm.commands.report import report
-from calmstorm.errors import InputError
+from calmstorm.cli import main
 from calmstorm.records import Author, Span, SpanKind, StopReason, Trajectory, Verdict, VerdictStatus
 
-app = typer.Typer()
-app.command()(report)
-runner = CliRunner()
+
+def calm(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return int(ended.value.code or 0)
 
 
 def evaluated(stage: str, suite: str, sample: int, *, correct: bool) -> Trajectory:
@@ -48,22 +47,36 @@ def run_path(tmp_path: Path) -> Path:
     return root
 
 
-def test_summary_names_stages_suites_and_what_is_missing(run_path: Path) -> None:
-    done = runner.invoke(app, [str(run_path)])
-    assert done.exit_code == 0
-    for word in ("base", "sft", "easy", "[red]complex", "macro average", "50.0%", "missing: the rl model"):
-        assert word in done.output
+def test_summary_names_stages_suites_and_what_is_missing(run_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calm("report", str(run_path)) == 0
+    shown = capsys.readouterr()
+    for word in ("base", "sft", "easy", "[red]complex", "macro average", "50.0%"):
+        assert word in shown.out
+    assert "missing: the rl model has not been evaluated" in shown.err
     assert (run_path / "report.html").stat().st_size > 1_000_000
     assert json.loads((run_path / "report.json").read_text(encoding="utf-8"))["macro"]["base"]["pass_at_1"] == 0.5
 
 
-def test_json_on_stdout_is_report_json_and_nothing_else(run_path: Path) -> None:
-    done = runner.invoke(app, [str(run_path), "--json"])
-    assert json.loads(done.stdout) == json.loads((run_path / "report.json").read_text(encoding="utf-8"))
+def test_json_on_stdout_is_report_json_and_nothing_else(run_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calm("report", str(run_path), "--json") == 0
+    written = json.loads((run_path / "report.json").read_text(encoding="utf-8"))
+    assert json.loads(capsys.readouterr().out) == written
 
 
-def test_missing_run_is_an_input_error_in_one_line(tmp_path: Path) -> None:
-    done = runner.invoke(app, [str(tmp_path / "no-run")])
-    assert isinstance(done.exception, InputError)
-    assert "no-run" in str(done.exception)
-    assert "\n" not in str(done.exception)
+@pytest.mark.parametrize("command", ["report", "studio"])
+def test_missing_run_ends_with_status_2_and_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert calm(command, str(tmp_path / "no-run")) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert "no-run" in shown.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_run_ends_with_status_1_and_one_line(run_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run_path / "trajectories.jsonl").write_text("{}\n", encoding="utf-8")
+    assert calm("report", str(run_path)) == 1
+    assert "line 1" in capsys.readouterr().err
+    assert not (run_path / "report.html").exists()

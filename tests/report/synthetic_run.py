@@ -29,33 +29,10 @@ from calmstorm.records import (
     Verdict,
     VerdictStatus,
 )
+from calmstorm.runs.toml import to_toml
+from calmstorm.settings import Recipe
 
-CONFIG = """\
-command = "demo"
-seed = 7
-reasoner = "pocket"
-
-[rollout]
-temperature = 0.6
-top_p = 0.95
-response_tokens = 768
-executions = 4
-
-[curation]
-problems = 40
-samples = 2
-intervener = "rules"
-max_interventions = 5
-
-[sft]
-learning_rate = 1e-4
-epochs = 2
-
-[rl]
-objective = "grpo"
-steps = 24
-group = 8
-"""
+CONFIG = to_toml(Recipe(name="pocket", reasoner="pocket", seed=7).model_dump(mode="json"))
 
 ENV = {
     "versions": {

@@ -157,6 +157,19 @@ def test_every_colour_of_a_figure_is_defined_in_both_themes(page: str, run_path:
     assert all(f"{name}:" in dark for name in used - {"--font"})
 
 
+def test_colours_stand_only_where_the_page_resolves_them(page: str, run_path: Path) -> None:
+    def keys(value: object, key: str = "") -> set[str]:
+        if isinstance(value, dict):
+            return set().union(*(keys(item, name) for name, item in value.items()))
+        if isinstance(value, list):
+            return set().union(*(keys(item, key) for item in value))
+        return {key} if isinstance(value, str) and value.startswith("--") else set()
+
+    resolved = re.search(r"colourKeys = new Set\(\[([^]]*)\]", read(page).raw["script"][3])
+    assert resolved is not None
+    assert keys(draw(build_report(run_path))) <= set(re.findall(r'"(\w+)"', resolved[1]))
+
+
 def contrast(first: str, second: str) -> float:
     """WCAG 2 contrast ratio of two #rrggbb colours."""
 

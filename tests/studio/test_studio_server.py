@@ -197,10 +197,9 @@ def test_taken_port_and_missing_run_are_refused_in_one_line(server: StudioServer
 
 
 def test_command_prints_its_address_and_ends_cleanly_on_interrupt(run_path: Path) -> None:
-    program = "import sys, typer; from calmstorm.commands.studio import studio; typer.run(studio)"
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(run_path)],
+        [sys.executable, "-m", "calmstorm.cli", "studio", str(run_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

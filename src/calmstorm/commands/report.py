@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from calmstorm.report import write_report
+from calmstorm.commands.console import emit, note, say, table
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(report)
 
 
 def report(
@@ -18,52 +20,49 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json on stdout.")] = False,
 ) -> None:
     """Write report.json and report.html into a run directory, as far as the run is done, and print a summary."""
+    from calmstorm.report import write_report
+
     numbers = write_report(run)
-    if as_json:
-        typer.echo(json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False))
-        return
-    console = Console()
-    if numbers["evaluation"]:
-        console.print(accuracy_table(numbers))
-    if numbers["curation"]["attempts"]:
-        console.print(curation_table(numbers["curation"]))
     for gap in numbers["missing"]:
-        console.print(f"missing: {gap}", markup=False)
-    console.print(f"{run / 'report.html'}", markup=False, soft_wrap=True, highlight=False)
+        note(f"missing: {gap}")
+    if as_json:
+        emit(numbers)
+        return
+    if numbers["evaluation"]:
+        table(["suite", "stage", "pass@1", "95% interval"], accuracy_rows(numbers), title="Accuracy")
+    if numbers["curation"]["attempts"]:
+        table(["", "before", "after"], curation_rows(numbers["curation"]), title="Curation")
+    say(f"{run / 'report.html'}")
 
 
-def accuracy_table(numbers: dict[str, Any]) -> Table:
-    """Pass@1 with 95 % intervals, a row per stage, a column per suite."""
-    evaluation, macro = numbers["evaluation"], numbers["macro"]
+def accuracy_rows(numbers: dict[str, Any]) -> list[list[str]]:
+    """Pass@1 with its interval, suite by suite, the macro average last."""
+    evaluation = numbers["evaluation"]
     suites = list(dict.fromkeys(suite for cells in evaluation.values() for suite in cells))
-    table = Table(title="Pass@1, 95% interval", title_justify="left")
-    table.add_column("stage")
-    for suite in [*map(_plain, suites), *(["macro average"] if len(suites) > 1 else [])]:
-        table.add_column(suite, justify="right")
-    for stage, cells in evaluation.items():
-        row = [_interval(cells.get(suite)) for suite in suites]
-        table.add_row(_plain(stage), *row, *([_interval(macro.get(stage))] if len(suites) > 1 else []))
-    return table
+    blocks = [(suite, {stage: cells.get(suite) for stage, cells in evaluation.items()}) for suite in suites]
+    if len(suites) > 1:
+        blocks.append(("macro average", numbers["macro"]))
+    return [
+        [_plain(suite), _plain(stage), _percent(cell["pass_at_1"]), _bounds(cell["ci95"])]
+        for suite, cells in blocks
+        for stage, cell in cells.items()
+        if cell is not None
+    ]
 
 
-def curation_table(curation: dict[str, Any]) -> Table:
+def curation_rows(curation: dict[str, Any]) -> list[list[str]]:
     """What the hints changed."""
-    table = Table(title="Curation", title_justify="left")
-    for name in ("", "before", "after"):
-        table.add_column(name, justify="right" if name else "left")
-    table.add_row("correct", _percent(curation["correct_before"]), _percent(curation["correct_after"]))
-    table.add_row("response tokens", _round(curation["tokens_before"]), _round(curation["tokens_after"]))
-    table.add_row("golden", str(curation["golden_without_hints"]), str(curation["golden"]))
-    table.add_row("hints per attempt", "", _round(curation["hints_per_problem"], 2))
-    table.add_row("edited tokens", "", _percent(curation["edited_token_share"]))
-    return table
+    return [
+        ["correct", _percent(curation["correct_before"]), _percent(curation["correct_after"])],
+        ["response tokens", _round(curation["tokens_before"]), _round(curation["tokens_after"])],
+        ["golden", str(curation["golden_without_hints"]), str(curation["golden"])],
+        ["hints per attempt", "", _round(curation["hints_per_problem"], 2)],
+        ["edited tokens", "", _percent(curation["edited_token_share"])],
+    ]
 
 
-def _interval(cell: dict[str, Any] | None) -> str:
-    if cell is None or cell["pass_at_1"] is None:
-        return "-"
-    low, high = cell["ci95"] or (cell["pass_at_1"], cell["pass_at_1"])
-    return f"{_percent(cell['pass_at_1'])} {100 * low:.0f}-{100 * high:.0f}"
+def _bounds(interval: list[float] | None) -> str:
+    return "-" if interval is None else f"{100 * interval[0]:.1f} - {100 * interval[1]:.1f}%"
 
 
 def _percent(share: float | None) -> str:
@@ -75,5 +74,5 @@ def _round(value: float | None, digits: int = 0) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text of the run that the terminal shows as it is: no markup, no control characters."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text).replace("[", r"\[")
+    """Text of the run as a terminal may show it: no control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

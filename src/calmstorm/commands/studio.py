@@ -9,7 +9,12 @@ from typing import Annotated
 
 import typer
 
-from calmstorm.studio import StudioServer
+from calmstorm.commands.console import note, say
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(studio)
 
 
 def studio(
@@ -20,13 +25,13 @@ def studio(
     ] = "127.0.0.1",
 ) -> None:
     """Serve a run's report and trajectories to a browser on this machine, read-only."""
+    from calmstorm.studio import StudioServer
+
     with StudioServer(run, host=host, port=port) as server, suppress(KeyboardInterrupt):
         if not _is_loopback(host):
-            typer.echo(
-                f"Listening on {host}: whoever reaches this machine can read {run}. There is no login.", err=True
-            )
-        typer.echo(server.url)
-        typer.echo("Ctrl-C ends it.", err=True)
+            note(f"listening on {host}: whoever reaches this machine can read {run}; there is no login")
+        say(server.url)
+        note("Ctrl-C ends it")
         server.serve_forever()
 
 

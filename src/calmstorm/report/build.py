@@ -57,17 +57,15 @@ def build_report(run_path: Path) -> dict[str, Any]:
 
 
 def run_identity(run: RunDirectory) -> dict[str, Any]:
-    """What the run says about itself: its name, its Reasoner, the command that made it."""
+    """What the run says about itself: its name, its Reasoner, its seed, the commit it was made at."""
     settings = run.config() or {}
-    environment = run.environment()
-    reasoner = _find(settings, "reasoner") or _find(environment, "reasoner")
-    command = _find(settings, "command") or _find(environment, "command")
+    reasoner, model = settings.get("reasoner"), settings.get("model")
     return {
         "name": run.path.resolve().name,
-        "reasoner": reasoner,
-        "pocket": reasoner == "pocket" or command == "demo",
-        "command": command,
-        "commit": environment.get("commit"),
+        "reasoner": f"{model} at {reasoner}" if model else reasoner,
+        "pocket": reasoner == "pocket",
+        "seed": settings.get("seed"),
+        "commit": run.environment().get("commit"),
         "problems": sum(1 for _ in run.read("problems", Problem)),
     }
 
@@ -196,17 +194,6 @@ def missing(report: dict[str, Any]) -> list[str]:
     if not report["versions"]:
         gaps.append("env.json is missing: versions unknown")
     return gaps
-
-
-def _find(settings: dict[str, Any], key: str) -> str | None:
-    """The first string under `key`, at any depth."""
-    for name, value in settings.items():
-        if name == key and isinstance(value, str):
-            return value
-        found = _find(value, key) if isinstance(value, dict) else None
-        if found is not None:
-            return found
-    return None
 
 
 def _listed(bounds: tuple[float, float] | None) -> list[float] | None:

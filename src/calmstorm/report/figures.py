@@ -119,6 +119,7 @@ def accuracy(evaluation: dict[str, Any], macro: dict[str, Any]) -> Figure:
         data.append(_forest_points(stage, points))
     layout = _base_layout() | {"height": int(27 * height) + 56, "margin": {"l": 120, "r": 130, "t": 12, "b": 34}}
     layout["xaxis"] |= {"range": [0, 1], "tickformat": ".0%", "dtick": 0.25, "showgrid": True}
+    layout["xaxis"] |= {"zeroline": True, "zerolinecolor": "--rule-strong"}
     layout["yaxis"] |= _ticks([position for position, _ in ticks], [text for _, text in ticks])
     layout["yaxis"] |= {"range": [height - 0.5, -0.6]}
     narrow = {"margin": {"l": 108, "r": 96}, "xaxis": {"dtick": 0.5}}

@@ -172,7 +172,7 @@ def reproduce(report: dict[str, Any]) -> str:
     name = shlex.quote(f"runs/{run['name']}")
     lines = [f"# at commit {str(run['commit'])[:12]}"] if run["commit"] else []
     if run["pocket"]:
-        lines.append("calm demo")
+        lines.append("calm demo" if run["seed"] is None else f"calm demo --seed {run['seed']}")
     return "\n".join([*lines, f"calm report {name}", f"calm studio {name}"])
 
 

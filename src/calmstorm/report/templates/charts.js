@@ -1,7 +1,7 @@
 (() => {
   "use strict";
   const figures = JSON.parse(document.getElementById("figures").textContent);
-  const colourKeys = new Set(["color", "gridcolor", "bgcolor", "bordercolor", "linecolor", "family"]);
+  const colourKeys = new Set(["color", "gridcolor", "bgcolor", "bordercolor", "linecolor", "zerolinecolor", "family"]);
   const resolve = (value, key, style) => {
     if (Array.isArray(value)) return value.map((item) => resolve(item, key, style));
     if (value && typeof value === "object") {
