@@ -1,7 +1,7 @@
 """Spans of a response: made, masked and cut without ever re-tokenising what the model saw.
 
-Token ids are the truth: a cut keeps whole tokens as they are; only where it falls inside a token is the kept part of that
-one token tokenised anew, alone.
+Token ids are the truth: a cut keeps whole tokens as they are; only where it falls inside a token is the kept part of
+that one token tokenised anew, alone.
 """
 
 from __future__ import annotations

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from calmstorm.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,3 +35,38 @@ class TokenizerCodec:
         return str(
             self.tokenizer.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         )
+
+
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of a model directory or hub id.
+
+    Raises:
+        InputError: there is none.
+        MissingExtraError: transformers is not installed.
+    """
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise MissingExtraError("transformers", "pocket") from error
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{source} has no tokenizer ({reason}): check the path or name") from error
+    return tokenizer
+
+
+def check_source(model: str | Path) -> str:
+    """Returns a model directory or hub id as given; a path must exist, lest a slip become a request to the hub.
+
+    Raises:
+        InputError: it is neither.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return str(path)
+    text = str(model)
+    if text.count("/") == 1 and not text.startswith((".", "~", "/")):
+        return text
+    rule = "it must be a model directory or a hub id such as Qwen/Qwen3-4B"
+    raise InputError(f"{text} is not a directory; {rule}: check the path")

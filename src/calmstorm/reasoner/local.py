@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from calmstorm.errors import CalmstormError, InputError, MissingExtraError
-from calmstorm.reasoner.codec import TokenizerCodec
+from calmstorm.reasoner.codec import TokenizerCodec, check_source, load_tokenizer
 from calmstorm.reasoner.prompting import chat, prompt_of_model, user_message
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling
 
 try:
     import torch
-    from transformers import AutoTokenizer, Qwen3ForCausalLM
+    from transformers import Qwen3ForCausalLM
 
     from calmstorm.reasoner.drawing import stream_key
     from calmstorm.reasoner.engine import Drawn, Engine, EngineCounts, EngineSettings, Request
@@ -26,8 +26,6 @@ except ImportError as error:  # pragma: no cover - exercised by an install witho
     raise MissingExtraError(error.name or "torch", "pocket") from error
 
 if TYPE_CHECKING:
-    import os
-
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -40,7 +38,7 @@ class LocalReasoner:
 
     def __init__(
         self,
-        model: str | os.PathLike[str],
+        model: str | Path,
         *,
         prompt: str | None = None,
         device: str = "auto",
@@ -63,9 +61,9 @@ class LocalReasoner:
         kind = ("float32" if where.startswith("cpu") else "bfloat16") if dtype == "auto" else dtype
         if kind not in ("float32", "bfloat16"):
             raise InputError(f"dtype is {dtype!r}; it must be auto, float32 or bfloat16: set dtype")
-        source = _check_source(model)
+        source = check_source(model)
+        tokenizer = load_tokenizer(source)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source)
             loaded = Qwen3ForCausalLM.from_pretrained(source, dtype=getattr(torch, kind))
             torch.nn.Module.to(loaded, where)
         except (OSError, ValueError, RuntimeError) as error:
@@ -181,13 +179,13 @@ class LocalReasoner:
         """Drops all cached keys and values. Must be called after the model's weights changed."""
         self._engine.forget()
 
-    def reload(self, weights: dict[str, Any] | str | os.PathLike[str]) -> None:
+    def reload(self, weights: dict[str, Any] | str | Path) -> None:
         """Takes over weights of the same architecture, from a state dict or a model directory.
 
         Call it between rollouts: a row that is decoding meanwhile would see both.
         """
         if not isinstance(weights, dict):
-            weights = Qwen3ForCausalLM.from_pretrained(_check_source(weights)).state_dict()
+            weights = Qwen3ForCausalLM.from_pretrained(check_source(weights)).state_dict()
         self._model.load_state_dict(weights)
         self.reset_cache()
 
@@ -203,18 +201,6 @@ def _resolve(future: asyncio.Future[Drawn], result: Drawn | CalmstormError) -> N
         future.set_exception(result)
     else:
         future.set_result(result)
-
-
-def _check_source(model: str | os.PathLike[str]) -> str:
-    """A path that looks like one must exist: a typing error must not become a request to the hub."""
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return str(path)
-    text = str(model)
-    if text.count("/") == 1 and not text.startswith((".", "~", "/")):
-        return text
-    rule = "it must be a model directory or a hub id such as Qwen/Qwen3-4B"
-    raise InputError(f"{text} is not a directory; {rule}: check the path")
 
 
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
