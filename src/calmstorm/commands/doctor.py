@@ -1,0 +1,167 @@
+"""`calm doctor`: what works on this machine, and what to do about what doesn't."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from importlib import metadata, util
+from typing import Annotated, NamedTuple
+
+import typer
+
+from calmstorm.commands.console import emit, table
+from calmstorm.errors import CalmstormError
+
+_PARTS: tuple[tuple[str, str, str], ...] = (
+    ("torch", "pocket", "local models, the pocket Reasoner, training"),
+    ("transformers", "pocket", "local models, the pocket Reasoner, training"),
+    ("trl", "train", "sft and rl"),
+    ("accelerate", "train", "sft and rl"),
+    ("pyarrow", "parquet", "parquet files"),
+)
+"""Distribution, the extra that brings it, what it is for."""
+
+_SOLVER_SCRIPTS = {
+    "pulp with CBC": (
+        "import pulp\np = pulp.LpProblem('p', pulp.LpMaximize)\n"
+        "x = pulp.LpVariable('x', 0, 4, cat='Integer')\np += 3 * x\n"
+        "p.solve(pulp.PULP_CBC_CMD(msg=0))\nprint(pulp.value(p.objective))"
+    ),
+    "scipy linprog": "from scipy.optimize import linprog\nprint(-linprog([-3], bounds=[(0, 4)]).fun)",
+    "highspy": (
+        "import highspy\nh = highspy.Highs()\nh.setOptionValue('output_flag', False)\n"
+        "x = h.addVariable(0, 4)\n"
+        "h.maximize(3 * x)\nprint(h.getObjectiveValue())"
+    ),
+}
+"""Each prints 12.0, run as model-written code is."""
+
+
+class Finding(NamedTuple):
+    """One thing looked at."""
+
+    name: str
+    ok: bool
+    required: bool
+    """Without it the commands that need nothing special don't work."""
+    found: str
+    remedy: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `doctor`."""
+    app.command("doctor")(doctor)
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Say what works on this machine; exit status 1 when something every command needs is missing."""
+    from calmstorm.progress import track
+
+    looks: list[Callable[[], Iterator[Finding]]] = [_python, _packages, _isolation, _solvers, _pocket, _machine]
+    findings: list[Finding] = []
+    with track("looking", len(looks)) as advance:
+        for look in looks:
+            findings.extend(look())
+            advance(findings[-1].name)
+    healthy = all(each.ok for each in findings if each.required)
+    if as_json:
+        emit({"ok": healthy, "findings": [each._asdict() for each in findings]})
+    else:
+        table(["", "", ""], [[_mark(each), each.name, _text(each)] for each in findings])
+    raise typer.Exit(0 if healthy else 1)
+
+
+def _mark(finding: Finding) -> str:
+    return "ok" if finding.ok else "MISSING" if finding.required else "absent"
+
+
+def _text(finding: Finding) -> str:
+    return finding.found if finding.ok or not finding.remedy else f"{finding.found}: {finding.remedy}"
+
+
+def _python() -> Iterator[Finding]:
+    yield Finding(
+        "python", sys.version_info >= (3, 11), True, platform.python_version(), "install Python 3.11 or newer"
+    )
+    linux = sys.platform == "linux"
+    yield Finding("system", linux, True, f"{platform.system()} {platform.machine()}", "use Linux, or a Linux container")
+
+
+def _packages() -> Iterator[Finding]:
+    for package, extra, purpose in _PARTS:
+        remedy = f"pip install 'calmstorm[{extra}]' (for {purpose})"
+        try:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            yield Finding(package, False, False, "not installed", remedy)
+            continue
+        yield Finding(package, util.find_spec(package) is not None, False, version, remedy)
+
+
+def _isolation() -> Iterator[Finding]:
+    from calmstorm.interpreter import probe
+
+    tiers = probe()
+    isolated = [name for name, works, _ in tiers if works and name != "unsafe"]
+    for name, works, reason in tiers:
+        if name != "unsafe":
+            yield Finding(
+                f"isolation: {name}", works, False, "works" if works else reason, "the next tier is used instead"
+            )
+    yield Finding(
+        "model-written code",
+        bool(isolated),
+        True,
+        f"runs under {isolated[0]}" if isolated else "cannot be isolated",
+        "allow user namespaces or Landlock, or accept the risk with --tier unsafe",
+    )
+
+
+def _solvers() -> Iterator[Finding]:
+    from calmstorm.interpreter import Interpreter, Limits
+
+    try:
+        interpreter = Interpreter(workers=1)
+    except CalmstormError as error:
+        yield Finding("solvers", False, True, str(error), "mend isolation first")
+        return
+    with interpreter:
+        for name, code in _SOLVER_SCRIPTS.items():
+            execution = interpreter.run(code, Limits(wall_seconds=30))
+            works = execution.stdout.strip() == "12.0"
+            why = f"{execution.status.value} {(execution.stderr.strip().splitlines() or [''])[-1]}".strip()
+            found = f"works, {1000 * execution.wall_seconds:.0f} ms" if works else why
+            yield Finding(
+                f"solver: {name}", works, name == "pulp with CBC", found, "pip install --force-reinstall calmstorm"
+            )
+
+
+def _pocket() -> Iterator[Finding]:
+    from calmstorm.pocket import model_directory
+
+    try:
+        path = model_directory()
+    except CalmstormError:
+        yield Finding("pocket model", False, False, "not in this installation", "install the released package")
+        return
+    size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+    yield Finding("pocket model", True, False, f"there, {size / 1e6:.1f} MB")
+
+
+def _machine() -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0))
+    yield Finding("cores", True, False, str(cores))
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    yield Finding("memory", total >= 4, False, f"{total:.1f} GiB", "at least 4 GiB are advised")
+    gpus = _gpus()
+    yield Finding("GPU", bool(gpus), False, ", ".join(gpus) or "none", "only large models need one; a server will do")
+
+
+def _gpus() -> list[str]:
+    if util.find_spec("torch") is None:
+        return []
+    torch = importlib.import_module("torch")
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]

@@ -1,0 +1,71 @@
+"""From what a user writes after `--reasoner` to a Reasoner: `pocket`, a model directory, or a server's base URL."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from calmstorm.errors import InputError, MissingExtraError
+from calmstorm.reasoner.protocol import Reasoner
+
+POCKET = "pocket"
+
+
+class Opened(NamedTuple):
+    """A Reasoner ready to be asked; whoever opened it closes it."""
+
+    reasoner: Reasoner
+    context_tokens: int | None
+    """Prompt and response together at most; None where the Reasoner's server decides."""
+
+
+def open_reasoner(name: str, model: str | None = None) -> Opened:
+    """Opens what `--reasoner` and `--model` name.
+
+    Raises:
+        InputError: the name is none of the three kinds, or the model cannot be loaded.
+        MissingExtraError: a local model needs packages that are not installed.
+    """
+    if name.startswith(("http://", "https://")):
+        return Opened(_server(name, model), None)
+    if model is not None:
+        raise InputError(
+            f"--model is {model!r}, but --reasoner is {name!r}, no server; drop --model or give a server's URL"
+        )
+    if name == POCKET:
+        from calmstorm.pocket import model_directory
+
+        return _local(model_directory())
+    return _local(_directory(name))
+
+
+def _directory(name: str) -> Path:
+    path = Path(name)
+    if not path.exists():
+        raise InputError(
+            f"--reasoner is {name!r}; it must be 'pocket', a model directory or the base URL of a server; correct it"
+        )
+    if not (path / "config.json").is_file():
+        raise InputError(
+            f"{name}: holds no config.json, so it is no model directory; name a Hugging Face model directory"
+        )
+    return path
+
+
+def _local(path: Path) -> Opened:
+    try:
+        from calmstorm.reasoner.local import LocalReasoner
+    except ImportError as error:
+        raise MissingExtraError(error.name or "torch", "pocket") from None
+    positions = json.loads((path / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
+    return Opened(LocalReasoner(path), positions if isinstance(positions, int) else None)
+
+
+def _server(url: str, model: str | None) -> Reasoner:
+    if model is None:
+        raise InputError(f"--reasoner is the server {url}, which may have several models; name one with --model")
+    from calmstorm.reasoner.server import ServerReasoner
+
+    reasoner: Reasoner = ServerReasoner(url, model=model)
+    return reasoner
