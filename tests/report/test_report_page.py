@@ -12,7 +12,7 @@ import pytest
 from hostile_run import HOSTILE, NAME
 
 from calmstorm.report import build_report, figures, render_html, write_report
-from calmstorm.report.page import draw, script_json, unfenced
+from calmstorm.report.page import draw, script_json, unfenced, visible
 from calmstorm.runs import RunDirectory
 
 
@@ -69,11 +69,16 @@ def test_hostile_text_adds_no_element_and_no_attribute(page: str, hostile_page: 
 
 def test_hostile_text_is_shown_as_it_is(hostile_page: str) -> None:
     text = "".join(read(hostile_page).text)
-    visible = HOSTILE.split("\u2028")[0]
-    assert text.count(visible) > 20
+    assert text.count(HOSTILE.split("\u2028")[0]) > 20
     assert "{{ 7 * 7 }}" in text
-    assert NAME in text
+    assert visible(NAME) in text
     assert "49 {" not in text
+
+
+def test_characters_that_turn_or_hide_text_are_written_out(hostile_page: str) -> None:
+    assert not set(hostile_page) & set("\u202e\u2028\u2029\x00\x1b")
+    assert "&lt;U+202E&gt;" in hostile_page
+    assert visible("a\tb\nc \u200b\u2066") == "a\tb\nc <U+200B><U+2066>"
 
 
 def test_scripts_are_the_same_whatever_the_run_says(page: str, hostile_page: str) -> None:

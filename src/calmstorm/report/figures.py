@@ -21,6 +21,8 @@ STAGE_SYMBOLS = {"base": "circle", "sft": "square", "rl": "diamond"}
 """Shape repeats what colour says, for readers who don't see the difference and for print."""
 GROUP_COLOURS = dict(zip(TRIGGER_GROUPS, ("--group-code", "--group-or", "--group-protocol"), strict=True))
 
+LABEL_LENGTH = 28
+"""Characters of a name that an axis has room for."""
 UNKNOWN = "\N{EN DASH}"
 """Stands where the run has no number."""
 TRIGGER_LABELS = [f"{int(trigger)}  {name}" for trigger, name in TRIGGER_NAMES.items()]
@@ -29,7 +31,7 @@ TRIGGER_LABELS = [f"{int(trigger)}  {name}" for trigger, name in TRIGGER_NAMES.i
 def label(text: object) -> str:
     """Text of the run, safe inside a figure, short enough for an axis."""
     plain = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
-    return escape(plain if len(plain) <= 28 else plain[:27] + "…")
+    return escape(plain if len(plain) <= LABEL_LENGTH else plain[: LABEL_LENGTH - 1] + "…")
 
 
 def stage_name(stage: str) -> str:
@@ -117,12 +119,14 @@ def accuracy(evaluation: dict[str, Any], macro: dict[str, Any]) -> Figure:
         height += 0.5
     for stage, points in rows.items():
         data.append(_forest_points(stage, points))
-    layout = _base_layout() | {"height": int(27 * height) + 56, "margin": {"l": 120, "r": 130, "t": 12, "b": 34}}
+    left = 24 + 8 * max(12, *(len(name) for name, _ in blocks), *(len(stage_name(stage)) for stage in evaluation))
+    left = min(left, 24 + 8 * LABEL_LENGTH)
+    layout = _base_layout() | {"height": int(27 * height) + 56, "margin": {"l": left, "r": 130, "t": 12, "b": 34}}
     layout["xaxis"] |= {"range": [0, 1], "tickformat": ".0%", "dtick": 0.25, "showgrid": True}
     layout["xaxis"] |= {"zeroline": True, "zerolinecolor": "--rule-strong"}
     layout["yaxis"] |= _ticks([position for position, _ in ticks], [text for _, text in ticks])
     layout["yaxis"] |= {"range": [height - 0.5, -0.6]}
-    narrow = {"margin": {"l": 108, "r": 96}, "xaxis": {"dtick": 0.5}}
+    narrow = {"margin": {"l": min(left, 150), "r": 96}, "xaxis": {"dtick": 0.5}}
     return {"data": data, "layout": layout | {"annotations": notes}, "narrow": narrow}
 
 

@@ -290,6 +290,16 @@ def _ratio(part: float, whole: float) -> float | None:
 
 # ------------------------------------------------------------------ what the page is made of
 
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """The text with characters that show nothing, break lines or turn the writing direction written out as `<U+202E>`.
+
+    Left in, they could reorder what stands around them, or make code read otherwise than it runs.
+    """
+    return _INVISIBLE.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
+
 
 @cache
 def _environment() -> jinja2.Environment:
@@ -297,6 +307,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
         autoescape=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
