@@ -7,10 +7,12 @@ with Interpreter(workers=2) as interpreter:
 
 from calmstorm.interpreter.host import Interpreter, Tier, probe
 from calmstorm.interpreter.limits import Limits
+from calmstorm.interpreter.verification import Doubt, Verification, verify
 from calmstorm.records import Constraint, Execution, ExecutionStatus, Formulation, Variable
 
 __all__ = [
     "Constraint",
+    "Doubt",
     "Execution",
     "ExecutionStatus",
     "Formulation",
@@ -18,5 +20,7 @@ __all__ = [
     "Limits",
     "Tier",
     "Variable",
+    "Verification",
     "probe",
+    "verify",
 ]

@@ -28,7 +28,7 @@ def _valid(records: bytes) -> Iterator[Formulation]:
             continue
 
 
-def _without_nonsense(value: Any) -> Any:
+def _without_nonsense(value: Any) -> Any:  # noqa: ANN401 -- what JSON holds
     """Returns the value; refuses numbers that JSON cannot carry on."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("not a finite number")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any
 
 from calmstorm.errors import InfrastructureError
 from calmstorm.interpreter.limits import Limits
+from calmstorm.interpreter.worker import scratch
 
 PRELOAD = (
     "numpy", "scipy", "scipy.optimize", "scipy.sparse", "pulp", "highspy", "sympy", "math", "itertools", "json",
@@ -138,7 +138,7 @@ class WarmParent:
         }
         flags = ["-s", "-P", "-B", "-X", "utf8", "-W", "ignore::DeprecationWarning"]
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 -- our own program
                 [self._settings.python, *flags, "-c", _BOOTSTRAP, str(_WORKER), json.dumps(settings)],
                 env=_ENVIRONMENT,
                 cwd="/",
@@ -174,4 +174,4 @@ class WarmParent:
                 self._process.wait()
             self._process = None
         with contextlib.suppress(OSError):
-            shutil.rmtree(self._scratch_root)
+            scratch.erase(self._scratch_root)

@@ -1,3 +1,4 @@
+# ruff: noqa: ANN401 -- objects of libraries that may not be installed here
 """Records the optimization models that a script hands to a solver.
 
 The solve functions of the libraries are wrapped once, in the warm parent; in the child each call appends one JSON

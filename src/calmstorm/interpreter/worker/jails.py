@@ -18,6 +18,7 @@ _DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "
 _DEFAULT_SCRATCH_MB = 64
 _RECOUNT_SECONDS = 5.0
 _OTHERS_MAY_START = 64
+_ERASE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Surroundings:
     """Scripts may not start other programs."""
     mapped_bytes: int
     """Address space that a parked child starts with: libraries, mostly."""
+    inherited_bytes: int
+    """Memory that a parked child shares with the warm parent."""
 
 
 class UnsafeJail:
@@ -74,7 +77,7 @@ class UnsafeJail:
     def close_scratch(self) -> None:
         """After each execution."""
         try:
-            scratch.erase(self.home)
+            scratch.erase(self.home, _ERASE_SECONDS)
         except OSError:
             return  # what could not be removed goes with the interpreter's directory
 
@@ -124,13 +127,14 @@ class LandlockJail(UnsafeJail):
         super().seal(limits)
         landlock.restrict(self.around.readable, [self.home], _DEVICES)
         ordinary = self._account is None
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # lets the supervisor see how its memory is shared
         unscoped = landlock.abi() < landlock.SIGNALS_SCOPED_SINCE
         syscalls.keep_only_capabilities(
             frozenset({syscalls.CAP_DAC_READ_SEARCH} if self._read_everything else ()),
         )
         chosen = seccomp.Filter(
             allow_exec=not self.around.strict,
-            owns_outside_files=ordinary,
+            sees_outside_files=True,
             refuse_truncate=landlock.abi() < landlock.TRUNCATE_SINCE,
             signals_only_to=os.getpid() if ordinary and unscoped else None,
         )
@@ -188,6 +192,7 @@ class NamespaceJail:
             syscalls.empty_bounding_set()
             syscalls.keep_only_capabilities()
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # lets the supervisor see how its memory is shared
         seccomp.install(self._filter)
 
     def end_everything(self) -> None:

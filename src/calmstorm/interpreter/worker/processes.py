@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import time
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _PATIENCE = 5.0
 
 
@@ -36,23 +36,31 @@ class Tree:
                 pending.append(child)
         return found
 
-    def resident_bytes(self) -> int:
-        """Memory that the descendants do not share with files, pages counted once for each process that maps them."""
-        total = 0
-        for pid in self.descendants():
-            fields = self._read(f"{pid}/statm").split()
-            if len(fields) > 2:
-                total += (int(fields[1]) - int(fields[2])) * _PAGE
-        return total
+    def memory_bytes(self, inherited: int, at_most: int) -> int:
+        """Returns what the descendants hold together, exactly only where it may be more than `at_most`.
 
-    def proportional_bytes(self) -> int:
-        """Memory of the descendants, shared pages divided among their sharers; slower, exact."""
-        total = 0
-        for pid in self.descendants():
-            for line in self._read(f"{pid}/smaps_rollup").splitlines():
-                if line.startswith("Pss_Anon:") or line.startswith("Pss_Shmem:"):
-                    total += int(line.split()[1]) * 1024
-        return total
+        Args:
+            inherited: Bytes that a fork of the warm parent shares with it.
+            at_most: The limit.
+        """
+        members = self.descendants()
+        estimate = sum(self._unshared(pid, inherited) for pid in members)
+        if estimate <= at_most or len(members) == 1:
+            return estimate
+        shares = [self._share(pid) for pid in members]
+        # Without permission to look closer the estimate stands: it counts what forks share once for each of them.
+        return estimate if None in shares else sum(share for share in shares if share is not None)
+
+    def _unshared(self, pid: int, inherited: int) -> int:
+        fields = _kilobytes(self._read(f"{pid}/status"))
+        return max(0, fields.get("RssAnon", 0) - inherited) + fields.get("RssShmem", 0)
+
+    def _share(self, pid: int) -> int | None:
+        text = self._read(f"{pid}/smaps_rollup")
+        fields = _kilobytes(text)
+        if not text and self._read(f"{pid}/statm").split()[:1] not in ([], ["0"]):
+            return None
+        return fields.get("Pss_Anon", 0) + fields.get("Pss_Shmem", 0)
 
     def _children(self, pid: int) -> list[int]:
         return [int(word) for word in self._read(f"{pid}/task/{pid}/children").split()]
@@ -70,19 +78,32 @@ class Tree:
             os.close(file)
 
 
+def _kilobytes(text: str) -> dict[str, int]:
+    """Reads lines such as `RssAnon:  1234 kB`, as bytes."""
+    found = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        words = value.split()
+        if len(words) == 2 and words[1] == "kB":
+            found[name] = int(words[0]) * 1024
+    return found
+
+
+def own_private_bytes() -> int:
+    """Memory of this process that a fork of it would share."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return _kilobytes(file.read()).get("RssAnon", 0)
+
+
 def end_descendants(tree: Tree) -> None:
     """Kills what is below the caller, who must be a subreaper, forbidding each victim to fork first."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         for pid in tree.descendants():
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 resource.prlimit(pid, resource.RLIMIT_NPROC, (0, 0))
-            except (OSError, ValueError):
-                pass
-            try:
+            with contextlib.suppress(OSError):
                 os.kill(pid, 9)
-            except OSError:
-                pass
         if not reap_everything():
             return
         time.sleep(0.001)

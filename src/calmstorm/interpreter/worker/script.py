@@ -27,6 +27,7 @@ MEMORY_EXIT = 77
 """Exit status of a script that ended in MemoryError."""
 _JOB, _RECORDS = 250, 251
 _FRAMES_SHOWN = 20
+_LINE, _LINES = 500, 50
 
 
 class Setting(Protocol):
@@ -149,10 +150,18 @@ def _explain(error: BaseException) -> int:
     try:
         report = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
         _keep_own_frames(report)
-        sys.stderr.write("".join(report.format()))
+        sys.stderr.write(_shortened("".join(report.format())))
     except BaseException:
         return status
     return status
+
+
+def _shortened(report: str) -> str:
+    """Cuts what would fill the stream with one monstrous line, visibly."""
+    lines = [line if len(line) <= _LINE else line[:_LINE] + " [...]" for line in report.splitlines()]
+    if len(lines) > 2 * _LINES:
+        lines[_LINES:-_LINES] = ["[...]"]
+    return "\n".join(lines) + "\n"
 
 
 def _keep_own_frames(report: traceback.TracebackException, depth: int = 0) -> None:

@@ -43,7 +43,7 @@ _NAMES = (
 )  # fmt: skip
 _EXECUTE = (("execve", 59, 221), ("execveat", 322, 281))
 _PATH_ATTRIBUTES = (
-    # Landlock does not govern these; an ordinary user's scripts run as that user, who owns files elsewhere.
+    # Landlock does not govern these, and what they would change may lie anywhere.
     ("chmod", 90, None), ("fchmod", 91, 52), ("fchmodat", 268, 53), ("fchmodat2", 452, 452), ("chown", 92, None),
     ("fchown", 93, 55), ("lchown", 94, None), ("fchownat", 260, 54), ("utime", 132, None), ("utimes", 235, None),
     ("futimesat", 261, None), ("utimensat", 280, 88), ("setxattr", 188, 5), ("lsetxattr", 189, 6),
@@ -52,7 +52,7 @@ _PATH_ATTRIBUTES = (
 )  # fmt: skip
 _TRUNCATE = (("truncate", 76, 45),)
 _UNKNOWN_TO_OLDER_LIBRARIES = (("clone3", 435, 435), ("memfd_create", 319, 279))
-_ONLY_ON_ITSELF = (("prlimit64", 302, 261), ("sched_setaffinity", 203, 122))
+_ONLY_ON_ITSELF = ((302, 261), (203, 122))  # prlimit64, sched_setaffinity
 _CLONE, _KILL, _TKILL, _TGKILL = (56, 220), (62, 129), (200, 130), (234, 131)
 _SOCKETPAIR = (53, 199)
 _LAST_KNOWN = 467
@@ -81,8 +81,8 @@ class Filter:
 
     allow_exec: bool = True
     """Whether other programs (CBC) may be started."""
-    owns_outside_files: bool = False
-    """Scripts run as a user who owns files outside the scratch directory: pretend that chmod and the like worked."""
+    sees_outside_files: bool = False
+    """Paths outside the scratch directory resolve: pretend that chmod and the like worked, anywhere."""
     refuse_truncate: bool = False
     """Landlock is too old to govern truncate(2)."""
     signals_only_to: int | None = None
@@ -104,8 +104,8 @@ def assemble(chosen: Filter) -> bytes:
     ]
 
     def answer(table: tuple[tuple[str, int | None, int | None], ...], verdict: int) -> None:
-        for entry in table:
-            number = entry[1 + column]
+        for _, on_x86_64, on_aarch64 in table:
+            number = (on_x86_64, on_aarch64)[column]
             if number is not None:
                 code.extend([(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, verdict)])
 
@@ -123,15 +123,15 @@ def assemble(chosen: Filter) -> bytes:
     answer(_NAMES, _REFUSE)
     if not chosen.allow_exec:
         answer(_EXECUTE, _REFUSE)
-    if chosen.owns_outside_files:
+    if chosen.sees_outside_files:
         answer(_PATH_ATTRIBUTES, _PRETEND)
     if chosen.refuse_truncate:
         answer(_TRUNCATE, _REFUSE)
     answer(_UNKNOWN_TO_OLDER_LIBRARIES, _NOT_THERE)
     only_if(_CLONE[column], _JUMP_BITS, _NAMESPACE_FLAGS, allowed_on_match=False)
     only_if(_SOCKETPAIR[column], _JUMP_EQUAL, _AF_UNIX, allowed_on_match=True)
-    for entry in _ONLY_ON_ITSELF:
-        only_if(entry[1 + column], _JUMP_EQUAL, 0, allowed_on_match=True)
+    for numbers in _ONLY_ON_ITSELF:
+        only_if(numbers[column], _JUMP_EQUAL, 0, allowed_on_match=True)
     if chosen.signals_only_to is not None:
         answer((("tkill", *_TKILL),), _REFUSE)
         for numbers in (_KILL, _TGKILL):

@@ -6,19 +6,18 @@ when that closes or the host dies. It stays single-threaded: only such a process
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import importlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
 import time
 from typing import Any
 
-from . import capture, processes, supervisor, syscalls, warmup
+from . import capture, processes, scratch, supervisor, syscalls, warmup, wire
 from .jails import BY_TIER, Surroundings
 
 _SYSTEM_TREES = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives")
@@ -52,7 +51,8 @@ def main(settings: dict[str, Any]) -> None:
     control.send(json.dumps({"tier": tier, "reasons": reasons, "absent": absent}).encode())
     if tier:
         _Parent(control, lifeline, tier, around).serve()
-    shutil.rmtree(settings["scratch_root"], ignore_errors=True)
+    with contextlib.suppress(OSError):
+        scratch.erase(settings["scratch_root"])
 
 
 def _surroundings(settings: dict[str, Any]) -> Surroundings:
@@ -74,6 +74,7 @@ def _surroundings(settings: dict[str, Any]) -> Surroundings:
         scratch_root=settings["scratch_root"],
         strict=settings["strict"],
         mapped_bytes=mapped,
+        inherited_bytes=processes.own_private_bytes(),
     )
 
 
@@ -180,7 +181,7 @@ class _Parent:
             supervisor.Slot(jail, channel, [self._lifeline, self._mine]).serve()
         except Exception as error:
             channel.settimeout(1)
-            supervisor.wire.send(channel, {"ready": False, "reason": f"{type(error).__name__}: {error}"})
+            wire.send(channel, {"ready": False, "reason": f"{type(error).__name__}: {error}"})
         os._exit(0)
 
     def _reap(self) -> None:

@@ -6,6 +6,7 @@ script says: how an execution ended comes from wait(2) and from limits that were
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import select
@@ -180,8 +181,8 @@ class Slot:
 
     def _look_at_resources(self, limits: dict[str, Any]) -> str:
         """Checks what no rlimit bounds: memory of all processes together, and scratch space without a tmpfs."""
-        memory = limits["memory_mb"] * _MEGABYTE + self._jail.around.mapped_bytes
-        if self._jail.tree.resident_bytes() > memory and self._jail.tree.proportional_bytes() > memory:
+        memory = limits["memory_mb"] * _MEGABYTE
+        if self._jail.tree.memory_bytes(self._jail.around.inherited_bytes, memory) > memory:
             return "memory"
         scratch = limits["scratch_mb"] * _MEGABYTE
         return "killed" if self._jail.scratch_bytes(scratch) > scratch else ""
@@ -204,10 +205,8 @@ class Slot:
         return "output_limit" if over else ""
 
     def _end(self, child: Child) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._jail.end_everything()
         self._jail.close_scratch()
 

@@ -79,7 +79,7 @@ def unshare(flags: int) -> None:
 
 
 def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:
-    """mount(2)."""
+    """Makes a file system appear at `target`, or changes what is there."""
     as_bytes = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
     code = _libc.mount(as_bytes[0], as_bytes[1], as_bytes[2], ctypes.c_ulong(flags), as_bytes[3])
     check(code, f"mount {target}")
@@ -91,7 +91,7 @@ def unmount(target: str) -> None:
 
 
 def pivot_root(new: str, put_old: str) -> None:
-    """pivot_root(2)."""
+    """Makes `new` the root and shows the old one at `put_old`."""
     check(raw("pivot_root", os.fsencode(new), os.fsencode(put_old)), "pivot_root")
 
 
@@ -113,7 +113,7 @@ def make_read_only(target: str, *, below: bool) -> None:
 
 
 def prctl(option: int, argument: int = 0) -> None:
-    """prctl(2) with one argument."""
+    """Changes a property of this process."""
     check(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), 0, 0, 0), f"prctl {option}")
 
 

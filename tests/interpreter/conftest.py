@@ -1,0 +1,52 @@
+"""Fixtures of the interpreter's tests: one interpreter a tier, shared by all attacks on it."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from calmstorm.interpreter import Execution, Interpreter, Limits, probe
+
+Attack = Callable[..., Execution]
+
+SECRET = "host-secret-d41d8cd9"
+os.environ["CALMSTORM_TEST_SECRET"] = SECRET
+WORKING = {tier: works for tier, works, _ in probe()}
+
+
+@pytest.fixture(scope="session", params=["namespaces", "landlock"])
+def tier(request: pytest.FixtureRequest) -> str:
+    if not WORKING[request.param]:
+        pytest.skip(f"{request.param} does not work on this machine")
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def interpreter(tier: str) -> Iterator[Interpreter]:
+    with Interpreter(workers=2, tier=tier) as opened:
+        yield opened
+
+
+@pytest.fixture
+def attack(interpreter: Interpreter) -> Attack:
+    """Runs a script and checks that the next one is none the worse for it."""
+
+    def run(code: str | bytes, **limits: float) -> Execution:
+        source = textwrap.dedent(code) if isinstance(code, str) else code
+        chosen = Limits.model_validate({"wall_seconds": 5, "memory_mb": 1024, "processes": 24, **limits})
+        execution = interpreter.run(source, chosen)
+        assert execution.wall_seconds < chosen.wall_seconds + 1
+        after = interpreter.run("print(6 * 7)")
+        assert (after.status, after.stdout) == ("ok", "42\n")
+        return execution
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def any_tier() -> str:
+    """The strongest tier of this machine, for tests that do not depend on which."""
+    return next(tier for tier, works in WORKING.items() if works)
