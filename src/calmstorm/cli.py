@@ -38,7 +38,7 @@ COMMANDS = {
     "pocket": "Rebuild the embedded pocket Reasoner.",
 }
 """Name and help of each command. It lives in `calmstorm.commands.<name>`, which is imported only when the command is
-used. The module has `register(app: typer.Typer)`, or an `app: typer.Typer` of subcommands, or a function of that name."""
+used. The module has `register(app: typer.Typer)`, an `app: typer.Typer` of subcommands, or a function of that name."""
 
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """Typer does not export it; it has `format_message()` and `ctx`."""

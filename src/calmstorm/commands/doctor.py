@@ -140,10 +140,10 @@ def _solvers() -> Iterator[Finding]:
 
 
 def _pocket() -> Iterator[Finding]:
-    from calmstorm.pocket import model_directory
+    from calmstorm.commands.reasoners import pocket_directory
 
     try:
-        path = model_directory()
+        path = pocket_directory()
     except CalmstormError:
         yield Finding("pocket model", False, False, "not in this installation", "install the released package")
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,11 +34,21 @@ def open_reasoner(name: str, model: str | None = None) -> Opened:
         raise InputError(
             f"--model is {model!r}, but --reasoner is {name!r}, no server; drop --model or give a server's URL"
         )
-    if name == POCKET:
-        from calmstorm.pocket import model_directory
+    return _local(pocket_directory() if name == POCKET else _directory(name))
 
-        return _local(model_directory())
-    return _local(_directory(name))
+
+def pocket_directory() -> Path:
+    """Returns the directory of the embedded model.
+
+    Raises:
+        InputError: this installation has none.
+    """
+    path = Path(str(resources.files("calmstorm") / "pocket" / "model"))
+    if not (path / "model.safetensors").is_file():
+        raise InputError(
+            "the pocket model is not in this installation; install the released package, or see: calm pocket --help"
+        )
+    return path
 
 
 def _directory(name: str) -> Path:

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from calmstorm import __version__, cli
+from calmstorm.errors import InfrastructureError, InputError, MissingExtraError, WorkError
+
+
+def calm(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    return int(ended.value.code or 0)
+
+
+def test_help_names_every_installed_command_without_importing_any(capsys: pytest.CaptureFixture[str]) -> None:
+    assert calm("--help") == calm() == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("doctor", "problems", "eval", "report"))
+    code = "import sys\nfrom calmstorm import cli\ntry: cli.main(['--help'])\nfinally: print(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not any(f"'{heavy}'" in loaded for heavy in ("torch", "numpy", "pydantic", "scipy", "plotly"))
+
+
+@pytest.mark.parametrize("name", ["doctor", "problems", "eval"])
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calm(name, "--help") == 0
+    assert "Usage: calm" in capsys.readouterr().out
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert calm("--version") == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["eval", "--nonsense"], "No such option: --nonsense"),
+        (["eval", "--samples", "0"], "Invalid value for '--samples'"),
+        (["eval"], "give either --problems FILE or --responses FILE"),
+        (["problems"], "Missing command"),
+        (["problems", "check"], "Missing argument"),
+        (["problems", "check", "absent.jsonl"], "absent.jsonl: No such file"),
+        (["--debugg"], "No such option"),
+    ],
+)
+def test_bad_usage_is_one_line_and_status_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calm(*words) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("calm: ")
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InputError("x is 1; it must be 2: set x\nand more"), 2),
+        (MissingExtraError("torch", "pocket"), 2),
+        (WorkError("the work failed"), 1),
+        (InfrastructureError("a worker died"), 1),
+        (OSError(28, "No space left on device", "runs/a"), 1),
+        (ZeroDivisionError("oops"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_every_way_to_fail_has_its_status_and_one_line(
+    error: BaseException, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "build", fail)
+    assert calm("doctor") == status
+    shown = capsys.readouterr().err
+    assert shown.startswith("calm: ")
+    assert shown.count("\n") == 1
+    assert "Traceback" not in shown
+    assert calm("doctor", "--debug") == status
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path: Path) -> None:
+    rows = tmp_path / "many.jsonl"
+    rows.write_text('{"question": "' + "x" * 200_000 + '", "answer": 1}\n')
+    command = f"{sys.executable} -m calmstorm.cli problems list {rows} --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout == "{"
+    assert "Traceback" not in done.stderr
