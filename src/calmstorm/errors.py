@@ -36,7 +36,9 @@ class MissingExtraError(CalmstormError):
     """An optional dependency is missing; the message names the command that installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; this needs the '{extra}' extra: pip install 'calmstorm[{extra}]'")
+        super().__init__(
+            f"{package} is not installed; this needs the '{extra}' extra: pip install 'calmstorm[{extra}]'"
+        )
 
 
 class WorkError(CalmstormError):

@@ -1,7 +1,7 @@
 """How the outcome of an execution is shown to the Reasoner: the ```output block, worded in one place.
 
-Curation, training, evaluation and the pocket corpus all show outcomes through this function, so that a Reasoner never meets
-two formats (a mismatch between training and evaluation is a known way to lose points silently).
+Curation, training, evaluation and the pocket corpus all show outcomes through this function, so that a Reasoner never
+meets two formats (a mismatch between training and evaluation is a known way to lose points silently).
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     problems -> evaluation of the base -> curation -> golden set -> SFT -> evaluation -> RL -> evaluation -> flaws
 
-Every stage looks at the run directory first and does only what is missing there, so that calling the pipeline again after
-any interruption finishes the same work: the same problems, samples and rounds. A model directory exists only when its training
-is complete. The pipeline holds no logic of its own beyond that; each stage is a function of the room that owns it.
+Every stage looks at the run directory first and does only what is missing there, so that calling the pipeline again
+after any interruption finishes the same work: the same problems, samples and rounds. A model directory exists only
+when its training is complete. The pipeline holds no logic of its own beyond that; each stage is a function of the
+room that owns it.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Adaptation:
         with Interpreter(workers=self.recipe.rollout.workers, tier=self.recipe.rollout.tier) as interpreter:
             self.evaluate("base", self.base, problems, interpreter)
             self.curate(problems["sft"], interpreter)
-            self.fine_tune(problems["sft"])
+            self.fine_tune()
             self.evaluate("sft", self.model("sft"), problems, interpreter)
             self.reinforce(problems["rl"], interpreter)
             self.evaluate("rl", self.model("rl"), problems, interpreter)
@@ -120,7 +121,7 @@ class Adaptation:
                 reasoner,
                 interpreter,
                 samples=recipe.evaluation.samples,
-                limits=self.limits(),
+                limits=rollout_limits(recipe),
                 sampling=Sampling(temperature=recipe.evaluation.temperature, top_p=recipe.evaluation.top_p),
                 stage=stage,
                 concurrency=recipe.rollout.concurrency,
@@ -144,81 +145,36 @@ class Adaptation:
 
     def curate(self, problems: list[Problem], interpreter: Interpreter) -> None:
         """Runs the hint loop on every sample that is not finished, then writes the golden set."""
-        settings = self.recipe.curation
-        if (self.run.path / "golden.jsonl").exists() and self._golden_is_complete():
+        if (self.run.path / "golden.jsonl").exists() and self.model("sft").exists():
             return
-        progress = curation_progress(self.run)
-        samples = [(problem, sample) for problem in problems for sample in range(settings.samples)]
-        open_ = [
-            (problem, sample)
-            for problem, sample in samples
-            if not is_finished(progress[problem.id, sample], settings.interventions)
-        ]
-        sink = Sink(
-            trajectory=lambda each: self.run.append("trajectories", each),
-            intervention=lambda each: self.run.append("interventions", each),
-            review=lambda each: self.run.append("reviews", each),
-        )
-        recipe = self.recipe
 
         async def work(reasoner: Reasoner) -> None:
-            loop = HintLoop(
-                reasoner,
-                interpreter,
-                self.intervener,
-                self.limits(),
-                Sampling(temperature=recipe.rollout.temperature, top_p=recipe.rollout.top_p),
-                recipe.seed,
-                settings.interventions,
-            )
-            gate = asyncio.Semaphore(recipe.rollout.concurrency)
+            await curate_samples(self.run, self.recipe, problems, reasoner, interpreter, self.intervener)
 
-            async def one(problem: Problem, sample: int) -> None:
-                async with gate:
-                    await loop.run(problem, sample, sink, progress[problem.id, sample])
-                advance("")
+        self._with_reasoner(self.base, work)
+        self._write_golden(problems)
 
-            async with asyncio.TaskGroup() as tasks:
-                for problem, sample in open_:
-                    tasks.create_task(one(problem, sample))
-
-        with self.run.stage("curation"):
-            with track("curation", len(samples), len(samples) - len(open_)) as advance:
-                if open_:
-                    self._with_reasoner(self.base, work)
-            self._write_golden(samples, progress)
-
-    def _write_golden(self, samples: list[tuple[Problem, int]], progress: dict[tuple[str, int], Progress]) -> None:
+    def _write_golden(self, problems: list[Problem]) -> None:
         """Filters; the golden set is rewritten whole, as it follows from what is stored."""
+        progress = curation_progress(self.run)
+        known = {problem.id: problem for problem in problems}
         golden = [
             found
-            for problem, sample in samples
-            if (found := golden_of(problem, progress[problem.id, sample], self.recipe.curation.golden_tokens))
-            is not None
+            for (problem_id, _), sample in sorted(progress.items())
+            if (found := golden_of(known[problem_id], sample, self.recipe.curation.golden_tokens)) is not None
         ]
         self.run.write_text("golden.jsonl", "".join(each.model_dump_json(by_alias=True) + "\n" for each in golden))
-        before = [p.trajectories[0] for p in progress.values() if p.trajectories]
-        after = [p.trajectories[-1] for p in progress.values() if p.trajectories]
-        say(
-            f"curation: {_share_correct(before):.1%} correct before, {_share_correct(after):.1%} after, {len(golden)} golden of {len(samples)}"
-        )
-
-    def _golden_is_complete(self) -> bool:
-        """Whether every sample was curated to its end when the golden set was written."""
-        progress = curation_progress(self.run)
-        wanted = self.recipe.problems.sft * self.recipe.curation.samples
-        return len(progress) == wanted and all(
-            is_finished(p, self.recipe.curation.interventions) for p in progress.values()
-        )
+        before = _share_correct([p.trajectories[0] for p in progress.values()])
+        after = _share_correct([p.trajectories[-1] for p in progress.values()])
+        say(f"curation: {before:.1%} correct before, {after:.1%} after, {len(golden)} golden of {len(progress)}")
 
     # -------------------------------------------------------------- training
 
-    def fine_tune(self, problems: list[Problem]) -> None:
+    def fine_tune(self) -> None:
         """Fine-tunes the base on the golden set, unless that is done."""
         from calmstorm.training.checkpoints import completed_updates
         from calmstorm.training.sft import SftStep, train_sft
 
-        del problems
         output = self.model("sft")
         if output.exists():
             return
@@ -302,17 +258,6 @@ class Adaptation:
 
     # -------------------------------------------------------------- shared
 
-    def limits(self) -> RolloutLimits:
-        """Returns the bounds of a rollout."""
-        given = self.recipe.rollout
-        return RolloutLimits(
-            response_tokens=given.response_tokens,
-            executions=given.executions,
-            output_characters=given.output_characters,
-            wall_seconds=given.wall_seconds,
-            memory_mb=given.memory_mb,
-        )
-
     def _with_reasoner(self, model: Path, work: Callable[[Reasoner], Coroutine[Any, Any, None]]) -> None:
         async def run() -> None:
             reasoner = self.load(model)
@@ -325,6 +270,67 @@ class Adaptation:
             asyncio.run(run())
         except* WorkError as group:
             raise group.exceptions[0] from None
+
+
+async def curate_samples(
+    run: RunDirectory,
+    recipe: Recipe,
+    problems: list[Problem],
+    reasoner: Reasoner,
+    interpreter: Interpreter,
+    intervener: Intervener,
+) -> None:
+    """Takes every sample of every problem through the hint loop, from where an earlier run left it.
+
+    Args:
+        run: Receives trajectories, interventions and reviews at once.
+        recipe: Bounds and sampling.
+        problems: What to curate on.
+        reasoner: Makes the attempts.
+        interpreter: Runs their code.
+        intervener: Reviews them.
+
+    Raises:
+        InfrastructureError: The Reasoner or the Intervener could not be asked.
+    """
+    settings = recipe.curation
+    progress = curation_progress(run)
+    samples = [(problem, sample) for problem in problems for sample in range(settings.samples)]
+    open_ = [(p, s) for p, s in samples if not is_finished(progress[p.id, s], settings.interventions)]
+    if not open_:
+        return
+    sink = Sink(
+        trajectory=lambda each: run.append("trajectories", each),
+        intervention=lambda each: run.append("interventions", each),
+        review=lambda each: run.append("reviews", each),
+    )
+    sampling = Sampling(temperature=recipe.rollout.temperature, top_p=recipe.rollout.top_p)
+    loop = HintLoop(
+        reasoner, interpreter, intervener, rollout_limits(recipe), sampling, recipe.seed, settings.interventions
+    )
+    gate = asyncio.Semaphore(recipe.rollout.concurrency)
+    with run.stage("curation"), track("curation", len(samples), len(samples) - len(open_)) as advance:
+
+        async def one(problem: Problem, sample: int) -> None:
+            async with gate:
+                await loop.run(problem, sample, sink, progress[problem.id, sample])
+            advance("")
+
+        async with asyncio.TaskGroup() as tasks:
+            for problem, sample in open_:
+                tasks.create_task(one(problem, sample))
+
+
+def rollout_limits(recipe: Recipe) -> RolloutLimits:
+    """Returns the bounds of a rollout that a recipe sets."""
+    given = recipe.rollout
+    return RolloutLimits(
+        response_tokens=given.response_tokens,
+        executions=given.executions,
+        output_characters=given.output_characters,
+        wall_seconds=given.wall_seconds,
+        memory_mb=given.memory_mb,
+    )
 
 
 def curation_progress(run: RunDirectory) -> dict[tuple[str, int], Progress]:

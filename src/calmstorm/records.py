@@ -63,6 +63,8 @@ class Row(Record):
     operator: str
     """`<=`, `>=` or `==`."""
     bound: float
+    group: str = ""
+    """Name of the family of like constraints it belongs to ("supply"), where there is one."""
 
 
 class LinearModel(Record):
@@ -352,5 +354,3 @@ class GoldenTrajectory(Record):
     interventions: tuple[Intervention, ...]
     edited_token_share: float
     """Tokens of surviving hints over tokens of the response."""
-
-

@@ -1,1 +1,1 @@
-"""commands"""
+"""The commands of `calm`, one module each; see `calmstorm.cli`."""

@@ -98,7 +98,7 @@ def evaluate_command(
                     "evaluation": how.model_dump(exclude={"samples"}),
                 }
             )
-            results.add_run(directory, todo.ids(), samples)
+            results.add_run(directory, _keep_problems(directory, todo), samples)
             asyncio.run(_measure(todo, reasoner, model, bounds, how, seed, directory, results))
     results.show(problems.name, as_json)
 
@@ -124,13 +124,23 @@ class _Todo:
 
         return (problem for problem in self._all() if is_gradable(problem))
 
-    def ids(self) -> set[str]:
-        return {problem.id for problem in self}
-
     def _all(self) -> Iterator[Problem]:
         from calmstorm.problems.files import load_problems
 
         return load_problems(*self._how)
+
+
+def _keep_problems(directory: RunDirectory, todo: _Todo) -> set[str]:
+    """Adds the problems to the run, those that are not there yet; returns the ids of them all."""
+    from calmstorm.records import Problem
+
+    there = {problem.id for problem in directory.read("problems", Problem)}
+    ids = set()
+    for problem in todo:
+        ids.add(problem.id)
+        if problem.id not in there:
+            directory.append("problems", problem)
+    return ids
 
 
 class _Results:
@@ -276,7 +286,7 @@ def _print(title: str, summary: Summary) -> None:
         rows.append(["failed by our machinery", f"{summary.infrastructure} rollouts, in no rate"])
     if summary.ungraded:
         rows.append(["without usable label", f"{summary.ungraded} responses, in no rate"])
-    table([title, ""], rows)
+    table(["", ""], rows, title)
 
 
 def _share(share: float | None) -> str:

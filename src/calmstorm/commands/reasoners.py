@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -66,9 +67,13 @@ def _directory(name: str) -> Path:
 
 def _local(path: Path) -> Opened:
     try:
+        from transformers.utils import logging
+
         from calmstorm.reasoner.local import LocalReasoner
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "pocket") from None
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  of loading weights
     positions = json.loads((path / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
     return Opened(LocalReasoner(path), positions if isinstance(positions, int) else None)
 

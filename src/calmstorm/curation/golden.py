@@ -1,8 +1,8 @@
 """The golden filter: which curated trajectories are good enough to learn from.
 
-Golden means: correct, found flawless by the Intervener, finished within the limits, answered as the protocol asks, and with a
-boxed number that an optimal solve in the trajectory backs up (where the interpreter could see the solve). A right number
-without a right model behind it teaches the wrong thing.
+Golden means: correct, found flawless by the Intervener, finished within the limits, answered as the protocol asks,
+and with a boxed number that an optimal solve in the trajectory backs up (where the interpreter could see the solve).
+A right number without a right model behind it teaches the wrong thing.
 """
 
 from __future__ import annotations

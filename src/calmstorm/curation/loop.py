@@ -1,7 +1,7 @@
 """The hint loop: attempt, review, replace the first flaw by a hint, resume from there; at most a few times.
 
-Each round is handed out as soon as it is finished, and a loop can be entered again with what an earlier, interrupted one
-had handed out. An Intervener is never asked twice about the same round.
+Each round is handed out as soon as it is finished, and a loop can be entered again with what an earlier, interrupted
+one had handed out. An Intervener is never asked twice about the same round.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from calmstorm.grading.attempt import judge
+from calmstorm.grading import graded_trajectory
 from calmstorm.intervener.protocol import Intervener
 from calmstorm.reasoner.protocol import Reasoner, Sampling
-from calmstorm.records import Author, Intervention, Problem, Record, Span, SpanKind, StopReason, Trajectory
+from calmstorm.records import Author, Execution, Intervention, Problem, Record, Span, SpanKind, StopReason, Trajectory
 from calmstorm.rollout import CodeRunner, RolloutLimits, rollout
 from calmstorm.settings import derive_seed
-from calmstorm.spans import cut
+from calmstorm.spans import cut, make_span
 
 STAGE = "curation"
 
@@ -101,7 +101,7 @@ class HintLoop:
         round_ = len(progress.trajectories)
         sampling = self.sampling.model_copy(update={"seed": derive_seed(self.seed, STAGE, problem.id, sample, round_)})
         spans: tuple[Span, ...] = ()
-        executions = ()
+        executions: tuple[Execution, ...] = ()
         if round_:
             spans = splice(progress.trajectories[-1], progress.interventions[-1], self.reasoner)
             kept = sum(span.author is Author.INTERPRETER for span in spans)
@@ -116,7 +116,7 @@ class HintLoop:
             spans=spans,
             executions=executions,
         )
-        return judge(problem, finished, stage=STAGE, sample=sample, round=round_)
+        return graded_trajectory(problem, finished, stage=STAGE, sample=sample, round=round_)
 
 
 def splice(trajectory: Trajectory, intervention: Intervention, reasoner: Reasoner) -> tuple[Span, ...]:
@@ -125,12 +125,7 @@ def splice(trajectory: Trajectory, intervention: Intervention, reasoner: Reasone
     Whole tokens before the cut are kept as the Reasoner drew them; see `calmstorm.spans.cut`.
     """
     codec = reasoner.codec
-    hint = Span(
-        author=Author.INTERVENER,
-        kind=SpanKind.HINT,
-        text=intervention.hint,
-        token_ids=tuple(codec.encode(intervention.hint)) if codec is not None else None,
-    )
+    hint = make_span(Author.INTERVENER, SpanKind.HINT, intervention.hint, codec)
     return (*cut(trajectory.spans, intervention.position, codec), hint)
 
 

@@ -1,8 +1,8 @@
 """How a model that a script solved differs from the reference formulation.
 
-Constraints are compared by their shape (coefficients in any order, operator, bound), not by names, so that a script may call
-its variables what it likes. This is what an OR expert sees at a glance: wrong direction, missing integrality, a constraint
-that is not there or not right.
+Constraints are compared by their shape (coefficients in any order, operator, bound), not by names, so that a script
+may call its variables what it likes. This is what an OR expert sees at a glance: wrong direction, missing
+integrality, a constraint that is not there or not right.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rules for the flaws that show in how a response goes about its work: triggers 1 to 4 and 7 (paper appendix D).
 
-Each rule is a function from a response to its first finding of that kind, or None. The cues are words that people and models
-use for these habits; a sentence that turns away from the habit ("instead of trying by hand") is no cue.
+Each rule is a function from a response to its first finding of that kind, or None. The cues are words that people and
+models use for these habits; a sentence that turns away from the habit ("instead of trying by hand") is no cue.
 """
 
 from __future__ import annotations
@@ -15,26 +15,29 @@ from calmstorm.intervener.segments import Line, Segment, lines
 from calmstorm.records import SpanKind, Trigger
 
 _MANUAL = re.compile(
-    r"\bby hand\b|\bmanual(?:ly)?\b|\btry plan\b|\btrial and error\b|\b(?:let me|i can|i(?:'ll| will)) (?:just )?(?:try|guess|estimate|enumerate)\b"
-    r"|\bno code is needed\b|\bguess(?:ing)? (?:a|the|some|that)\b|\bby inspection\b|\bgreedy\b|\bcorner points?\b|\bvertices\b|\bwithout (?:any )?code\b",
+    r"\bby hand\b|\bmanual(?:ly)?\b|\btry plan\b|\btrial and error\b|\bno code is needed\b|\bby inspection\b"
+    r"|\b(?:let me|i can|i(?:'ll| will)) (?:just )?(?:try|guess|estimate|enumerate)\b"
+    r"|\bguess(?:ing)? (?:a|the|some|that)\b|\bgreedy\b|\bcorner points?\b|\bvertices\b|\bwithout (?:any )?code\b",
     re.IGNORECASE,
 )
 _RECHECK = re.compile(
     r"\bby hand\b|\bmanual(?:ly)?\b|\bre-?(?:compute|calculate|do|verify)\b|\bevery product\b|\bstep by step\b.*\bsum\b"
-    r"|\bverify (?:this|the) (?:sum|total|arithmetic|calculation)|\bdouble-?check (?:the )?(?:arithmetic|calculation|sum|total)",
+    r"|\bverify (?:this|the) (?:sum|total|arithmetic|calculation)"
+    r"|\bdouble-?check (?:the )?(?:arithmetic|calculation|sum|total)",
     re.IGNORECASE,
 )
 _TURNED_AWAY = re.compile(
-    r"\bnot\b|n't\b|\berror[- ]prone\b|\binstead of\b|\brather than\b|\bno need\b|\bno reason\b|\bcould miss\b|\bstop\b|\bunnecessary\b"
-    r"|\badds nothing\b|\bonly invites\b|\bneedless\b|\bwithout redoing\b",
+    r"\bnot\b|n't\b|\berror[- ]prone\b|\binstead of\b|\brather than\b|\bno need\b|\bno reason\b|\bcould miss\b|\bstop\b"
+    r"|\bunnecessary\b|\badds nothing\b|\bonly invites\b|\bneedless\b|\bwithout redoing\b",
     re.IGNORECASE,
 )
 _REFLECTION = re.compile(
-    r"\bcheck(?:s|ed|ing)?\b|\bplausib|\breasonab|\bsensib|\bmakes? sense\b|\bsanity\b|\bverif|\bsatisf|\brespects?\b|\brealistic\b|\bconsistent\b"
-    r"|\blooks right\b|\bfeasib|\bwithin the\b|\bexpected\b|\bstays? (?:under|below|within)\b|\bwrong\b|\bmistake\b|\bmissed\b|\bconfiden",
+    r"\bcheck(?:s|ed|ing)?\b|\bplausib|\breasonab|\bsensib|\bmakes? sense\b|\bsanity\b|\bverif|\bsatisf|\brespects?\b"
+    r"|\brealistic\b|\bconsistent\b|\blooks right\b|\bfeasib|\bwithin the\b|\bexpected\b"
+    r"|\bstays? (?:under|below|within)\b|\bwrong\b|\bmistake\b|\bmissed\b|\bconfiden",
     re.IGNORECASE,
 )
-_ARITHMETIC = re.compile(r"\d\s*[*x×+]\s*\$?\d[^=\n]{0,60}=\s*\$?\d")
+_ARITHMETIC = re.compile(r"\d\s*[*x\u00d7+]\s*\$?\d[^=\n]{0,60}=\s*\$?\d")
 _FINAL = re.compile(
     r"\\boxed|\banswer is\b|\bbest value is\b|\b(?:maximum|minimum|optimal|total)\b[^.\n]{0,40}\bis\b", re.IGNORECASE
 )

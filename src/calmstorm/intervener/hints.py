@@ -1,9 +1,9 @@
 """The wording of hints, by what they correct.
 
 A hint speaks in the first person, is short and asks for one next action (paper appendix D and the hint principles of
-appendix I). For triggers 1 and 2 it ends by opening a Python block; for 5 and 6 it names the flaw, never the right number and
-never the answer. There are many wordings of each, because a Reasoner that has heard only one learns the sentence instead
-of its meaning.
+appendix I). For triggers 1 and 2 it ends by opening a Python block; for 5 and 6 it names the flaw, never the right
+number and never the answer. There are many wordings of each, because a Reasoner that has heard only one learns the
+sentence instead of its meaning.
 """
 
 from __future__ import annotations

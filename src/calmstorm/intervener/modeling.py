@@ -1,8 +1,9 @@
 """Rules for wrong answers: triggers 5 (flawed reasoning or modeling) and 6 (implementation error).
 
 Both count only where the answer is wrong (paper appendix D). The solved models are compared with the reference
-formulation where a problem has one; otherwise the words of the problem are all there is to go by. Whether a difference is a
-flaw of the model or of its implementation depends on what the text says: if the text has it right, the code is at fault.
+formulation where a problem has one; otherwise the words of the problem are all there is to go by. Whether a
+difference is a flaw of the model or of its implementation depends on what the text says: if the text has it right,
+the code is at fault.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The rule engine: finds flaws in responses, and as an Intervener answers the first one with a hint.
 
-It reads what an expert would read: the words, the scripts, their output, the models that the scripts solved, and the label. It
-never puts the label into a hint.
+It reads what an expert would read: the words, the scripts, their output, the models that the scripts solved, and the
+label. It never puts the label into a hint.
 """
 
 from __future__ import annotations

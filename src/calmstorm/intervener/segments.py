@@ -1,7 +1,7 @@
 """Reads a response as prose, code blocks and output blocks, with offsets.
 
-Works on the text alone, so that responses written elsewhere can be read as well as our own trajectories. Passages that an
-Intervener wrote can be masked: they stay in place but hold no cues.
+Works on the text alone, so that responses written elsewhere can be read as well as our own trajectories. Passages
+that an Intervener wrote can be masked: they stay in place but hold no cues.
 """
 
 from __future__ import annotations

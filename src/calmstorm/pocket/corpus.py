@@ -1,8 +1,8 @@
 """The pre-training corpus: an endless, reproducible stream of tokenised problems with traces.
 
-The stream comes in chunks; chunk `i` depends on the seed and on `i` alone, so that training can stop anywhere and go on. Every
-script in a trace is really run, by CBC, and a problem is dropped when the faithful script does not reproduce the optimum
-found by HiGHS: the two solvers have to agree.
+The stream comes in chunks; chunk `i` depends on the seed and on `i` alone, so that training can stop anywhere and go
+on. Every script in a trace is really run, by CBC, and a problem is dropped when the faithful script does not
+reproduce the optimum found by HiGHS: the two solvers have to agree.
 
 The scripts are our own, so they run in this process; model-written code never does.
 """
@@ -22,12 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calmstorm.outputs import output_block
 from calmstorm.pocket.flaws import HABITS, NO_FLAWS, Habits
 from calmstorm.pocket.plan import plan_of
 from calmstorm.pocket.traces import Trace, read_result, write_trace
 from calmstorm.problems.generator import FAMILIES, Side, draw, side_of
 from calmstorm.records import Author, Execution, ExecutionStatus
-from calmstorm.outputs import output_block
 
 CHUNK = 240
 """Problems drawn for a chunk."""

@@ -1,8 +1,8 @@
 """How the pocket Reasoner writes a model down: lines of text first, then a script that copies them.
 
-A plan is what the writer of a trace believes the model to be. It starts as a faithful copy of the reference and may be
-spoilt by `calmstorm.pocket.flaws`; text and code are both derived from it, so a spoilt plan gives a consistent wrong trace,
-and a spoilt copy made for the code alone gives an implementation error.
+A plan is what the writer of a trace believes the model to be. It starts as a faithful copy of the reference and may
+be spoilt by `calmstorm.pocket.flaws`; text and code are both derived from it, so a spoilt plan gives a consistent
+wrong trace, and a spoilt copy made for the code alone gives an implementation error.
 """
 
 from __future__ import annotations
@@ -172,11 +172,12 @@ def _matrix_code(plan: Plan) -> list[str]:
 
 def _site_code(plan: Plan) -> list[str]:
     n = len(plan.names)
+    choice = ', cat="Integer"' if plan.domain is Domain.BINARY else _CATEGORY[plan.domain]
     lines = [
         f"c = [{_numbers(plan.costs[:n])}]",
         f"f = [{_numbers(plan.costs[n:])}]",
         f'x = [LpVariable(f"x{{i}}", 0) for i in range({n})]',
-        f'y = [LpVariable(f"y{{i}}", 0, 1{_CATEGORY[plan.domain if plan.domain is not Domain.BINARY else Domain.INTEGER]}) for i in range({n})]',
+        f'y = [LpVariable(f"y{{i}}", 0, 1{choice}) for i in range({n})]',
         "m += lpDot(c, x) + lpDot(f, y)",
     ]
     for row in plan.rows:

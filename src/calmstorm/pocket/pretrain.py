@@ -1,8 +1,9 @@
 """`calm pocket train`: trains the pocket Reasoner from scratch on its own corpus.
 
-A Qwen3 architecture of about 1.3 million parameters, one thread, bf16 autocast, Muon for matrices and AdamW for the rest.
-Batches are made of documents of similar length, so that little is padded. The learning rate is constant and falls linearly to
-zero over the last part of `tokens`; a run can be stopped and resumed, also towards another number of tokens.
+A Qwen3 architecture of about 1.3 million parameters, one thread, bf16 autocast, Muon for matrices and AdamW for the
+rest. Batches are made of documents of similar length, so that little is padded. The learning rate is constant and
+falls linearly to zero over the last part of `tokens`; a run can be stopped and resumed, also towards another number
+of tokens.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,13 @@ class Progress:
     """Share of the Reasoner's digits that are the most likely token."""
     tokens_per_second: float
 
+    def to_json(self) -> str:
+        """One line for the log."""
+        return json.dumps(asdict(self))
+
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
-    """Returns an untrained model, head_dim 32 as vLLM needs it. Embeddings are tied while it learns to copy; see `export`."""
+    """Returns an untrained model, head_dim 32 as vLLM needs it; embeddings are tied while it learns, see `export`."""
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer),

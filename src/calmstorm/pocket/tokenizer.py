@@ -1,7 +1,7 @@
 """The pocket tokenizer: byte-level BPE in which every digit is a token of its own.
 
-Single digits make copying a number a matter of copying its characters; punctuation stays in runs, so that a fence is one
-token. The special tokens and the chat template follow Qwen3's, with the thinking tag opened by the prompt.
+Single digits make copying a number a matter of copying its characters; punctuation stays in runs, so that a fence is
+one token. The special tokens and the chat template follow Qwen3's, with the thinking tag opened by the prompt.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ VOCABULARY = 2048
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL = [PAD, START, END, "<think>", "</think>"]
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
 )
 # words; single digits; runs of punctuation, which take a following space along when a number comes next; white space

@@ -1,8 +1,9 @@
 """Writes native reasoning traces: text, a complete script, its real output, reflection, box, with flaws and hints.
 
-A trace is what the pocket Reasoner learns from before any adaptation, so it carries the habits that CALM is to correct. In
-some traces an Intervener's hint stands where a flaw would have been, followed by the right step: that is how the Reasoner
-learns what a hint is. Hints and execution output are never learnt themselves (see `calmstorm.pocket.corpus`).
+A trace is what the pocket Reasoner learns from before any adaptation, so it carries the habits that CALM is to
+correct. In some traces an Intervener's hint stands where a flaw would have been, followed by the right step: that is
+how the Reasoner learns what a hint is. Hints and execution output are never learnt themselves (see
+`calmstorm.pocket.corpus`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ Run = Callable[[str], str]
 """Runs a script and returns the whole output block, fences included, as a rollout would show it."""
 
 STARTS = (
-    "Let me set up the model.|Okay, first I write the model.|Let me read the data.|I need to model this.|First, the model.|"
-    "Let me formulate the problem.|I start with the formulation.|So, what do we have here?|Let me think about the model."
+    "Let me set up the model.|Okay, first I write the model.|Let me read the data.|I need to model this.|"
+    "First, the model.|Let me formulate the problem.|I start with the formulation.|So, what do we have here?|"
+    "Let me think about the model."
 ).split("|")
 BRIDGES = (
     "Now I code it.|I will write the code.|Let me solve it with pulp.|Time to run the solver.|Next comes the script.|"
@@ -34,9 +36,10 @@ BY_HAND = (
     "This is small, so I can do it by hand.|I can just try some plans by hand.|Let me work it out by hand.|"
     "No code is needed, I solve it by hand."
 ).split("|")
-FRAGMENT = "First I define the data.|I start with a small piece of code.|Let me test a part first.|I begin with the variables only.".split(
-    "|"
-)
+FRAGMENT = (
+    "First I define the data.|I start with a small piece of code.|Let me test a part first.|"
+    "I begin with the variables only."
+).split("|")
 FRAGMENT_FAILED = (
     "The code failed, so I estimate it.|That did not work, so I guess.|I cannot run it, so I estimate.".split("|")
 )

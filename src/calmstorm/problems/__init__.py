@@ -1,1 +1,1 @@
-"""problems"""
+"""Problems: read from files, generated, and kept apart."""

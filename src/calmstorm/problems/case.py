@@ -1,4 +1,4 @@
-"""A generated problem before it becomes a `Problem`: its text, its reference model and how a person would lay it out."""
+"""A generated problem before it becomes a `Problem`: its text, its reference model, how a person would lay it out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Case:
     columns: tuple[str, ...] = ()
     """Column names of a matrix."""
     bounds: tuple[str, ...] = ()
-    """Right-hand sides as a person writes them ("20*50"); one per row of the model, empty where the number says it all."""
+    """Right-hand sides as a person writes them ("20*50"), by row of the model; empty where the number says it all."""
 
     def bound_text(self, index: int) -> str:
         """Returns the right-hand side of row `index` as written in plans and code."""

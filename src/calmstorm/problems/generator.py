@@ -3,8 +3,8 @@
 The families and their wording are our own; none is shaped after the text of a public test set. A problem is kept only
 when HiGHS and CBC agree on a finite optimum.
 
-Which side a problem falls on (pre-training of the pocket Reasoner, adaptation, evaluation) is a function of a hash of its
-normalised text. The three sides are therefore disjoint for any seed and any size, and anyone can check it.
+Which side a problem falls on (pre-training of the pocket Reasoner, adaptation, evaluation) is a function of a hash of
+its normalised text. The three sides are therefore disjoint for any seed and any size, and anyone can check it.
 """
 
 from __future__ import annotations

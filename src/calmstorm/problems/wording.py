@@ -1,7 +1,7 @@
 """Turning numbers and names into English, with many ways to say each thing.
 
-A problem's wording is drawn part by part (who acts, how the data are laid out, how a limit is put, what is asked), so that
-no two problems of a family need read alike.
+A problem's wording is drawn part by part (who acts, how the data are laid out, how a limit is put, what is asked), so
+that no two problems of a family need read alike.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def at_least(rng: random.Random, amount: str, what: str) -> str:
 
 
 WHOLE = (
-    "Only whole units are possible.|Units cannot be split.|All quantities must be whole numbers.|Fractions make no sense here.|"
-    "Each quantity must be an integer.|Nothing can be done in part.|Only full units count."
+    "Only whole units are possible.|Units cannot be split.|All quantities must be whole numbers.|"
+    "Fractions make no sense here.|Each quantity must be an integer.|Nothing can be done in part.|Only full units count."
 ).split("|")
 FRACTIONAL = (
     "Fractional amounts are allowed.|Any fraction is possible.|Quantities need not be whole.|Partial amounts are fine.|"

@@ -1,0 +1,154 @@
+"""`calm curate`: the hint loop on a file of problems."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calmstorm.commands.recipes import Override, Seed, recipe_from
+from calmstorm.errors import InputError
+
+if TYPE_CHECKING:
+    from calmstorm.intervener.protocol import Intervener
+    from calmstorm.records import GoldenTrajectory
+    from calmstorm.runs import RunDirectory
+    from calmstorm.settings import Recipe
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `curate`."""
+    app.command("curate")(curate)
+
+
+def curate(
+    problems: Annotated[Path, typer.Option("--problems", help="File of problems: JSONL, JSON, CSV or parquet.")],
+    run: Annotated[Path, typer.Option("--run", help="Run directory.")],
+    reasoner: Annotated[
+        str, typer.Option("--reasoner", help="pocket, a model directory, or a server's URL.")
+    ] = "pocket",
+    model: Annotated[str | None, typer.Option("--model", help="Model name, where the Reasoner is a server.")] = None,
+    intervener: Annotated[str, typer.Option("--intervener", help="rules, llm or human.")] = "rules",
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe for everything else; pocket for the pocket Reasoner.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that exists.")] = False,
+    question: Annotated[str | None, typer.Option("--question", help="Column with the problem text.")] = None,
+    answer: Annotated[str | None, typer.Option("--answer", help="Column with the label.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Take the first N problems.")] = None,
+    override: Override = None,
+    seed: Seed = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary on stdout as JSON.")] = False,
+) -> None:
+    """Let the Reasoner try, and correct its first flaw by a hint, again and again; keep what is golden."""
+    from calmstorm.commands.reasoners import open_reasoner
+    from calmstorm.interpreter import Interpreter
+    from calmstorm.pipeline import curate_samples
+    from calmstorm.problems.files import load_problems
+    from calmstorm.runs import RunDirectory
+
+    settings = recipe_from(recipe or ("pocket" if reasoner == "pocket" else None), override, seed)
+    if (run / "config.toml").exists() and not resume:
+        raise InputError(f"{run}: this run exists; add --resume to go on with it, or name another directory")
+    loaded = list(load_problems(problems, question=question, answer=answer, limit=limit))
+    asked = intervener_named(intervener, settings)
+    chosen = open_reasoner(reasoner, model).reasoner
+    with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
+        directory.keep_config(
+            {
+                **settings.model_dump(mode="json"),
+                "source": str(problems),
+                "intervener": intervener,
+                "reasoner": reasoner,
+            }
+        )
+        known = {row["id"] for row in directory.read_rows("problems")}
+        for problem in loaded:
+            if problem.id not in known:
+                directory.append("problems", problem)
+
+        async def work() -> None:
+            try:
+                await curate_samples(directory, settings, loaded, chosen, interpreter, asked)
+            finally:
+                await chosen.close()
+
+        asyncio.run(work())
+        summary = golden_summary(directory, settings)
+    show(summary, as_json)
+
+
+def intervener_named(name: str, settings: Recipe) -> Intervener:
+    """Returns an Intervener by its name.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name == "rules":
+        from calmstorm.intervener.rules import RulesIntervener
+
+        return RulesIntervener(settings.seed)
+    if name == "human":
+        from calmstorm.intervener.human import HumanIntervener
+
+        return HumanIntervener()
+    if name == "llm":
+        from calmstorm.intervener.llm import LlmIntervener
+
+        return LlmIntervener(
+            settings.curation.intervener_model,
+            temperature=settings.curation.intervener_temperature,
+            top_p=settings.curation.intervener_top_p,
+        )
+    raise InputError(f"intervener is '{name}'; it must be rules, llm or human: set --intervener")
+
+
+def golden_summary(run: RunDirectory, settings: Recipe) -> dict[str, object]:
+    """Filters the curated samples of a run, writes `golden.jsonl` and returns the funnel in numbers."""
+    from calmstorm.curation.golden import golden_of, rejection
+    from calmstorm.pipeline import curation_progress
+    from calmstorm.records import Problem
+
+    problems = {problem.id: problem for problem in run.read("problems", Problem)}
+    progress = {key: p for key, p in curation_progress(run).items() if p.trajectories}
+    if not progress:
+        raise InputError(f"{run.path}: there are no curated trajectories in it; run calm curate first")
+    kept: list[GoldenTrajectory] = []
+    rejected: Counter[str] = Counter()
+    for (problem_id, _), sample in progress.items():
+        found = golden_of(problems[problem_id], sample, settings.curation.golden_tokens)
+        if found is not None:
+            kept.append(found)
+        else:
+            why = rejection(
+                sample.trajectories[-1], flawless=sample.flawless, most_tokens=settings.curation.golden_tokens
+            )
+            rejected[str(why)] += 1
+    run.write_text("golden.jsonl", "".join(each.model_dump_json(by_alias=True) + "\n" for each in kept))
+
+    def share(which: int) -> float:
+        graded = [sample.trajectories[which].verdict for sample in progress.values()]
+        return sum(bool(v and v.correct) for v in graded) / len(graded)
+
+    return {
+        "samples": len(progress),
+        "correct_before": round(share(0), 4),
+        "correct_after": round(share(-1), 4),
+        "golden": len(kept),
+        "hints": sum(len(sample.interventions) for sample in progress.values()),
+        "rejected": dict(rejected),
+    }
+
+
+def show(summary: dict[str, object], as_json: bool) -> None:
+    """Prints a summary, for a program or for a person."""
+    if as_json:
+        typer.echo(json.dumps(summary, indent=1))
+        return
+    width = max(map(len, summary))
+    for key, value in summary.items():
+        typer.echo(f"{key:<{width}}  {value}")

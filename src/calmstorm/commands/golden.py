@@ -1,0 +1,41 @@
+"""`calm golden`: filters the curated trajectories of a run, and exports what is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calmstorm.commands.curate import golden_summary, show
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `golden`."""
+    app.command("golden")(golden)
+
+
+def golden(
+    run: Annotated[Path, typer.Argument(help="Run directory with curated trajectories.", show_default=False)],
+    out: Annotated[Path | None, typer.Option("--out", help="Also export the golden set to this file.")] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="jsonl, parquet or messages (chat messages with masks).")
+    ] = "jsonl",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary on stdout as JSON.")] = False,
+) -> None:
+    """Filter curated trajectories: correct, flawless, within limits, backed by a solve. Export what is left."""
+    from calmstorm.curation.export import export
+    from calmstorm.records import GoldenTrajectory
+    from calmstorm.runs import RunDirectory
+    from calmstorm.settings import load_recipe
+
+    with RunDirectory(run, readonly=True) as readable:
+        config = readable.config() or {}
+    most = config.get("curation", {}).get("golden_tokens")
+    settings = load_recipe(None, {"curation.golden_tokens": str(most)} if most else None)
+    with RunDirectory(run) as directory:
+        summary = golden_summary(directory, settings)
+        if out is not None:
+            count = export(directory.read("golden", GoldenTrajectory), out, form)
+            summary = {**summary, "exported": count, "file": str(out)}
+    show(summary, as_json)

@@ -1,0 +1,73 @@
+"""Exports a golden set for other tools: JSON Lines, parquet, or chat messages with token masks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+from calmstorm.errors import InputError, MissingExtraError
+from calmstorm.records import Author, GoldenTrajectory
+
+FORMATS = ("jsonl", "parquet", "messages")
+
+
+def export(golden: Iterable[GoldenTrajectory], path: Path, form: str) -> int:
+    """Writes a golden set and returns how many trajectories it has.
+
+    Args:
+        golden: What to write.
+        path: The file.
+        form: `jsonl` (whole records), `parquet` or `messages`: one chat a row, with `token_ids` and `response_mask` of the
+            response, 1 where the loss applies (hints and the Reasoner's own tokens, never execution output).
+
+    Raises:
+        InputError: The format is unknown.
+        MissingExtraError: Parquet needs pyarrow.
+    """
+    if form not in FORMATS:
+        raise InputError(f"format is '{form}'; it must be one of {', '.join(FORMATS)}: set --format")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if form == "jsonl":
+        return _write_lines(path, (each.model_dump_json(by_alias=True) for each in golden))
+    rows = _messages(golden)
+    if form == "messages":
+        return _write_lines(path, (json.dumps(row, ensure_ascii=False) for row in rows))
+    try:
+        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError:
+        raise MissingExtraError("pyarrow", "parquet") from None
+    collected = list(rows)
+    parquet.write_table(arrow.Table.from_pylist(collected), path)
+    return len(collected)
+
+
+def _messages(golden: Iterable[GoldenTrajectory]) -> Iterator[dict[str, object]]:
+    for each in golden:
+        trajectory = each.trajectory
+        with_ids = [span for span in trajectory.spans if span.token_ids is not None]
+        complete = len(with_ids) == len(trajectory.spans)
+        yield {
+            "problem_id": trajectory.problem_id,
+            "sample": trajectory.sample,
+            "messages": [
+                {"role": "user", "content": each.question},
+                {"role": "assistant", "content": trajectory.response},
+            ],
+            "token_ids": [i for span in with_ids for i in span.token_ids or ()] if complete else None,
+            "response_mask": [int(s.author is not Author.INTERPRETER) for s in with_ids for _ in s.token_ids or ()]
+            if complete
+            else None,
+            "hints": [span.text for span in trajectory.spans if span.author is Author.INTERVENER],
+            "edited_token_share": each.edited_token_share,
+        }
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(line + "\n")
+            count += 1
+    return count

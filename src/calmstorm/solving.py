@@ -1,0 +1,220 @@
+"""Solving one word problem for a person: several attempts, the best-backed answer, and checks that can fail.
+
+An answer is called backed only when an optimal solve produced it, an independent solver agrees, the direction is the
+one the text asks for and the model uses the numbers of the text. A model that was not trained on a wording like the
+user's will often fail one of these; then the outcome says so instead of showing a number with confidence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pulp
+
+from calmstorm.grading import graded_trajectory
+from calmstorm.interpreter import Interpreter, verify
+from calmstorm.reasoner.protocol import Reasoner, Sampling
+from calmstorm.records import Domain, Formulation, Problem, Sense, SpanKind, Trajectory
+from calmstorm.rollout import RolloutLimits, rollout
+from calmstorm.settings import derive_seed
+
+_MOST_LINES = 40
+_MAXIMIZE = re.compile(
+    r"\bmaximi[sz]|\bmaximum\b|\bhighest\b|\blargest\b|\bgreatest\b|\bbest possible\b|\bas much\b|\bthe most\b",
+    re.IGNORECASE,
+)
+_MINIMIZE = re.compile(
+    r"\bminimi[sz]|\bminimum (?:total )?(?:cost|time|number|price)|\blowest\b|\bsmallest\b|\bcheapest\b|\bthe least\b",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"(?<![\w.])\$?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(\s?%|\s?percent\b)?")
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What came of a problem."""
+
+    question: str
+    answer: float | str | None
+    backed: bool
+    """Every check passed."""
+    formulation: Formulation | None
+    code: str
+    checks: list[tuple[str, bool, str]] = field(default_factory=list)
+    """Name, whether it passed, remark."""
+    trajectory: Trajectory | None = None
+    attempts: int = 0
+
+    def as_data(self) -> dict[str, object]:
+        """Returns the solution as plain data."""
+        return {
+            "answer": self.answer,
+            "backed": self.backed,
+            "checks": [{"name": n, "passed": p, "remark": r} for n, p, r in self.checks],
+            "formulation": self.formulation.model_dump(mode="json") if self.formulation else None,
+            "code": self.code,
+            "response": self.trajectory.response if self.trajectory else "",
+            "attempts": self.attempts,
+        }
+
+
+async def attempt(
+    question: str, reasoner: Reasoner, *, attempts: int, response_tokens: int, seed: int
+) -> list[Trajectory]:
+    """Makes several rollouts of a problem without a label, and closes the Reasoner.
+
+    Raises:
+        InfrastructureError: the Reasoner failed.
+    """
+    problem = Problem(id="problem", question=question)
+    limits = RolloutLimits(response_tokens=response_tokens)
+    with Interpreter(workers=2) as interpreter:
+
+        async def one(sample: int) -> Trajectory:
+            sampling = Sampling(seed=derive_seed(seed, "solve", sample))
+            finished = await rollout(reasoner, interpreter, reasoner.render(question), limits=limits, sampling=sampling)
+            return graded_trajectory(problem, finished, stage="solve", sample=sample)
+
+        try:
+            return list(await asyncio.gather(*(one(sample) for sample in range(attempts))))
+        finally:
+            await reasoner.close()
+
+
+def choose(question: str, tried: list[Trajectory]) -> Solution:
+    """Returns the attempt that passes the most checks; among equals, the answer most attempts share."""
+    votes = Counter(_rounded(t.answer) for t in tried)
+    solutions = [examine(question, t, votes[_rounded(t.answer)], len(tried)) for t in tried]
+    return max(solutions, key=lambda s: (sum(passed for _, passed, _ in s.checks), votes[_rounded(s.answer)]))
+
+
+def examine(question: str, trajectory: Trajectory, votes: int, attempts: int) -> Solution:
+    """Runs the checks on one attempt."""
+    formulation = _formulation(trajectory)
+    answer = trajectory.answer
+    optimal = formulation is not None and formulation.solver_status.lower() == "optimal"
+    objective = formulation.objective if formulation is not None else None
+    close = (
+        isinstance(answer, int | float)
+        and objective is not None
+        and abs(answer - objective) <= 1e-3 * abs(objective) + 0.006
+    )
+    checks = [
+        (
+            "a single number or status is boxed",
+            trajectory.verdict is not None and trajectory.verdict.protocol_ok,
+            "" if answer is not None else "no box",
+        ),
+        (
+            "a solver found an optimum",
+            optimal,
+            formulation.solver_status if formulation is not None and not optimal else "",
+        ),
+        (
+            "the answer is the solver's objective",
+            close,
+            "" if close or objective is None else f"the solver says {objective:g}",
+        ),
+    ]
+    if formulation is not None:
+        verification = verify(formulation)
+        checks.append(("HiGHS confirms it independently", verification.holds, ", ".join(verification.doubts)))
+        checks.append(_direction_check(question, formulation))
+        checks.append(_numbers_check(question, formulation))
+    code = next((s for s in reversed(_code_blocks(trajectory)) if s), "")
+    backed = formulation is not None and all(passed for _, passed, _ in checks)
+    checks.append(("most attempts agree", 2 * votes > attempts or attempts == 1, f"{votes} of {attempts}"))
+    return Solution(question, answer, backed, formulation, code, checks, trajectory, attempts)
+
+
+def _formulation(trajectory: Trajectory) -> Formulation | None:
+    """Returns the last model that was solved to optimality, else the last one."""
+    solved = [f for execution in trajectory.executions for f in execution.formulations]
+    return next((f for f in reversed(solved) if f.solver_status.lower() == "optimal"), solved[-1] if solved else None)
+
+
+def _code_blocks(trajectory: Trajectory) -> list[str]:
+    blocks = [span.text for span in trajectory.spans if span.kind is SpanKind.CODE]
+    return [re.sub(r"^\s*```(?:python|py)?\n|```\s*$", "", block) for block in blocks]
+
+
+def _direction_check(question: str, formulation: Formulation) -> tuple[str, bool, str]:
+    most, least = bool(_MAXIMIZE.search(question)), bool(_MINIMIZE.search(question))
+    if most == least:
+        return ("the direction fits the text", True, "the text does not say it in words known here")
+    wanted = Sense.MAXIMIZE if most else Sense.MINIMIZE
+    return ("the direction fits the text", formulation.sense is wanted, f"the text asks to {wanted.value}")
+
+
+def _numbers_check(question: str, formulation: Formulation) -> tuple[str, bool, str]:
+    """Every number of the text should occur in the model, as it stands, as a share, or inside a product."""
+    present = {abs(c) for c in formulation.costs.values()}
+    for row in formulation.constraints:
+        present |= {abs(c) for c in row.coefficients.values()} | {abs(row.bound)}
+    present |= {abs(b) for v in formulation.variables for b in (v.lower, v.upper) if b}
+    missing = []
+    for text, percent in _NUMBER.findall(question):
+        value = float(text.replace(",", ""))
+        forms = [value, value / 100, 1 - value / 100] if percent else [value]
+        if value in (0.0, 1.0) or any(_occurs(form, present) for form in forms):
+            continue
+        missing.append(text)
+    shown = ", ".join(dict.fromkeys(missing))
+    return ("the model uses the numbers of the text", not missing, f"not found: {shown}" if missing else "")
+
+
+def _occurs(value: float, present: set[float]) -> bool:
+    """Whether a number is in a model, also as a factor of a bound (20 percent of 50 kg is written 20*50)."""
+    if any(abs(value - p) <= 1e-6 * max(1.0, value) for p in present):
+        return True
+    return value >= 2 and any(
+        p > value and abs(p / value - round(p / value)) < 1e-9 and p / value in present for p in present
+    )
+
+
+def _rounded(answer: float | str | None) -> float | str | None:
+    return float(f"{answer:.4g}") if isinstance(answer, int | float) else answer
+
+
+def formulation_lines(formulation: Formulation) -> list[str]:
+    """Returns a model as lines for reading, cut when it is long."""
+    lines = [f"{formulation.sense.value} {_expression(formulation.costs)}"]
+    lines += [f"  {_expression(row.coefficients)} {row.operator} {row.bound:g}" for row in formulation.constraints]
+    kinds: dict[str, list[str]] = {}
+    for variable in formulation.variables:
+        kinds.setdefault(variable.domain.value, []).append(variable.name)
+    lines += [f"{kind}: {', '.join(names)}" for kind, names in kinds.items()]
+    values = {v.name: v.value for v in formulation.variables if v.value}
+    lines.append("solution: " + (", ".join(f"{n} = {v:g}" for n, v in values.items()) or "all zero"))
+    return lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], f"... {len(lines) - _MOST_LINES} more lines"]
+
+
+def _expression(terms: dict[str, float]) -> str:
+    text = ""
+    for name, value in terms.items():
+        sign = (" - " if value < 0 else " + ") if text else ("-" if value < 0 else "")
+        text += f"{sign}{'' if abs(value) == 1 else f'{abs(value):g} '}{name}"
+    return text or "0"
+
+
+def lp_text(formulation: Formulation) -> str:
+    """Returns a model in the LP file format that solvers read."""
+    program = pulp.LpProblem("model", pulp.LpMaximize if formulation.sense is Sense.MAXIMIZE else pulp.LpMinimize)
+    categories = {Domain.CONTINUOUS: "Continuous", Domain.INTEGER: "Integer", Domain.BINARY: "Binary"}
+    columns = {
+        v.name: pulp.LpVariable(v.name, lowBound=v.lower, upBound=v.upper, cat=categories[v.domain])
+        for v in formulation.variables
+    }
+    program += pulp.lpSum(c * columns[n] for n, c in formulation.costs.items())
+    for row in formulation.constraints:
+        left = pulp.lpSum(c * columns[n] for n, c in row.coefficients.items())
+        program += {"<=": left <= row.bound, ">=": left >= row.bound, "==": left == row.bound}[row.operator]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.lp"
+        program.writeLP(str(path))
+        return path.read_text(encoding="utf-8")
