@@ -62,7 +62,9 @@ def state(pid: int) -> str:
 
 
 def test_measurements_are_plausible(opened: Interpreter) -> None:
-    execution = opened.run("import time\nx = bytearray(100 << 20)\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass")
+    execution = opened.run(
+        "import time\nx = bytearray(100 << 20)\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    )
     assert execution.status == "ok"
     assert 0.3 < execution.cpu_seconds < 1
     assert execution.wall_seconds >= execution.cpu_seconds * 0.9
@@ -219,7 +221,9 @@ print(interpreter.pid, flush=True)
 
 
 def start_host(tier: str, then: str) -> tuple[subprocess.Popen[str], list[int]]:
-    host = subprocess.Popen([sys.executable, "-c", HOST.format(tier=tier, then=then)], stdout=subprocess.PIPE, text=True)
+    host = subprocess.Popen(
+        [sys.executable, "-c", HOST.format(tier=tier, then=then)], stdout=subprocess.PIPE, text=True
+    )
     assert host.stdout is not None
     warm = int(host.stdout.readline())
     return host, [warm, *processes_below(warm)]
@@ -241,7 +245,9 @@ def test_no_orphan_lives_when_the_host_ends_without_closing(tier: str) -> None:
 
 
 def test_nothing_is_left_on_disk(tier: str, tmp_path: Path) -> None:
-    code = f"import tempfile; tempfile.tempdir = {str(tmp_path)!r}\n" + HOST.format(tier=tier, then="interpreter.close()")
+    code = f"import tempfile; tempfile.tempdir = {str(tmp_path)!r}\n" + HOST.format(
+        tier=tier, then="interpreter.close()"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
     assert list(tmp_path.iterdir()) == []
 
@@ -320,9 +326,14 @@ def test_strict_interpreter_starts_no_program(any_tier: str) -> None:
         assert interpreter.run(textwrap.dedent(model.format(solver="pulp.HiGHS(msg=False)"))).stdout == "12.0\n"
 
 
-def test_interpreter_needs_nothing_but_the_standard_library_in_the_scripts_environment(tmp_path: Path, any_tier: str) -> None:
+def test_interpreter_needs_nothing_but_the_standard_library_in_the_scripts_environment(
+    tmp_path: Path, any_tier: str
+) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
     with Interpreter(workers=1, tier=any_tier, python=str(tmp_path / "bare/bin/python")) as interpreter:
-        assert interpreter.run("import sys, json; print(json.dumps(sys.prefix))").stdout == json.dumps(str(tmp_path / "bare")) + "\n"
+        assert (
+            interpreter.run("import sys, json; print(json.dumps(sys.prefix))").stdout
+            == json.dumps(str(tmp_path / "bare")) + "\n"
+        )
         assert "numpy" in interpreter.absent
         assert "ModuleNotFoundError" in interpreter.run("import pydantic").stderr

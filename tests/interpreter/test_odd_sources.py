@@ -23,7 +23,14 @@ def test_comment_only_source_is_ok(attack: Attack) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    [b"\x00", b"\xff\xfe\x00", b"\x00" * 10_000, b"# -*- coding: nonsense -*-\nprint(1)", b"\xc3\x28", b"print('\xff')"],
+    [
+        b"\x00",
+        b"\xff\xfe\x00",
+        b"\x00" * 10_000,
+        b"# -*- coding: nonsense -*-\nprint(1)",
+        b"\xc3\x28",
+        b"print('\xff')",
+    ],
     ids=["null", "utf16-mark", "nulls", "unknown-coding", "broken-utf8", "latin1"],
 )
 def test_bytes_that_are_not_python_are_an_error(attack: Attack, source: bytes) -> None:
@@ -165,6 +172,8 @@ def test_missing_library_is_an_error(attack: Attack) -> None:
 
 
 def test_deprecated_pulp_prints_no_warning(attack: Attack) -> None:
-    code = "import pulp; p = pulp.LpProblem(); x = pulp.LpVariable('x', 0, 1); p += x; p.solve(pulp.PULP_CBC_CMD(msg=0))"
+    code = (
+        "import pulp; p = pulp.LpProblem(); x = pulp.LpVariable('x', 0, 1); p += x; p.solve(pulp.PULP_CBC_CMD(msg=0))"
+    )
     execution = attack(code)
     assert (execution.status, execution.stdout, execution.stderr) == ("ok", "", "")

@@ -101,7 +101,9 @@ def test_harness_replaced_through_frames_changes_no_other_run(attack: Attack) ->
 
 
 def test_patched_library_is_fresh_for_the_next_script(attack: Attack) -> None:
-    attack("import pulp, numpy, builtins; pulp.value = None; numpy.pi = 3; builtins.print = None; pulp.LpProblem.solve = None")
+    attack(
+        "import pulp, numpy, builtins; pulp.value = None; numpy.pi = 3; builtins.print = None; pulp.LpProblem.solve = None"
+    )
     code = """
         import numpy, pulp
         p = pulp.LpProblem("p", pulp.LpMaximize)
@@ -154,7 +156,9 @@ def test_directory_with_deep_nesting_is_cleaned_up(attack: Attack) -> None:
 
 
 def test_directory_that_is_closed_is_cleaned_up(attack: Attack) -> None:
-    attack("import os; os.makedirs('a/b/c'); open('a/b/f', 'w'); os.chmod('a/b', 0); os.chmod('a', 0); os.chmod('.', 0)")
+    attack(
+        "import os; os.makedirs('a/b/c'); open('a/b/f', 'w'); os.chmod('a/b', 0); os.chmod('a', 0); os.chmod('.', 0)"
+    )
 
 
 def test_names_that_are_not_text_are_cleaned_up(attack: Attack) -> None:

@@ -73,6 +73,8 @@ class Interpreter:
             raise InputError(f"workers is {workers}; it must be >= 1: set Interpreter(workers=...)")
         if spare < 0:
             raise InputError(f"spare is {spare}; it must be >= 0: set Interpreter(spare=...)")
+        if python is not None and not os.access(python, os.X_OK):
+            raise InputError(f"python is {python!r}; it must be an executable file: set Interpreter(python=...)")
         self._owner = os.getpid()
         self._closed = False
         self._ids = itertools.count(1)
@@ -163,12 +165,14 @@ class Interpreter:
         blob = code.encode("utf-8", "surrogatepass") if isinstance(code, str) else bytes(code)
         header: Header = {"limits": limits.for_worker(), "is_text": isinstance(code, str)}
         reason = ""
-        for _ in (1, 2):
+        for again in (False, True):
             with self._turns:
                 if self._closed or cancelled.is_set():
                     return self._infrastructure("the interpreter was closed" if self._closed else "cancelled")
                 slot = self._idle.get()
                 try:
+                    if again:
+                        slot.renew()  # whatever killed one supervisor may have killed the idle ones too
                     answer, blobs = slot.execute(
                         {**header, "id": next(self._ids)}, blob, limits.wall_seconds, cancelled
                     )

@@ -47,6 +47,15 @@ class Slot:
                 raise SlotLostError(header.get("reason", "the supervisor sent something else than a greeting"))
             self._greeted = True
 
+    def renew(self) -> None:
+        """Starts over with another supervisor.
+
+        Raises:
+            SlotLostError: None could be started.
+        """
+        self._lose()
+        self.greet()
+
     def execute(
         self, header: wire.Header, code: bytes, wall_seconds: float, request: threading.Event
     ) -> tuple[wire.Header, list[bytes]]:

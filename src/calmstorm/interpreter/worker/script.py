@@ -26,6 +26,7 @@ STARTED, FINISHED = b"S", b"F"
 MEMORY_EXIT = 77
 """Exit status of a script that ended in MemoryError."""
 _JOB, _RECORDS = 250, 251
+_STRICT = "strict: other programs (CBC among them) may not be started here; solve with pulp.HiGHS(msg=False)"
 _FRAMES_SHOWN = 20
 _LINE, _LINES = 500, 50
 
@@ -54,7 +55,7 @@ def live(jail: Setting, job: socket.socket, output: int, errors: int, records: i
         recorder = capture.Recorder(_RECORDS, int(header["limits"]["capture_bytes"]))
         capture.start(recorder)
         _mark(STARTED)
-        status = _run(code, is_text=header["is_text"])
+        status = _run(code, is_text=header["is_text"], strict=header["strict"])
         _mark(FINISHED)
     except wire.ChannelClosedError:
         status = 0  # the supervisor needs us no more
@@ -99,7 +100,7 @@ def _mark(mark: bytes) -> None:
         return  # the script closed it: it will be called an early exit
 
 
-def _run(code: bytes, *, is_text: bool) -> int:
+def _run(code: bytes, *, is_text: bool, strict: bool) -> int:
     sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = open(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
@@ -110,7 +111,7 @@ def _run(code: bytes, *, is_text: bool) -> int:
     main = types.ModuleType("__main__")
     main.__dict__.update(__file__=NAME, __builtins__=__builtins__)
     sys.modules["__main__"] = main
-    status = _ending_of(code, main, is_text=is_text)
+    status = _ending_of(code, main, is_text=is_text, strict=strict)
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -124,7 +125,7 @@ def _run(code: bytes, *, is_text: bool) -> int:
     return status
 
 
-def _ending_of(code: bytes, main: types.ModuleType, *, is_text: bool) -> int:
+def _ending_of(code: bytes, main: types.ModuleType, *, is_text: bool, strict: bool) -> int:
     """Runs the code and returns the exit status that Python would give."""
     try:
         source: str | bytes = code.decode("utf-8", "surrogatepass") if is_text else code
@@ -140,6 +141,8 @@ def _ending_of(code: bytes, main: types.ModuleType, *, is_text: bool) -> int:
             return 1
         return 1
     except BaseException as error:
+        if strict and isinstance(error, PermissionError):
+            error.add_note(_STRICT)
         return _explain(error)
     return 0
 

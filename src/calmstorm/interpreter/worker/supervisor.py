@@ -119,7 +119,9 @@ class Slot:
         parked_cpu = time.clock_gettime(_cpu_clock(child.pid))
         start = time.perf_counter()
         try:
-            wire.send(child.job, {"limits": limits, "is_text": header["is_text"]}, code)
+            wire.send(
+                child.job, {"limits": limits, "is_text": header["is_text"], "strict": self._jail.around.strict}, code
+            )
             cut_short = self._watch(child, limits, caps, start)
         except wire.ChannelClosedError:
             cut_short = ""  # it died while parked; wait tells how
