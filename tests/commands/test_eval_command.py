@@ -96,6 +96,10 @@ def test_a_run_is_resumed_and_extended_without_doing_anything_twice(
     assert calm(*words, "--samples", "1", "--limit", "1") == 0
     assert calm(*words, "--samples", "2") == 0
     assert len(asked) == 4
+    assert [json.loads(line)["id"] for line in (tmp_path / "run" / "problems.jsonl").read_text().splitlines()] == [
+        "a",
+        "b",
+    ]
     capsys.readouterr()
     assert calm(*words, "--samples", "2") == 0
     assert len(asked) == 4

@@ -99,7 +99,8 @@ def evaluate_command(
                 }
             )
             results.add_run(directory, _keep_problems(directory, todo), samples)
-            asyncio.run(_measure(todo, reasoner, model, bounds, how, seed, directory, results))
+            with directory.stage(_STAGE):
+                asyncio.run(_measure(todo, reasoner, model, bounds, how, seed, directory, results))
     results.show(problems.name, as_json)
 
 
