@@ -30,7 +30,7 @@ def coin_model(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A model that runs a script and then boxes 3 or 4, at even odds."""
     torch.set_num_threads(1)
     directory = tmp_path_factory.mktemp("models") / "coin"
-    lessons = [golden(number, answer=3 + number % 2) for number in range(32)]
-    settings = SftSettings(learning_rate=1e-2, batch=8, micro_batch=8, epochs=30, checkpoint_steps=1000)
+    lessons = [golden(number, answer=3 + number // 4 % 2) for number in range(32)]
+    settings = SftSettings(learning_rate=1e-2, batch=8, micro_batch=8, epochs=20, checkpoint_steps=1000)
     train_sft(random_model, lessons, directory, settings)
     return directory

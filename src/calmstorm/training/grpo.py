@@ -14,22 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from calmstorm.errors import InputError
 from calmstorm.grading import is_gradable
 from calmstorm.reasoner.protocol import Prefix, Sampling
 from calmstorm.records import Problem, Record
-from calmstorm.rollout import RolloutLimits
+from calmstorm.rollout import CodeRunner, RolloutLimits
 from calmstorm.settings import RlSettings, RolloutSettings
 from calmstorm.training.checkpoints import completed_updates, fingerprint, last_complete, open_work, publish
 from calmstorm.training.encode import TokenRecord, prompt_ids
 from calmstorm.training.policy import Policy, load_policy
 from calmstorm.training.rollouts import Request, RlRollout, roll_out, token_record
 from calmstorm.training.trl_seam import Logs, common_arguments, reinforce
-
-if TYPE_CHECKING:
-    from calmstorm.interpreter import Interpreter
 
 TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo")
 
@@ -69,7 +65,7 @@ def train_grpo(
     problems: Sequence[Problem],
     output_dir: Path,
     settings: RlSettings,
-    interpreter: Interpreter,
+    interpreter: CodeRunner,
     *,
     rollouts: RolloutSettings,
     seed: int = 1,

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from calmstorm.errors import InputError
-from calmstorm.grading import grade, reward
+from calmstorm.grading import answer_text, grade, reward
 from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
 from calmstorm.records import Author, Problem, Record, StopReason, Verdict
-from calmstorm.rollout import Rollout, RolloutLimits, rollout
+from calmstorm.rollout import CodeRunner, Rollout, RolloutLimits, rollout
 from calmstorm.settings import derive_seed
 from calmstorm.training.encode import TokenRecord, author_mask, prompt_ids, span_ids
-
-if TYPE_CHECKING:
-    from calmstorm.interpreter import Interpreter
 
 
 class RlRollout(Record):
@@ -53,7 +49,7 @@ class Request(Record):
 async def roll_out(
     requests: Sequence[Request],
     reasoner: Reasoner,
-    interpreter: Interpreter,
+    interpreter: CodeRunner,
     *,
     limits: RolloutLimits,
     sampling: Sampling,
@@ -78,8 +74,7 @@ async def roll_out(
 
 def graded(request: Request, made: Rollout) -> RlRollout:
     """Grades a rollout: 1 for a finished correct one, 0 for any other, None where our machinery failed."""
-    response = "".join(span.text for span in made.spans)
-    verdict = grade(request.problem, response, stop_reason=made.stop_reason)
+    verdict = grade(request.problem, answer_text(made.spans), stop_reason=made.stop_reason)
     earned: float | None
     if made.stop_reason is StopReason.INFRASTRUCTURE:
         earned = None

@@ -1,0 +1,68 @@
+"""Runs a training in a process of its own and kills it with SIGKILL after a given step; 0 lets it finish.
+
+python train_and_die.py sft|rl MODEL OUTPUT LOG STEP
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from tiny_model import EchoInterpreter, coin_problems, golden
+
+from calmstorm.settings import RlSettings, RolloutSettings, SftSettings
+from calmstorm.training.grpo import RlStep, train_grpo
+from calmstorm.training.rollouts import RlRollout
+from calmstorm.training.sft import SftStep, train_sft
+
+SFT = SftSettings(learning_rate=1e-2, batch=4, micro_batch=2, epochs=3, checkpoint_steps=3)
+RL = RlSettings(
+    steps=6,
+    prompts_per_step=3,
+    samples=4,
+    mini_batch=3,
+    micro_batch=4,
+    learning_rate=1e-3,
+    temperature=0.6,
+    response_tokens=100,
+    checkpoint_steps=2,
+)
+
+
+def main(kind: str, model: Path, output: Path, log: Path, last: int) -> None:
+    """Appends a line per step or rollout to `log`: `step step loss` or `rollout step problem sample tokens`."""
+
+    def write(*parts: object) -> None:
+        with log.open("a") as file:
+            file.write(" ".join(map(str, parts)) + "\n")
+
+    def step_done(step: SftStep | RlStep) -> None:
+        write("step", step.step, f"{step.loss if isinstance(step, SftStep) else step.grad_norm:.6f}")
+        if step.step == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def rolled_out(made: RlRollout) -> None:
+        tokens = [token for span in made.rollout.spans for token in span.token_ids or ()]
+        write("rollout", *made.key, ",".join(map(str, tokens)))
+
+    if kind == "sft":
+        train_sft(model, [golden(n, answer=n) for n in range(10)], output, SFT, on_log=step_done)
+    else:
+        train_grpo(
+            model,
+            coin_problems(),
+            output,
+            RL,
+            EchoInterpreter(),
+            rollouts=RolloutSettings(),
+            on_step=step_done,
+            on_rollout=rolled_out,
+        )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]), int(sys.argv[5]))
