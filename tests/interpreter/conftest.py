@@ -12,8 +12,8 @@ from calmstorm.interpreter import Execution, Interpreter, Limits, probe
 
 Attack = Callable[..., Execution]
 
-SECRET = "host-secret-d41d8cd9"
-os.environ["CALMSTORM_TEST_SECRET"] = SECRET
+MARK = "host-secret-d41d8cd9"
+os.environ["CALMSTORM_TEST_SECRET"] = MARK
 WORKING = {tier: works for tier, works, _ in probe()}
 
 

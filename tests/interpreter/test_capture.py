@@ -171,5 +171,5 @@ def test_forged_record_is_caught_by_verification(opened: Interpreter) -> None:
 
 
 def test_record_with_numbers_json_lacks_is_passed_over(opened: Interpreter) -> None:
-    code = 'import os; os.write(251, b\'{"source":"x","sense":"minimize","costs":{"x":NaN},"variables":[],"constraints":[]}\\n\')'
-    assert opened.run(code).formulations == ()
+    record = b'{"source":"x","sense":"minimize","costs":{"x":NaN},"variables":[],"constraints":[]}\n'
+    assert opened.run(f"import os; os.write(251, {record!r})").formulations == ()

@@ -29,13 +29,12 @@ def opened(any_tier: str) -> Iterator[Interpreter]:
 
 def processes_below(root: int) -> list[int]:
     children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                fields = Path(f"/proc/{name}/stat").read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            children.setdefault(int(fields[1]), []).append(int(name))
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
     found, pending = [], [root]
     while pending:
         for child in children.get(pending.pop(), []):
@@ -265,7 +264,7 @@ def test_fork_of_the_host_is_refused(opened: Interpreter) -> None:
 
 def test_descriptors_and_processes_do_not_grow(opened: Interpreter) -> None:
     def count() -> tuple[int, int]:
-        return len(os.listdir("/proc/self/fd")), len(processes_below(opened.pid))
+        return len(list(Path("/proc/self/fd").iterdir())), len(processes_below(opened.pid))
 
     for _ in range(4):
         opened.run("print(1)")

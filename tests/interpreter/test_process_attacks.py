@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 from conftest import Attack
@@ -136,8 +137,8 @@ def test_future_system_calls_are_not_there(attack: Attack) -> None:
         "import subprocess; subprocess.Popen(['/usr/bin/sleep', '4242'])",
         "import subprocess; subprocess.Popen(['/usr/bin/sleep', '4242'], start_new_session=True)",
         "import subprocess; subprocess.Popen(['/usr/bin/nohup', '/usr/bin/sleep', '4242'], process_group=0)",
-        "import os\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0: os.execv('/usr/bin/sleep', ['sleep', '4242'])\n"
-        "  os._exit(0)\nimport time; time.sleep(0.2)",
+        "import os\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n"
+        "    os.execv('/usr/bin/sleep', ['sleep', '4242'])\n  os._exit(0)\nimport time; time.sleep(0.2)",
         "import os, subprocess; subprocess.Popen(['/usr/bin/sleep', '4242']); os._exit(0)",
         "import os, subprocess; subprocess.Popen(['/usr/bin/sleep', '4242']); os.kill(os.getpid(), 9)",
         "import subprocess; subprocess.Popen(['/usr/bin/sleep', '4242'])\nwhile True: pass",
@@ -164,13 +165,11 @@ def test_pipe_held_by_a_child_does_not_delay_the_answer(attack: Attack) -> None:
 
 def _running(command: str) -> list[str]:
     found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/cmdline", "rb") as file:
-                    line = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-            except OSError:
-                continue
-            if command in line and "python" not in line:
-                found.append(line)
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        except OSError:
+            continue
+        if line.endswith(command) and "python" not in line:
+            found.append(line)
     return found

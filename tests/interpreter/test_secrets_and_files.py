@@ -6,23 +6,23 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import SECRET, Attack
+from conftest import MARK, Attack
 
 
 @pytest.fixture
 def host_file(tmp_path: Path) -> Path:
     """A file that every user of this machine may read and write, in a place everyone can reach."""
     path = tmp_path / "secret.txt"
-    path.write_text(SECRET)
+    path.write_text(MARK)
     path.chmod(0o666)
     for directory in (tmp_path, *tmp_path.parents):
-        if directory.owner() == path.owner() and directory != Path("/"):
+        if directory.stat().st_uid == os.getuid() and directory != Path("/"):
             directory.chmod(directory.stat().st_mode | 0o755)
     return path
 
 
 def unreachable(execution_text: str) -> bool:
-    return SECRET not in execution_text
+    return MARK not in execution_text
 
 
 def test_environment_holds_no_secret(attack: Attack) -> None:
@@ -54,12 +54,12 @@ def test_host_file_cannot_be_read(attack: Attack, host_file: Path) -> None:
 
 def test_host_file_cannot_be_written(attack: Attack, host_file: Path) -> None:
     assert attack(f"open({str(host_file)!r}, 'w').write('gone')").status == "error"
-    assert host_file.read_text() == SECRET
+    assert host_file.read_text() == MARK
 
 
 def test_host_file_cannot_be_truncated(attack: Attack, host_file: Path) -> None:
     attack(f"import os; os.truncate({str(host_file)!r}, 0)")
-    assert host_file.read_text() == SECRET
+    assert host_file.read_text() == MARK
 
 
 def test_host_file_cannot_be_removed(attack: Attack, host_file: Path) -> None:
@@ -256,6 +256,6 @@ def test_labels_shipped_with_the_package_are_hidden(attack: Attack, tier: str) -
         pytest.skip("Landlock cannot take a directory out of a readable tree; named in docs/interpreter.md")
     import calmstorm
 
-    package = os.path.dirname(calmstorm.__file__)
+    package = str(Path(calmstorm.__file__).parent)
     code = f"import os\nprint(os.listdir({package!r}) if os.path.exists({package!r}) else [])"
     assert attack(code).stdout == "[]\n"

@@ -170,7 +170,9 @@ class _Parent:
 
     def _supervise(self, channel: socket.socket) -> None:
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Process 1 of a namespace takes only the signals it has handlers for: it must have none.
+        for number in (signal.SIGCHLD, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
         self._control.close()
         try:
             jail = BY_TIER[self._tier](self._around)
