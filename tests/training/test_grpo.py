@@ -82,6 +82,18 @@ def test_the_same_seed_gives_the_same_rollouts(coin_model: Path, tmp_path: Path)
     assert first != other
 
 
+def test_a_kl_term_is_computed_against_the_model_that_training_began_with(coin_model: Path, tmp_path: Path) -> None:
+    steps, _ = train(coin_model, tmp_path / "rl", COIN.model_copy(update={"kl": 0.5}))
+    assert [step.step for step in steps] == [1, 2]
+
+
+def test_nothing_is_printed_because_progress_is_the_callers(
+    coin_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(coin_model, tmp_path / "rl", COIN.model_copy(update={"steps": 1}))
+    assert capfd.readouterr() == ("", "")
+
+
 # ------------------------------------------------------------------ what the loss sees
 
 

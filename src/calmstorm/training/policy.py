@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -50,9 +51,14 @@ def load_policy(model_dir: Path) -> Policy:
     """Loads a model directory for training: float32 weights, updated without rounding.
 
     Raises:
-        InputError: there is no model in the directory.
+        InputError: there is no model in the directory, or more than one device or process is to be used.
     """
     silence()
+    if torch.cuda.device_count() > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            f"{torch.cuda.device_count()} GPUs and {os.environ.get('WORLD_SIZE', '1')} processes; training runs on one "
+            "device in one process: set CUDA_VISIBLE_DEVICES to one GPU and start without a launcher"
+        )
     if not (model_dir / "config.json").is_file():
         raise InputError(
             f"{model_dir} holds no model (no config.json); training needs a local model directory: download it"
