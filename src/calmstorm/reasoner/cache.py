@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 
@@ -44,7 +45,11 @@ class SlotCache:
     def _empty(self, slots: int, capacity: int) -> torch.Tensor:
         shape = self.shape
         size = (slots, shape.kv_heads, capacity + 1, shape.head_dim)
-        return torch.zeros(size, dtype=shape.dtype, device=shape.device)
+        if shape.device.type != "cpu":
+            return torch.zeros(size, dtype=shape.dtype, device=shape.device)
+        # numpy leaves untouched pages to the system, which gives zeros on first use; torch would write them all now.
+        count = slots * shape.kv_heads * (capacity + 1) * shape.head_dim
+        return torch.from_numpy(np.zeros(count * shape.dtype.itemsize, np.uint8)).view(shape.dtype).view(size)
 
     def write(
         self, layer: int, slots: torch.Tensor, positions: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
@@ -65,9 +70,9 @@ class SlotCache:
             tensor[a, :, :length] = tensor[b, :, :length]
             tensor[b, :, :length] = kept
 
-    def resize(self, slots: int, capacity: int) -> None:
-        """Changes both extents, layer by layer; the first slots and positions that fit are kept."""
-        rows, length = min(slots, self.slots), min(capacity, self.capacity)
+    def resize(self, slots: int, capacity: int, used: int) -> None:
+        """Changes both extents, layer by layer; of the first `used` slots what fits is kept."""
+        rows, length = min(slots, used), min(capacity, self.capacity)
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
                 new = self._empty(slots, capacity)

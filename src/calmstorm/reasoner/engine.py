@@ -195,6 +195,11 @@ class Engine:
 
     def _admit(self) -> None:
         """Gives slots to waiting requests, those that go on from a retained row first."""
+        places = min(self._settings.max_rows, self._rows.slots) - len(self._owners)
+        if places > 1:
+            # Neighbouring slots are attended to up to the longest of them, so neighbours should be alike.
+            together = sorted((self._fresh.popleft() for _ in range(min(places, len(self._fresh)))), key=_length)
+            self._fresh.extendleft(reversed(together))
         for queue in (self._resuming, self._fresh):
             deferred = []
             while queue and len(self._owners) < min(self._settings.max_rows, self._rows.slots):
@@ -275,7 +280,8 @@ class Engine:
             self._gather(sorted(self._owners, key=lambda slot: (-int(self._rows.known[slot]), slot)))
             for slot in [slot for slot in self._owners if slot >= slots]:
                 self._preempt(slot)
-        self._keys_and_values().resize(slots, capacity)
+        used = np.flatnonzero(self._rows.cached)
+        self._keys_and_values().resize(slots, capacity, int(used.max(initial=-1)) + 1)
         self._rows = self._rows.resized(slots, capacity)
 
     def _preempt(self, slot: int) -> None:
@@ -384,3 +390,7 @@ class Engine:
         """Ends a row's use; its cache is kept until the slot is needed."""
         self._rows.active[slot] = False
         return self._owners.pop(slot)
+
+
+def _length(request: Request) -> int:
+    return len(request.prefix)

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from calmstorm.reasoner.attention import Block, Chunk
 from calmstorm.reasoner.cache import CacheShape
-from calmstorm.reasoner.qwen import Block, Chunk, Step
+from calmstorm.reasoner.qwen import Step
 from calmstorm.reasoner.rows import Rows
 
 BLOCK = 32
@@ -87,8 +88,8 @@ def _blocks(lengths: Index, live: npt.NDArray[np.bool_], shape: CacheShape) -> t
         if not live[first:end].any():
             continue
         length = int(lengths[first:end].max()) + 1
-        visible = torch.from_numpy(np.repeat(lengths[first:end], shape.kv_heads)).to(shape.device)
+        visible = torch.from_numpy(lengths[first:end]).to(shape.device)
         hidden = torch.arange(length, device=shape.device) > visible[:, None]
         mask = torch.zeros(hidden.shape, dtype=shape.dtype, device=shape.device).masked_fill_(hidden, float("-inf"))
-        blocks.append(Block(first, end, length, mask[:, None]))
+        blocks.append(Block(first, end, length, mask[:, None, None]))
     return tuple(blocks)

@@ -17,34 +17,11 @@ import torch
 from torch.nn import functional
 
 from calmstorm.errors import InputError
+from calmstorm.reasoner.attention import Block, Chunk, attend_block, attend_chunk
 from calmstorm.reasoner.cache import CacheShape, SlotCache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True)
-class Block:
-    """Neighbouring slots that decode one token each; row i of the step belongs to slot i."""
-
-    first: int
-    end: int
-    length: int
-    """Positions attended to: the longest row's."""
-    mask: torch.Tensor
-    """`((end - first) * kv_heads, 1, length)`: 0 or -inf, added to the scores."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Consecutive tokens of one sequence that are read in together."""
-
-    offset: int
-    """Where they stand in the flat row of the step."""
-    count: int
-    slot: int
-    start: int
-    """Position of the first of them in its sequence."""
 
 
 @dataclass(frozen=True)
@@ -126,57 +103,13 @@ class QwenStepper:
         key = _rotate(_norm(attention.k_norm, key), cos, sin)
         cache.write(index, step.slots, step.columns, key, value)
         mixed = torch.zeros_like(query)
+        keys, values = cache.keys[index], cache.values[index]
         for block in step.blocks:
-            self._decode(block, query, mixed, cache.keys[index], cache.values[index], attention.scaling)
+            attend_block(block, query, keys, values, attention.scaling, mixed)
         for chunk in step.chunks:
-            self._read(chunk, query, mixed, cache.keys[index], cache.values[index], attention.scaling)
+            attend_chunk(chunk, query, keys, values, attention.scaling, mixed)
         out: torch.Tensor = attention.o_proj(mixed.view(count, self.heads * self.head_dim))
         return out
-
-    def _decode(
-        self,
-        block: Block,
-        query: torch.Tensor,
-        mixed: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        scaling: float,
-    ) -> None:
-        """One query position per row; heads that share keys are rows of one small product, so nothing is repeated."""
-        rows = (block.end - block.first) * self.kv_heads
-        grouped = (rows, self.heads // self.kv_heads, self.head_dim)
-        q = query[block.first : block.end].reshape(grouped)
-        k = keys[block.first : block.end, :, : block.length].flatten(0, 1)
-        v = values[block.first : block.end, :, : block.length].flatten(0, 1)
-        if q.dtype == torch.float32:
-            weights = torch.baddbmm(block.mask, q, k.transpose(1, 2), alpha=scaling).softmax(-1)
-        else:  # keys first: several times faster in bfloat16, and the softmax is done in float32
-            scores = torch.bmm(k, (q * scaling).transpose(1, 2)).transpose(1, 2)
-            weights = torch.softmax(scores + block.mask, -1, dtype=torch.float32).to(q.dtype)
-        torch.bmm(weights, v, out=mixed[block.first : block.end].view(grouped))
-
-    def _read(
-        self,
-        chunk: Chunk,
-        query: torch.Tensor,
-        mixed: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        scaling: float,
-    ) -> None:
-        """Several query positions of one row, each attending to itself and everything before."""
-        rows = slice(chunk.offset, chunk.offset + chunk.count)
-        length = chunk.start + chunk.count
-        q = query[rows].transpose(0, 1)[None]  # (1, H, count, head_dim)
-        k = keys[chunk.slot, :, :length][None]
-        v = values[chunk.slot, :, :length][None]
-        mask = None
-        if chunk.start:
-            mask = torch.ones(chunk.count, length, dtype=torch.bool, device=q.device).tril(chunk.start)
-        out = functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=True
-        )
-        mixed[rows] = out[0].transpose(0, 1)
 
 
 def _norm(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
