@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ from calmstorm.pocket.traces import Trace, read_result, write_trace
 from calmstorm.problems.generator import FAMILIES, Side, draw, side_of
 from calmstorm.records import Author, Execution, ExecutionStatus
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 CHUNK = 240
 """Problems drawn for a chunk."""
 TRACES = 2
@@ -39,6 +43,9 @@ MAX_TOKENS = 900
 """Longer documents are left out."""
 HINTED_SHARE = 0.45
 """Share of traces in which an Intervener is at work."""
+EXERCISES = 160
+"""Copying exercises in each of the first `EXERCISE_CHUNKS` chunks."""
+EXERCISE_CHUNKS = 36
 
 
 @dataclass(frozen=True)
@@ -102,25 +109,42 @@ def traces(seed: int, chunk: int, sizes: tuple[int, ...]) -> Iterator[tuple[str,
             yield case.question, write_trace(rng, case, optimum, habits, run, hints=hints)
 
 
-def encode(tokenizer: object, question: str, trace: Trace, *, prompt: str) -> Document:
+def encode(tokenizer: PreTrainedTokenizerBase, trace: Trace, *, prompt: str) -> Document:
     """Tokenises a document part by part, so that the boundaries are those of a rollout.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
-        question: The problem text; only for documentation of the pair.
         trace: The response.
         prompt: The rendered prompt.
     """
-    del question
-    ids: list[int] = list(tokenizer(prompt, add_special_tokens=False)["input_ids"])  # type: ignore[operator]
+    ids: list[int] = list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
     weights = [PROMPT_WEIGHT] * len(ids)
     for author, text in trace.segments:
-        part = tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
+        part = tokenizer(text, add_special_tokens=False)["input_ids"]
         ids += part
         weights += [1.0 if author is Author.REASONER else 0.0] * len(part)
-    ids.append(tokenizer.eos_token_id)  # type: ignore[attr-defined]
+    ids.append(tokenizer.eos_token_id)
     weights.append(1.0)
     return Document(np.array(ids, dtype=np.int64), np.array(weights, dtype=np.float32))
+
+
+def copying_exercise(rng: random.Random, vocabulary: int, digits: list[int], reserved: int) -> Document:
+    """Returns a random token sequence said several times over, learnt from its second saying on.
+
+    Solving is mostly copying the right number. A model this small finds the trick of copying (look for what followed last
+    time) much sooner when some documents hold nothing else.
+
+    Args:
+        rng: Draws everything.
+        vocabulary: Number of tokens.
+        digits: Ids of the digits; every other token is one.
+        reserved: Ids below this are special and not used.
+    """
+    length = rng.randint(12, 60)
+    once = [rng.choice(digits) if rng.random() < 0.5 else rng.randrange(reserved, vocabulary) for _ in range(length)]
+    times = rng.choice((2, 3, 4))
+    weights = [0.0] * length + [1.0] * (length * (times - 1))
+    return Document(np.array(once * times, dtype=np.int64), np.array(weights, dtype=np.float32))
 
 
 def chunk_documents(tokenizer_path: str, seed: int, chunk: int, sizes: tuple[int, ...]) -> list[Document]:
@@ -129,10 +153,15 @@ def chunk_documents(tokenizer_path: str, seed: int, chunk: int, sizes: tuple[int
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_path)
     documents = []
+    if chunk < EXERCISE_CHUNKS:
+        rng = random.Random(f"exercises/{seed}/{chunk}")
+        digits = [int(tokenizer.convert_tokens_to_ids(digit)) for digit in "0123456789"]
+        reserved = len(tokenizer.all_special_ids) + 3
+        documents = [copying_exercise(rng, len(tokenizer), digits, reserved) for _ in range(EXERCISES)]
     for question, trace in traces(seed, chunk, sizes):
         messages = [{"role": "user", "content": question}]
         prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        document = encode(tokenizer, question, trace, prompt=str(prompt))
+        document = encode(tokenizer, trace, prompt=str(prompt))
         if len(document.token_ids) <= MAX_TOKENS:
             documents.append(document)
     return documents

@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from calmstorm.pocket.corpus import Document, stream
 from calmstorm.pocket.tokenizer import build_tokenizer
+from calmstorm.training.attention import right_padded
 
 BATCH_TOKENS = 4096
 WARMUP_STEPS = 60
@@ -180,7 +181,7 @@ def _step(
 ) -> tuple[float, float]:
     """One update; returns the loss on the Reasoner's tokens and the accuracy on its digits."""
     targets, target_weights = ids[:, 1:], weights[:, 1:]
-    with torch.autocast("cpu", torch.bfloat16):
+    with right_padded(model), torch.autocast("cpu", torch.bfloat16):
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
     losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
     loss = (losses * target_weights).sum() / target_weights.sum()
