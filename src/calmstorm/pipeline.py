@@ -20,7 +20,7 @@ from typing import Any
 from calmstorm.curation.golden import golden_of
 from calmstorm.curation.loop import STAGE as CURATION
 from calmstorm.curation.loop import HintLoop, Progress, Review, Sink
-from calmstorm.errors import WorkError
+from calmstorm.errors import InfrastructureError, WorkError
 from calmstorm.evaluation import evaluate
 from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
@@ -28,13 +28,16 @@ from calmstorm.intervener.rules import annotate
 from calmstorm.problems.generator import COMPLEX_SIZES, EASY_SIZES, Side, generate, normalise
 from calmstorm.progress import say, track
 from calmstorm.reasoner.protocol import Reasoner, Sampling
-from calmstorm.records import GoldenTrajectory, Intervention, Problem, Trajectory
+from calmstorm.records import GoldenTrajectory, Intervention, Problem, Trajectory, VerdictStatus
 from calmstorm.rollout import RolloutLimits
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
 
 EVALUATED = ("easy", "complex")
 """Suites of the pocket demonstration: sizes that dominate its training, and larger or combined problems."""
+
+
+_JUDGED = frozenset({VerdictStatus.CORRECT, VerdictStatus.WRONG, VerdictStatus.NO_ANSWER})
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,8 @@ class Adaptation:
             if (found := golden_of(known[problem_id], sample, self.recipe.curation.golden_tokens)) is not None
         ]
         self.run.write_text("golden.jsonl", "".join(each.model_dump_json(by_alias=True) + "\n" for each in golden))
-        before = _share_correct([p.trajectories[0] for p in progress.values()])
-        after = _share_correct([p.trajectories[-1] for p in progress.values()])
+        before = share_correct([p.trajectories[0] for p in progress.values()])
+        after = share_correct([p.trajectories[-1] for p in progress.values()])
         say(f"curation: {before:.1%} correct before, {after:.1%} after, {len(golden)} golden of {len(progress)}")
 
     # -------------------------------------------------------------- training
@@ -291,12 +294,13 @@ async def curate_samples(
         intervener: Reviews them.
 
     Raises:
-        InfrastructureError: The Reasoner or the Intervener could not be asked.
+        InputError: A server refuses what it is asked; nothing further is started.
+        InfrastructureError: The Reasoner or the Intervener could not be asked about some samples; all others are done.
     """
     settings = recipe.curation
     progress = curation_progress(run)
     samples = [(problem, sample) for problem in problems for sample in range(settings.samples)]
-    open_ = [(p, s) for p, s in samples if not is_finished(progress[p.id, s], settings.interventions)]
+    open_ = [(p, s) for p, s in samples if not progress[p.id, s].is_finished(settings.interventions)]
     if not open_:
         return
     sink = Sink(
@@ -310,15 +314,26 @@ async def curate_samples(
     )
     gate = asyncio.Semaphore(recipe.rollout.concurrency)
     with run.stage("curation"), track("curation", len(samples), len(samples) - len(open_)) as advance:
+        failed: list[InfrastructureError] = []
 
         async def one(problem: Problem, sample: int) -> None:
             async with gate:
-                await loop.run(problem, sample, sink, progress[problem.id, sample])
+                try:
+                    await loop.run(problem, sample, sink, progress[problem.id, sample])
+                except InfrastructureError as error:
+                    failed.append(error)
             advance("")
 
-        async with asyncio.TaskGroup() as tasks:
-            for problem, sample in open_:
-                tasks.create_task(one(problem, sample))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for problem, sample in open_:
+                    tasks.create_task(one(problem, sample))
+        except ExceptionGroup as group:  # the first is the reason, the others are its echoes
+            raise group.exceptions[0] from None
+    if failed:
+        raise InfrastructureError(
+            f"{len(failed)} of {len(open_)} samples are not finished ({failed[0]}); the rest is kept: resume the run"
+        )
 
 
 def rollout_limits(recipe: Recipe) -> RolloutLimits:
@@ -341,14 +356,13 @@ def curation_progress(run: RunDirectory) -> dict[tuple[str, int], Progress]:
     for intervention in run.read("interventions", Intervention):
         progress[intervention.problem_id, intervention.sample].interventions.append(intervention)
     for review in run.read("reviews", Review):
-        progress[review.problem_id, review.sample].flawless |= review.flawless
+        sample = progress[review.problem_id, review.sample]
+        sample.flawless |= review.flawless
+        sample.reviewed = max(sample.reviewed, review.round + 1)
     return progress
 
 
-def is_finished(progress: Progress, most_interventions: int) -> bool:
-    """Whether a sample needs no further round."""
-    return progress.flawless or len(progress.trajectories) > most_interventions
-
-
-def _share_correct(trajectories: list[Trajectory]) -> float:
-    return sum(bool(t.verdict and t.verdict.correct) for t in trajectories) / max(1, len(trajectories))
+def share_correct(trajectories: Iterable[Trajectory]) -> float:
+    """Returns the share of correct answers; what our machinery failed and what has no label counts as neither."""
+    judged = [t.verdict for t in trajectories if t.verdict is not None and t.verdict.status in _JUDGED]
+    return sum(verdict.correct for verdict in judged) / max(1, len(judged))

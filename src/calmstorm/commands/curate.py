@@ -75,6 +75,7 @@ def curate(
             try:
                 await curate_samples(directory, settings, loaded, chosen, interpreter, asked)
             finally:
+                await asked.close()
                 await chosen.close()
 
         asyncio.run(work())
@@ -110,7 +111,7 @@ def intervener_named(name: str, settings: Recipe) -> Intervener:
 def golden_summary(run: RunDirectory, settings: Recipe) -> dict[str, object]:
     """Filters the curated samples of a run, writes `golden.jsonl` and returns the funnel in numbers."""
     from calmstorm.curation.golden import golden_of, rejection
-    from calmstorm.pipeline import curation_progress
+    from calmstorm.pipeline import curation_progress, share_correct
     from calmstorm.records import Problem
 
     problems = {problem.id: problem for problem in run.read("problems", Problem)}
@@ -130,14 +131,10 @@ def golden_summary(run: RunDirectory, settings: Recipe) -> dict[str, object]:
             rejected[str(why)] += 1
     run.write_text("golden.jsonl", "".join(each.model_dump_json(by_alias=True) + "\n" for each in kept))
 
-    def share(which: int) -> float:
-        graded = [sample.trajectories[which].verdict for sample in progress.values()]
-        return sum(bool(v and v.correct) for v in graded) / len(graded)
-
     return {
         "samples": len(progress),
-        "correct_before": round(share(0), 4),
-        "correct_after": round(share(-1), 4),
+        "correct_before": round(share_correct(sample.trajectories[0] for sample in progress.values()), 4),
+        "correct_after": round(share_correct(sample.trajectories[-1] for sample in progress.values()), 4),
         "golden": len(kept),
         "hints": sum(len(sample.interventions) for sample in progress.values()),
         "rejected": dict(rejected),

@@ -19,8 +19,8 @@ def export(golden: Iterable[GoldenTrajectory], path: Path, form: str) -> int:
     Args:
         golden: What to write.
         path: The file.
-        form: `jsonl` (whole records), `parquet` or `messages`: one chat a row, with `token_ids` and `response_mask` of the
-            response, 1 where the loss applies (hints and the Reasoner's own tokens, never execution output).
+        form: `jsonl` (whole records), `parquet` or `messages`: one chat a row, with `token_ids` and `response_mask` of
+            the response, 1 where the loss applies (hints and the Reasoner's own tokens, never execution output).
 
     Raises:
         InputError: The format is unknown.

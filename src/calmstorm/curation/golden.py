@@ -10,15 +10,21 @@ from __future__ import annotations
 from enum import StrEnum
 
 from calmstorm.curation.loop import Progress, edited_share
-from calmstorm.records import GoldenTrajectory, Problem, StopReason, Trajectory
+from calmstorm.records import GoldenTrajectory, Problem, StopReason, Trajectory, VerdictStatus
 
 BACKING_TOLERANCE = 1e-3
-"""Relative difference allowed between the box and the solver's objective; printing rounds."""
+"""Relative difference allowed between the box and the solver's objective."""
+PRINTING = 0.006
+"""Absolute difference allowed in addition: scripts print two decimals."""
 
 
 class Rejection(StrEnum):
     """Why a trajectory is not golden; the first reason that applies."""
 
+    INFRASTRUCTURE = "infrastructure"
+    """Our machinery failed; says nothing about the answer."""
+    UNGRADED = "ungraded"
+    """There is no label to hold the answer against."""
     WRONG = "wrong"
     FLAWED = "flawed"
     UNFINISHED = "unfinished"
@@ -35,6 +41,11 @@ def rejection(trajectory: Trajectory, *, flawless: bool, most_tokens: int | None
         flawless: Whether the Intervener found nothing in it.
         most_tokens: Longest response allowed, tokens; None for no limit of its own.
     """
+    status = trajectory.verdict.status if trajectory.verdict is not None else VerdictStatus.UNGRADED
+    if status is VerdictStatus.INFRASTRUCTURE or trajectory.stop_reason is StopReason.INFRASTRUCTURE:
+        return Rejection.INFRASTRUCTURE
+    if status is VerdictStatus.UNGRADED:
+        return Rejection.UNGRADED
     if trajectory.verdict is None or not trajectory.verdict.correct:
         return Rejection.WRONG
     if not flawless:
@@ -64,13 +75,17 @@ def golden_of(problem: Problem, progress: Progress, most_tokens: int | None = No
 
 
 def _is_backed(trajectory: Trajectory) -> bool:
-    """Whether some optimal solve found the answered number; status words and unseen solves are not held against it."""
-    solved = [f for execution in trajectory.executions for f in execution.formulations if f.objective is not None]
+    """Whether some optimal solve found the answered number; status words and unseen solves are not held against it.
+
+    A script may minimize the negative of what it is to maximize, so the sign of the objective does not count; the
+    verdict has seen to the sign of the answer.
+    """
+    solved = [f for execution in trajectory.executions for f in execution.formulations]
     if not solved or not isinstance(trajectory.answer, float | int):
         return True
-    answer = float(trajectory.answer)
+    answer = abs(trajectory.answer)
     return any(
         f.solver_status.lower() == "optimal"
-        and abs((f.objective or 0.0) - answer) <= BACKING_TOLERANCE * abs(answer) + 0.006
+        and (f.objective is None or abs(abs(f.objective) - answer) <= BACKING_TOLERANCE * answer + PRINTING)
         for f in solved
     )

@@ -1,7 +1,8 @@
 """The hint loop: attempt, review, replace the first flaw by a hint, resume from there; at most a few times.
 
 Each round is handed out as soon as it is finished, and a loop can be entered again with what an earlier, interrupted
-one had handed out. An Intervener is never asked twice about the same round.
+one had handed out. An Intervener is never asked twice about the same round. The round after the last hint is reviewed
+too, so that it can be found flawless, but a flaw found there is not corrected any more.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ class Progress:
     """By round; the last may be one whose resumed round is not finished yet."""
     flawless: bool = False
     """The Intervener found no flaw in the last round."""
+    reviewed: int = 0
+    """Rounds whose review is stored."""
+
+    def is_finished(self, most_interventions: int) -> bool:
+        """Whether nothing is left to do: flawless, or out of hints and the last round reviewed."""
+        return self.flawless or self.reviewed > most_interventions
 
 
 @dataclass(frozen=True)
@@ -75,26 +82,28 @@ class HintLoop:
         Raises:
             InfrastructureError: The Reasoner or the Intervener could not be asked.
         """
-        while not progress.flawless:
-            finished = len(progress.trajectories)
-            if len(progress.interventions) == finished:  # the next round is open
+        while not progress.is_finished(self.most_interventions):
+            if progress.reviewed < len(progress.interventions):  # stopped between an intervention and its review
+                self._close_round(problem, sample, sink, progress, flawless=False)
+                continue
+            if len(progress.interventions) == len(progress.trajectories):  # the next round is open
                 trajectory = await self._attempt(problem, sample, progress)
-                progress.trajectories.append(trajectory)
                 sink.trajectory(trajectory)
+                progress.trajectories.append(trajectory)
             latest = progress.trajectories[-1]
-            if (
-                latest.stop_reason is StopReason.INFRASTRUCTURE
-                or len(progress.interventions) >= self.most_interventions
-            ):
+            if latest.stop_reason is StopReason.INFRASTRUCTURE:
                 break
             intervention = await self.intervener.review(problem, latest)
-            if intervention is not None:
-                progress.interventions.append(intervention)
+            if intervention is not None and len(progress.interventions) < self.most_interventions:
                 sink.intervention(intervention)
-            else:
-                progress.flawless = True
-            sink.review(Review(problem_id=problem.id, sample=sample, round=latest.round, flawless=intervention is None))
+                progress.interventions.append(intervention)
+            self._close_round(problem, sample, sink, progress, flawless=intervention is None)
         return progress
+
+    def _close_round(self, problem: Problem, sample: int, sink: Sink, progress: Progress, *, flawless: bool) -> None:
+        sink.review(Review(problem_id=problem.id, sample=sample, round=progress.reviewed, flawless=flawless))
+        progress.reviewed += 1
+        progress.flawless = flawless
 
     async def _attempt(self, problem: Problem, sample: int, progress: Progress) -> Trajectory:
         """Makes the next round: a fresh attempt, or the last one resumed from its hint."""
@@ -104,7 +113,7 @@ class HintLoop:
         executions: tuple[Execution, ...] = ()
         if round_:
             spans = splice(progress.trajectories[-1], progress.interventions[-1], self.reasoner)
-            kept = sum(span.author is Author.INTERPRETER for span in spans)
+            kept = outputs_before(progress.trajectories[-1].spans, progress.interventions[-1].position)
             executions = progress.trajectories[-1].executions[:kept]
         prompt = self.reasoner.render(problem.question)
         finished = await rollout(
@@ -127,6 +136,15 @@ def splice(trajectory: Trajectory, intervention: Intervention, reasoner: Reasone
     codec = reasoner.codec
     hint = make_span(Author.INTERVENER, SpanKind.HINT, intervention.hint, codec)
     return (*cut(trajectory.spans, intervention.position, codec), hint)
+
+
+def outputs_before(spans: Sequence[Span], position: int) -> int:
+    """Returns how many execution outputs begin before a position of the response, characters."""
+    count, start = 0, 0
+    for span in spans:
+        count += span.author is Author.INTERPRETER and start < position
+        start += len(span.text)
+    return count
 
 
 def edited_share(spans: Sequence[Span]) -> float:

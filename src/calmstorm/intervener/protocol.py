@@ -10,7 +10,8 @@ from calmstorm.records import Intervention, Problem, Trajectory
 class Intervener(Protocol):
     """Finds the first flaw of a trajectory and answers it with a hint (paper section 3.2).
 
-    Concurrency: `review` may be awaited by many tasks at once.
+    Concurrency: `review` may be awaited by many tasks of one event loop at once. Lifecycle: `close` is called once,
+    after which `review` must not be.
     """
 
     @property
@@ -24,4 +25,8 @@ class Intervener(Protocol):
         Raises:
             InfrastructureError: the Intervener could not be asked.
         """
+        ...
+
+    async def close(self) -> None:
+        """Frees what the Intervener holds."""
         ...

@@ -18,10 +18,11 @@ from calmstorm.intervener.habits import (
     protocol_violation,
     redundant_verification,
 )
-from calmstorm.intervener.hints import OPEN_BLOCK, hint
+from calmstorm.intervener.hints import hint
 from calmstorm.intervener.modeling import modeling_flaw, reread
+from calmstorm.intervener.placing import complete_hint, intervention_at
 from calmstorm.intervener.segments import segments, without_hints
-from calmstorm.records import Formulation, Intervention, Problem, StopReason, Trajectory, Trigger
+from calmstorm.records import Formulation, Intervention, Problem, StopReason, Trajectory
 from calmstorm.settings import derive_seed
 
 MOST_TRIGGERS = 2
@@ -86,26 +87,22 @@ class RulesIntervener:
         if not found:
             return None
         first = found[0]
-        response = trajectory.response
-        return Intervention(
-            problem_id=problem.id,
-            sample=trajectory.sample,
-            round=trajectory.round,
-            trigger=first.trigger,
+        return intervention_at(
+            trajectory,
+            first.start,
+            first.end,
+            first.trigger,
             analysis=first.analysis,
-            target=response[first.start : first.end],
-            position=first.start,
-            hint=self._hint(first, trajectory),
+            hint=complete_hint(self._words(first, trajectory), first.trigger, trajectory.response[: first.start]),
             intervener=self.name,
         )
 
-    def _hint(self, finding: Finding, trajectory: Trajectory) -> str:
+    def _words(self, finding: Finding, trajectory: Trajectory) -> str:
         rng = random.Random(derive_seed(self._seed, trajectory.problem_id, trajectory.sample, trajectory.round))
-        words = hint(rng, finding.correction, **finding.names)
-        opens = finding.trigger in (Trigger.PREMATURE_SOLVING, Trigger.FRAGMENTED_CODING)
-        before = trajectory.response[: finding.start]
-        lead = "" if not before or before.endswith("\n") else "\n"
-        return lead + words + (OPEN_BLOCK if opens else "\n")
+        return hint(rng, finding.correction, **finding.names)
+
+    async def close(self) -> None:
+        """Nothing to free."""
 
 
 __all__ = ["MOST_TRIGGERS", "RulesIntervener", "annotate", "find_flaws"]

@@ -1,0 +1,24 @@
+"""Text of others made fit for a terminal: what a model or a file wrote must not be able to steer the screen.
+
+Escape sequences, control characters and characters that hide or turn text (zero-width, bidirectional overrides) are
+taken out; line breaks stay, tabs become spaces.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursor
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # titles, links, device strings
+    r"|\x1b[ -/]*[0-~]"
+)
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories that no glyph belongs to."""
+
+
+def printable(text: str) -> str:
+    """Returns the text with line breaks and visible characters only."""
+    text = _ESCAPES.sub("", text.replace("\t", "    "))
+    return "".join(c for c in text if c == "\n" or unicodedata.category(c) not in _UNSEEN)
