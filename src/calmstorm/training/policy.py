@@ -47,8 +47,14 @@ class Policy:
         return directory
 
 
+ONE_THREAD_BELOW = 50_000_000
+"""Parameters below which a second CPU thread costs more than it brings."""
+
+
 def load_policy(model_dir: Path) -> Policy:
     """Loads a model directory for training: float32 weights, updated without rounding.
+
+    On a CPU a small model also sets torch to one thread, for the whole process.
 
     Raises:
         InputError: there is no model in the directory, or more than one device or process is to be used.
@@ -66,4 +72,6 @@ def load_policy(model_dir: Path) -> Policy:
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32, device_map=device)
+    if device == "cpu" and model.num_parameters() < ONE_THREAD_BELOW:
+        torch.set_num_threads(1)
     return Policy(model, tokenizer, prompt_of_model(model_dir))
