@@ -30,6 +30,25 @@ def interpreter(tier: str) -> Iterator[Interpreter]:
         yield opened
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves what the tiers share (limits, sources) to one of them, unless all engines are asked for."""
+    for item in items:
+        shared = item.path.stem in ("test_resource_bombs", "test_odd_sources", "test_network_attacks")
+        if shared and "landlock" in item.name and WORKING["namespaces"]:
+            item.add_marker(pytest.mark.engines)
+
+
+@pytest.fixture
+def script(interpreter: Interpreter) -> Attack:
+    """Runs a script, and nothing else."""
+
+    def run(code: str | bytes, **limits: float) -> Execution:
+        source = textwrap.dedent(code) if isinstance(code, str) else code
+        return interpreter.run(source, Limits.model_validate({"wall_seconds": 10, **limits}))
+
+    return run
+
+
 @pytest.fixture
 def attack(interpreter: Interpreter) -> Attack:
     """Runs a script and checks that the next one is none the worse for it."""

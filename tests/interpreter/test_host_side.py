@@ -140,6 +140,7 @@ def test_execution_whose_supervisor_dies_is_retried_once(any_tier: str, tmp_path
         assert time.monotonic() - start > 1.4
 
 
+@pytest.mark.engines
 def test_execution_whose_supervisors_keep_dying_is_infrastructure(any_tier: str) -> None:
     stop = threading.Event()
 
@@ -174,6 +175,7 @@ def test_killed_warm_parent_is_restarted(any_tier: str) -> None:
         assert wait_until_gone(below) == []
 
 
+@pytest.mark.engines
 def test_warm_parent_killed_under_load_loses_no_answer(any_tier: str) -> None:
     with Interpreter(workers=2, tier=any_tier) as interpreter, ThreadPoolExecutor(8) as threads:
         pending = [threads.submit(interpreter.run, f"import time; time.sleep(0.05); print({n})") for n in range(60)]
@@ -228,17 +230,20 @@ def start_host(tier: str, then: str) -> tuple[subprocess.Popen[str], list[int]]:
     return host, [warm, *processes_below(warm)]
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_orphan_lives_when_the_host_is_killed(tier: str, ending: signal.Signals) -> None:
-    host, pids = start_host(tier, "time.sleep(300)")
+@pytest.mark.parametrize("then", ["time.sleep(300)", "sys.exit(0)"], ids=["killed", "exits-without-closing"])
+def test_no_orphan_lives_when_the_host_is_gone(tier: str, then: str) -> None:
+    host, pids = start_host(tier, then)
     assert len(pids) > 4
-    host.send_signal(ending)
+    if "sleep" in then:
+        host.kill()
     host.wait(20)
     assert wait_until_gone(pids) == []
 
 
-def test_no_orphan_lives_when_the_host_ends_without_closing(tier: str) -> None:
-    host, pids = start_host(tier, "sys.exit(0)")
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_no_orphan_lives_when_the_host_is_ended_by_signal(any_tier: str, ending: signal.Signals) -> None:
+    host, pids = start_host(any_tier, "time.sleep(300)")
+    host.send_signal(ending)
     host.wait(20)
     assert wait_until_gone(pids) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from conftest import Attack
 
 
@@ -250,6 +251,7 @@ def test_locked_memory_is_refused(attack: Attack) -> None:
     assert attack(code).stdout == "-1\n"
 
 
+@pytest.mark.engines
 def test_compression_bomb_is_memory(attack: Attack) -> None:
     code = "import zlib\nd = zlib.compress(bytes(1 << 28))\nx = [zlib.decompress(d) for _ in range(20)]"
     assert attack(code, memory_mb=600, wall_seconds=10).status == "memory"

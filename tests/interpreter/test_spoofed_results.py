@@ -101,9 +101,8 @@ def test_harness_replaced_through_frames_changes_no_other_run(attack: Attack) ->
 
 
 def test_patched_library_is_fresh_for_the_next_script(attack: Attack) -> None:
-    attack(
-        "import pulp, numpy, builtins; pulp.value = None; numpy.pi = 3; builtins.print = None; pulp.LpProblem.solve = None"
-    )
+    attack("import pulp, numpy, builtins; pulp.value = None; numpy.pi = 3; builtins.print = None")
+    attack("import pulp; pulp.LpProblem.solve = None")
     code = """
         import numpy, pulp
         p = pulp.LpProblem("p", pulp.LpMaximize)

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import accounts, landlock, namespaces, processes, scratch, seccomp, syscalls
+from . import accounts, landlock, namespaces, processes, scratch, seccomp, syscalls, touch
 
 _DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
 _DEFAULT_SCRATCH_MB = 64
@@ -35,6 +35,8 @@ class Surroundings:
     """Scripts may not start other programs."""
     mapped_bytes: int
     """Address space that a parked child starts with: libraries, mostly."""
+    used: tuple[touch.Range, ...]
+    """Memory that scripts usually use."""
     inherited_bytes: int
     """Memory that a parked child shares with the warm parent."""
 

@@ -19,7 +19,7 @@ import traceback
 import types
 from typing import Any, NoReturn, Protocol
 
-from . import capture, wire
+from . import capture, touch, wire
 
 NAME = "script.py"
 STARTED, FINISHED = b"S", b"F"
@@ -31,10 +31,27 @@ _FRAMES_SHOWN = 20
 _LINE, _LINES = 500, 50
 
 
+class Surroundings(Protocol):
+    """What all jails of one warm parent share, as far as the child needs it."""
+
+    @property
+    def used(self) -> tuple[touch.Range, ...]:
+        """Memory that scripts usually use."""
+        ...
+
+
 class Setting(Protocol):
     """The jail, as far as the child needs it."""
 
-    home: str
+    @property
+    def home(self) -> str:
+        """The script's directory."""
+        ...
+
+    @property
+    def around(self) -> Surroundings:
+        """What it shares with the others."""
+        ...
 
     def settle(self) -> None:
         """Enters what can be entered before the script is known."""
@@ -50,6 +67,7 @@ def live(jail: Setting, job: socket.socket, output: int, errors: int, records: i
         channel = _arrange_descriptors(job, output, errors, records)
         jail.settle()
         _point_libraries_at(jail.home)
+        touch.touch(jail.around.used)
         header, (code,) = wire.receive(channel)
         jail.seal(header["limits"])
         recorder = capture.Recorder(_RECORDS, int(header["limits"]["capture_bytes"]))

@@ -7,6 +7,7 @@ when that closes or the host dies. It stays single-threaded: only such a process
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -17,7 +18,7 @@ import sys
 import time
 from typing import Any
 
-from . import capture, processes, scratch, supervisor, syscalls, warmup, wire
+from . import capture, processes, scratch, supervisor, syscalls, touch, warmup, wire
 from .jails import BY_TIER, Surroundings
 
 _SYSTEM_TREES = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives")
@@ -41,9 +42,10 @@ def main(settings: dict[str, Any]) -> None:
         threads = len(os.listdir("/proc/self/task"))
         if threads != 1:
             raise RuntimeError(f"importing the solver libraries started {threads - 1} threads")
-        around = _surroundings(settings)
         gc.collect()
         gc.freeze()
+        scouts = [functools.partial(warmup.run_scripts, (source,)) for source in warmup.SCRIPTS]
+        around = _surroundings(settings, touch.used_by_most(scouts) if settings["warm"] else ())
         tier, reasons = _strongest(settings, around)
     except Exception as error:
         control.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
@@ -55,7 +57,7 @@ def main(settings: dict[str, Any]) -> None:
         scratch.erase(settings["scratch_root"])
 
 
-def _surroundings(settings: dict[str, Any]) -> Surroundings:
+def _surroundings(settings: dict[str, Any], used: tuple[touch.Range, ...]) -> Surroundings:
     interpreter = os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))
     trees: list[str] = []
     for path in (*_SYSTEM_TREES, sys.base_prefix, sys.base_exec_prefix, interpreter, sys.prefix, sys.exec_prefix):
@@ -74,6 +76,7 @@ def _surroundings(settings: dict[str, Any]) -> Surroundings:
         scratch_root=settings["scratch_root"],
         strict=settings["strict"],
         mapped_bytes=mapped,
+        used=used,
         inherited_bytes=processes.own_private_bytes(),
     )
 

@@ -71,16 +71,7 @@ def _loaded_by_scripts() -> list[str]:
         try:
             os.close(told)
             known = set(sys.modules)
-            directory = tempfile.mkdtemp()
-            os.chdir(directory)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 1)
-            os.dup2(nowhere, 2)
-            for source in SCRIPTS:
-                with contextlib.suppress(BaseException):
-                    exec(compile(source, "warmup", "exec"), {"__name__": "__main__"})  # noqa: S102
-            os.chdir("/")
-            shutil.rmtree(directory, ignore_errors=True)
+            run_scripts(SCRIPTS)
             with open(tell, "w", encoding="utf-8") as names:
                 names.write("\n".join(sorted(set(sys.modules) - known)))
         finally:
@@ -90,3 +81,17 @@ def _loaded_by_scripts() -> list[str]:
         found = names.read().split("\n")
     os.waitpid(child, 0)
     return [name for name in found if name and "__main__" not in name]
+
+
+def run_scripts(sources: Sequence[str]) -> None:
+    """Runs scripts here, unseen. Only for a child that will never fork again: solvers start threads."""
+    directory = tempfile.mkdtemp()
+    os.chdir(directory)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    for source in sources:
+        with contextlib.suppress(BaseException):
+            exec(compile(source, "warmup", "exec"), {"__name__": "__main__"})  # noqa: S102
+    os.chdir("/")
+    shutil.rmtree(directory, ignore_errors=True)
