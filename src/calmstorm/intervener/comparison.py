@@ -1,8 +1,9 @@
 """How a model that a script solved differs from the reference formulation.
 
-Constraints are compared by their shape (coefficients in any order, operator, bound), not by names, so that a script
-may call its variables what it likes. This is what an OR expert sees at a glance: wrong direction, missing
-integrality, a constraint that is not there or not right.
+Constraints are compared by their shape (coefficients in any order, operator, bound, all up to a common factor), not by
+names, so that a script may call its variables what it likes. This is what an OR expert sees at a glance: wrong
+direction, missing integrality, a constraint that is not there or not right. Not seen: coefficients swapped between two
+variables.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from calmstorm.records import Domain, Formulation, LinearModel, Row
+from calmstorm.records import Domain, Formulation, LinearModel, Row, Sense
 
 Shape = tuple[tuple[float, ...], str, float]
 
@@ -24,11 +25,13 @@ class Difference:
     domain: bool = False
     objective: bool = False
     """The objective coefficients differ."""
+    sign: bool = False
+    """A variable may go below zero."""
     rows: tuple[Row, ...] = ()
     """Reference constraints that the solved model lacks in this form."""
 
     def __bool__(self) -> bool:
-        return self.sense or self.domain or self.objective or bool(self.rows)
+        return self.sense or self.domain or self.objective or self.sign or bool(self.rows)
 
 
 def compare_models(reference: LinearModel, solved: Formulation) -> Difference:
@@ -42,21 +45,46 @@ def compare_models(reference: LinearModel, solved: Formulation) -> Difference:
             shapes[shape] -= 1
         else:
             missing.append(row)
-    costs = sorted(round(abs(c), 6) for c in reference.costs if c)
-    solved_costs = sorted(round(abs(c), 6) for c in solved.costs.values() if c)
+    wanted = _costs(reference.costs, reference.sense)
+    found = _costs(solved.costs.values(), solved.sense)
+    reversed_ = found != wanted and found == sorted(-c for c in wanted)
     return Difference(
-        sense=reference.sense is not solved.sense,
-        domain=_discrete(d for d in reference.domains) != _discrete(v.domain for v in solved.variables),
-        objective=costs != solved_costs,
+        sense=reversed_ or (found != wanted and reference.sense is not solved.sense),
+        domain=_discrete(reference.domains) != _discrete(v.domain for v in solved.variables)
+        or _taken_twice(reference, solved),
+        objective=found != wanted and not reversed_,
+        sign=any(v.lower is None or v.lower < 0 for v in solved.variables),
         rows=tuple(missing),
     )
 
 
+def _costs(costs: Iterable[float], sense: Sense) -> list[float]:
+    """Objective coefficients as of a minimization; scripts may minimize the negative of what is to be maximized."""
+    sign = 1.0 if sense is Sense.MINIMIZE else -1.0
+    return sorted(round(sign * c, 6) for c in costs if c)
+
+
+def _taken_twice(reference: LinearModel, solved: Formulation) -> bool:
+    """Whether a choice is taken more than once although the reference has only yes-or-no decisions."""
+    if Domain.INTEGER in reference.domains or Domain.BINARY not in reference.domains:
+        return False
+    return any(v.domain is Domain.INTEGER and v.value is not None and v.value > 1.5 for v in solved.variables)
+
+
 def _shape(coefficients: list[float], operator: str, bound: float) -> Shape:
-    """Canonical form of a constraint: `>=` is turned into `<=`, zero terms are dropped, terms are sorted."""
+    """Canonical form of a constraint.
+
+    `>=` is turned into `<=`, zero terms are dropped, the largest coefficient is scaled to 1, terms are sorted, and of
+    the two ways to write an equation the one with the larger terms is taken.
+    """
     sign = -1.0 if operator == ">=" else 1.0
-    values = tuple(sorted(round(sign * c, 6) + 0.0 for c in coefficients if c))
-    return (values, "==" if operator == "==" else "<=", round(sign * bound, 6) + 0.0)
+    scale = sign / max((abs(c) for c in coefficients if c), default=1.0)
+    values = tuple(sorted(round(scale * c, 6) + 0.0 for c in coefficients if c))
+    right = round(scale * bound, 6) + 0.0
+    if operator != "==":
+        return (values, "<=", right)
+    mirrored = tuple(sorted(-c + 0.0 for c in values))
+    return max((values, "==", right), (mirrored, "==", -right + 0.0))
 
 
 def _bound_shapes(solved: Formulation) -> list[Shape]:

@@ -33,11 +33,27 @@ _TURNED_AWAY = re.compile(
 )
 _REFLECTION = re.compile(
     r"\bcheck(?:s|ed|ing)?\b|\bplausib|\breasonab|\bsensib|\bmakes? sense\b|\bsanity\b|\bverif|\bsatisf|\brespects?\b"
-    r"|\brealistic\b|\bconsistent\b|\blooks right\b|\bfeasib|\bwithin the\b|\bexpected\b"
+    r"|\brealistic\b|\bconsistent\b|\blooks right\b|\bfeasib|\bwithin the\b|\bas (?:\w+ )?expected\b"
+    r"|\bexpected (?:range|order|magnitude)\b"
     r"|\bstays? (?:under|below|within)\b|\bwrong\b|\bmistake\b|\bmissed\b|\bconfiden",
     re.IGNORECASE,
 )
-_ARITHMETIC = re.compile(r"\d\s*[*x\u00d7+]\s*\$?\d[^=\n]{0,60}=\s*\$?\d")
+_AMOUNT = r"(?<![A-Za-z_\d.])\(?\$?\d[\d,]*(?:\.\d+)?\)?(?![A-Za-z_\d])"
+_ARITHMETIC = re.compile(  # numbers only: "3*x1 + 2*x2 = 7" is a constraint, not a calculation
+    rf"{_AMOUNT}\s*(?:[*\u00d7+]|x|\\times|\\cdot)\s*{_AMOUNT}[^=<>\u2264\u2265\n]{{0,60}}=\s*{_AMOUNT}(?!\s*\*)"
+)
+_AGAINST_LIMIT = re.compile(
+    r"<|>|\u2264|\u2265|\\[lg]eq?\b|\bwithin\b|\bunder\b|\bbelow\b|\blimit|\bavailable\b|\bat (?:most|least)\b"
+    r"|\bcapacity\b|\brequire|\bconstraint",
+    re.IGNORECASE,
+)
+"""A sum that is held against a limit checks feasibility, which is reflection and not trigger 3 (paper table 3)."""
+_BY_PROGRAM = re.compile(
+    r"\b(?:code|script|program|block)\b|\b(?:with|in|using|by) (?:the |a )?(?:solver|pulp|scipy|python)\b",
+    re.IGNORECASE,
+)
+_HAND = re.compile(r"\bby hand\b|\bmanual", re.IGNORECASE)
+_FAILED = re.compile(r"\b\w*Error\b")
 _FINAL = re.compile(
     r"\\boxed|\banswer is\b|\bbest value is\b|\b(?:maximum|minimum|optimal|total)\b[^.\n]{0,40}\bis\b", re.IGNORECASE
 )
@@ -46,7 +62,7 @@ _NAME_ERROR = re.compile(r"\bNameError\b")
 
 def premature_solving(parts: list[Segment]) -> Finding | None:
     """Trigger 1: solving in words what a solver should solve."""
-    code = next((p for p in parts if p.solves), None)
+    code = next((p for p in parts if p.solves and not _failed(parts, p)), None)
     limit = code.start if code else parts[-1].end
     for part in parts:
         if part.kind is not SpanKind.TEXT or part.start >= limit:
@@ -100,12 +116,12 @@ def redundant_verification(parts: list[Segment]) -> Finding | None:
     """Trigger 3: computing again by hand what the solver has computed."""
     seen_output = False
     for part in parts:
-        seen_output = seen_output or part.kind is SpanKind.OUTPUT
+        seen_output = seen_output or (part.kind is SpanKind.OUTPUT and not _FAILED.search(part.body))
         if part.kind is not SpanKind.TEXT or not seen_output:
             continue
         prose = lines(part)
-        cue = next((line for line in prose if _RECHECK.search(line.text) and not _TURNED_AWAY.search(line.text)), None)
-        sums = [line for line in prose if _ARITHMETIC.search(line.text)]
+        cue = next((line for line in prose if _is_recheck(line.text)), None)
+        sums = [line for line in prose if _ARITHMETIC.search(line.text) and not _AGAINST_LIMIT.search(line.text)]
         if cue is None and len(sums) >= 2:
             cue = sums[0]
         if cue is not None:
@@ -119,10 +135,16 @@ def redundant_verification(parts: list[Segment]) -> Finding | None:
     return None
 
 
+def _is_recheck(text: str) -> bool:
+    if not _RECHECK.search(text) or _TURNED_AWAY.search(text):
+        return False
+    return bool(_HAND.search(text)) or not _BY_PROGRAM.search(text)
+
+
 def no_sanity_check(parts: list[Segment]) -> Finding | None:
     """Trigger 4: from the solver's output straight to the final answer."""
     outputs = [p for p in parts if p.kind is SpanKind.OUTPUT]
-    if not outputs or re.search(r"\b\w*Error\b", outputs[-1].body):
+    if not outputs or _FAILED.search(outputs[-1].body):
         return None
     tail = [p for p in parts if p.kind is SpanKind.TEXT and p.start >= outputs[-1].end]
     prose = "".join(p.body for p in tail)
@@ -158,6 +180,11 @@ def _output_after(parts: list[Segment], block: Segment) -> Segment | None:
     if following and following[0].kind is SpanKind.TEXT and not following[0].body.strip():
         following = following[1:]
     return following[0] if following and following[0].kind is SpanKind.OUTPUT else None
+
+
+def _failed(parts: list[Segment], block: Segment) -> bool:
+    output = _output_after(parts, block)
+    return output is not None and _FAILED.search(output.body) is not None
 
 
 def _lead(parts: list[Segment], block: Segment) -> int:

@@ -8,6 +8,7 @@ the code is at fault.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -30,7 +31,17 @@ _DOMAIN_CUES = {
 }
 _DOMAIN_LINE = re.compile(r"\b(?:variables?|choices|cells|quantities|x)\b.*\b(?:are|is|must be)\b", re.IGNORECASE)
 _OBJECTIVE_LINE = re.compile(r"^\W*(maximi[sz]e|minimi[sz]e)\b", re.IGNORECASE)
-_RELATION = re.compile(r"<=|>=|==|≤|≥|(?<![<>=])=(?!=)")
+_RELATION = re.compile(
+    r"<=|>=|==|\u2264|\u2265|\\leq?\b|\\geq?\b|(?<![<>=])=(?!=)"
+    r"|\b(?:at most|no more than|cannot exceed|up to|at least|no less than)\b",
+    re.IGNORECASE,
+)
+_OPERATORS = {
+    **dict.fromkeys(("<=", "\u2264", "\\le", "\\leq", "at most", "no more than", "cannot exceed", "up to"), "<="),
+    **dict.fromkeys((">=", "\u2265", "\\ge", "\\geq", "at least", "no less than"), ">="),
+    **dict.fromkeys(("=", "=="), "=="),
+}
+_ERROR = re.compile(r"^\w*(?:Error|Exception)\b", re.MULTILINE)
 _MAXIMIZE = re.compile(
     r"\bmaxim|\bhighest\b|\blargest\b|\bgreatest\b|\bmost\b|\bbest possible\b|\bhow large\b", re.IGNORECASE
 )
@@ -49,14 +60,29 @@ def modeling_flaw(problem: Problem, parts: list[Segment], formulations: Sequence
     """
     plan = _plan(parts)
     solved = formulations[-1] if formulations else None
-    if problem.reference is not None and solved is not None:
+    if solved is None:
+        return _failed_code(parts)
+    if problem.reference is not None and not solved.truncated:
         difference = compare_models(problem.reference, solved)
         if difference:
             return _explain(problem.reference, difference, plan, parts)
         return None
-    if solved is not None:
-        return _from_words(problem, solved, plan, parts)
-    return None
+    return _from_words(problem, solved, plan, parts)
+
+
+def _failed_code(parts: list[Segment]) -> Finding | None:
+    """Without a solve: the last script, where it failed."""
+    outputs = [i for i, p in enumerate(parts) if p.kind is SpanKind.OUTPUT]
+    block = next((p for p in reversed(parts[: outputs[-1]]) if p.kind is SpanKind.CODE), None) if outputs else None
+    if block is None or not _ERROR.search(parts[outputs[-1]].body):
+        return None
+    return Finding(
+        Trigger.IMPLEMENTATION_ERROR,
+        block.start,
+        parts[-1].end,
+        "The code fails, so nothing is solved.",
+        Correction.CODE,
+    )
 
 
 def reread(parts: list[Segment]) -> Finding:
@@ -172,9 +198,7 @@ def _row_in_text(
             Correction.MISSING_ROW,
             named,
         )
-    operator = _RELATION.search(line.text)
-    stated = {"≤": "<=", "≥": ">=", "=": "=="}.get(operator.group(), operator.group()) if operator else ""
-    if stated != row.operator or (not row.group and not _holds(line.text.partition(":")[2], row.coefficients)):
+    if not _states(line.text, label, row):
         return Finding(
             Trigger.FLAWED_MODELING,
             line.start,
@@ -184,6 +208,25 @@ def _row_in_text(
             named,
         )
     return None
+
+
+def _states(text: str, label: str, row: Row) -> bool:
+    """Whether a line of text states a constraint; of a group of constraints only the direction is looked at."""
+    statement = text[text.lower().find(label.lower()) + len(label) :]
+    relation = _RELATION.search(statement)
+    if relation is None or _OPERATORS[relation.group().lower()] != row.operator:
+        return False
+    if row.group:
+        return True
+    return _holds(statement, row.coefficients) and _bounds(statement[relation.end() :], row.bound)
+
+
+def _bounds(text: str, bound: float) -> bool:
+    """Whether a right-hand side says a number: as it stands, or as a product ("20*50")."""
+    if bound == 0:
+        return True  # its terms may stand on either side
+    numbers = _numbers(text)
+    return any(abs(n - abs(bound)) < 1e-6 for n in (*numbers, math.prod(numbers)))
 
 
 def _code_finding(difference: Difference, parts: list[Segment], names: dict[str, str]) -> Finding:
@@ -199,6 +242,8 @@ def _code_finding(difference: Difference, parts: list[Segment], names: dict[str,
             f"does not have the constraint on {difference.rows[0].group or difference.rows[0].name} as modeled",
         )
         names = {**names, "row": difference.rows[0].group or difference.rows[0].name}
+    elif difference.sign:
+        correction, what = Correction.CODE, "lets a variable go below zero"
     else:
         correction, what = Correction.CODE, "differs from the model"
     return Finding(Trigger.IMPLEMENTATION_ERROR, block.start, parts[-1].end, f"The code {what}.", correction, names)
@@ -239,7 +284,7 @@ def _from_words(problem: Problem, solved: Formulation, plan: list[Line], parts: 
 
 def _holds(text: str, coefficients: Sequence[float]) -> bool:
     """Whether every coefficient other than 0, 1 and -1 stands in the text."""
-    numbers = [float(n.replace(",", "")) for n in re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?", text)]
+    numbers = _numbers(text)
     for value in coefficients:
         size = abs(value)
         if size in (0.0, 1.0):
@@ -249,6 +294,10 @@ def _holds(text: str, coefficients: Sequence[float]) -> bool:
             return False
         numbers.remove(match)
     return True
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(n.replace(",", "")) for n in re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?", text)]
 
 
 def _named_once(rows: Sequence[Row]) -> list[Row]:

@@ -18,11 +18,11 @@ from calmstorm.intervener.habits import (
     protocol_violation,
     redundant_verification,
 )
-from calmstorm.intervener.hints import hint
+from calmstorm.intervener.hints import Correction, hint
 from calmstorm.intervener.modeling import modeling_flaw, reread
 from calmstorm.intervener.placing import complete_hint, intervention_at
 from calmstorm.intervener.segments import segments, without_hints
-from calmstorm.records import Formulation, Intervention, Problem, StopReason, Trajectory
+from calmstorm.records import Formulation, Intervention, Problem, StopReason, Trajectory, Trigger
 from calmstorm.settings import derive_seed
 
 MOST_TRIGGERS = 2
@@ -46,7 +46,7 @@ def find_flaws(
     """
     parts = segments(response)
     if not parts:
-        return []
+        return [Finding(Trigger.PROTOCOL_VIOLATION, 0, 0, "There is no answer at all.", Correction.REREAD)]
     found = [premature_solving(parts), fragmented_coding(parts), redundant_verification(parts)]
     verdict = grade(problem, response)
     complete = stop_reason is StopReason.FINISHED

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from calmstorm.records import Author, Span, SpanKind
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```[ \t]*(?:\n|\Z)|\Z)", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)(?:(^[ \t]*```[ \t]*(?:\n|\Z))|\Z)", re.DOTALL | re.MULTILINE)
 _SOLVER_CALL = re.compile(
-    r"\.solve\s*\(|\.optimize\s*\(|\blinprog\s*\(|\bmilp\s*\(|\bminimize\s*\(|linear_sum_assignment\s*\(|\.run\s*\(\s*\)"
-    r"|\.Solve\s*\(|\bnsolve\s*\("
+    r"\bn?solve(?:set)?\s*\(|\.optimize\s*\(|\blinprog\s*\(|\bmilp\s*\(|\b(?:minimize|maximize)(?:_scalar)?\s*\("
+    r"|linear_sum_assignment\s*\(|\.run\s*\(\s*\)|\.Solve\s*\("
 )
+_PYTHON = re.compile(r"^(?:import \w|from [\w.]+ import\b|def \w+\(|print\()", re.MULTILINE)
+_LANGUAGE_FENCE = re.compile(r"^[ \t]*```[ \t]*\w", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Segment:
     end: int
     body: str
     """The prose, or what stands between the fences."""
+    body_start: int
+    """Offset of `body`."""
 
     @property
     def solves(self) -> bool:
@@ -41,31 +45,34 @@ def segments(response: str) -> list[Segment]:
     """Splits a response; the segments cover it without gaps."""
     found: list[Segment] = []
     position = 0
-    for match in _FENCE.finditer(response):
-        if match.start() > position:
-            found.append(Segment(SpanKind.TEXT, position, match.start(), response[position : match.start()]))
-        language = match.group(1).lower()
-        previous = found[-1] if found else None
-        follows_code = previous is not None and (
-            previous.kind is SpanKind.CODE
-            or (
-                previous.kind is SpanKind.TEXT
-                and not previous.body.strip()
-                and len(found) > 1
-                and found[-2].kind is SpanKind.CODE
-            )
-        )
-        if language in ("python", "py", "python3"):
-            kind = SpanKind.CODE
-        elif language in ("output", "text", "console", "stdout") or (not language and follows_code):
-            kind = SpanKind.OUTPUT
-        else:
-            kind = SpanKind.TEXT
-        found.append(Segment(kind, match.start(), match.end(), match.group(2)))
-        position = match.end()
+    searched = 0
+    while match := _FENCE.search(response, searched):
+        language, body, closed = match.group(1).lower(), match.group(2), match.group(3) is not None
+        gap = response[position : match.start()]
+        after_code = _last_kind(found) is SpanKind.CODE and not gap.strip()
+        if not language and (_LANGUAGE_FENCE.search(body) or not (closed or after_code)):
+            searched = match.start(2)  # a stray fence, as models leave behind after output: it hides nothing
+            continue
+        if gap:
+            found.append(Segment(SpanKind.TEXT, position, match.start(), gap, position))
+        found.append(Segment(_kind(language, body, after_code), match.start(), match.end(), body, match.start(2)))
+        position = searched = match.end()
     if position < len(response):
-        found.append(Segment(SpanKind.TEXT, position, len(response), response[position:]))
+        found.append(Segment(SpanKind.TEXT, position, len(response), response[position:], position))
     return found
+
+
+def _last_kind(found: list[Segment]) -> SpanKind | None:
+    return found[-1].kind if found else None
+
+
+def _kind(language: str, body: str, after_code: bool) -> SpanKind:
+    """What a fenced block is; one that names no language is told by what it holds and where it stands."""
+    if language in ("python", "py", "python3") or (not language and _PYTHON.search(body)):
+        return SpanKind.CODE
+    if language == "output" or (after_code and language in ("", "text", "console", "stdout", "plaintext")):
+        return SpanKind.OUTPUT
+    return SpanKind.TEXT
 
 
 def without_hints(spans: Iterable[Span]) -> str:
@@ -91,7 +98,7 @@ class Line:
 def lines(segment: Segment) -> list[Line]:
     """Returns the non-empty lines of a prose segment."""
     found = []
-    position = segment.start
+    position = segment.body_start
     for text in segment.body.splitlines(keepends=True):
         if text.strip():
             found.append(Line(position, position + len(text), text.strip()))

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from workshop_case import trajectory_of
+
+from calmstorm.intervener.rules import RulesIntervener, annotate, find_flaws
+from calmstorm.records import Author, LabelStatus, Problem, StopReason, Trigger
+
+PROBLEM = Problem(id="p", question="How much?", answer=400.0, status=LabelStatus.OPTIMAL)
+MODEL = "Maximize profit: 30 * desk + 20 * chair\n- labor: 4 * desk + 2 * chair <= 40\n"
+SCRIPT = "```python\nimport pulp\nm = pulp.LpProblem()\nm.solve()\nprint(400.0)\n```\n"
+OUTPUT = "```output\n400.0\n```\n"
+CHECK = "The status is optimal and the value is plausible.\n"
+BOX = "\\boxed{400}"
+
+
+def triggers(response: str, problem: Problem = PROBLEM, **named) -> list[int]:
+    return [int(f.trigger) for f in find_flaws(problem, response, **named)]
+
+
+def test_a_complete_response_is_flawless():
+    assert triggers(MODEL + SCRIPT + OUTPUT + CHECK + BOX) == []
+
+
+# ------------------------------------------------------------------ trigger 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "There are only 5 combinations, so I can just try them all first without writing python code.",
+        "Let me enumerate the corner points of the region.",
+        "I'll guess that desks are better.",
+        "A greedy choice by profit per hour should do.",
+        "Solving by inspection, chairs win.",
+        "I will estimate the optimum manually.",
+        "Option one: 4 + 3 + 9 + 7 = 23.\nOption two: 4 + 2 + 9 + 5 = 20.\nOption three: 1 + 3 + 8 + 7 = 19.",
+        "10 x 30 = 300, that is one.\nAnd 5 \\times 20 = 100.\nAlso 3*(20) = 60 is possible.",
+    ],
+)
+def test_trigger_1_when_the_model_is_solved_in_words_before_code(line):
+    found = find_flaws(PROBLEM, MODEL + line + "\n" + SCRIPT + OUTPUT + CHECK + BOX)
+    assert [f.trigger for f in found] == [Trigger.PREMATURE_SOLVING]
+    assert found[0].start == len(MODEL)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "I will not do this by hand.",
+        "Instead of trying plans by hand, I write code.",
+        "Guessing a plan is error-prone, so code it is.",
+        "There is no need for manual trials.",
+        "2x1 + 3x2 <= 40\n4x1 + 5x2 <= 60\nx1 + 2x2 = 70\n3x1 + 3x2 >= 5",
+        "3*x1 + 2*x2 = 7\n4*x1 + 1*x2 = 9\n5*x1 + 9*x2 = 3",
+        "- protein: 12 * rice + 20 * oats >= 20*50\n- fat: 2 * rice >= 3*50\n- fiber: 4 * oats >= 1*50",
+        "The total demand is 30 + 40 = 70 units.",
+    ],
+)
+def test_no_trigger_1_when_a_sentence_turns_away_or_only_models(line):
+    assert triggers(MODEL + line + "\n" + SCRIPT + OUTPUT + CHECK + BOX) == []
+
+
+def test_trigger_1_when_there_is_no_code_at_all():
+    found = find_flaws(PROBLEM, "Desks give 30 each.\nThe best plan makes 20 chairs.\nThe answer is \\boxed{400}.")
+    assert [int(f.trigger) for f in found] == [1]
+    assert "The answer is" in "Desks give 30 each.\nThe best plan makes 20 chairs.\nThe answer is"[found[0].start :]
+
+
+def test_trigger_1_when_code_failed_and_the_hand_takes_over():
+    failed = "```output\nTypeError: no (line 3)\n```\n"
+    assert triggers(MODEL + SCRIPT + failed + "Then I solve it by hand.\n" + BOX)[0] == 1
+
+
+# ------------------------------------------------------------------ trigger 2
+
+
+def test_trigger_2_when_a_block_needs_what_an_earlier_one_defined():
+    first = "```python\nimport pulp\nx = 3\n```\n```output\n(no output)\n```\n"
+    second = (
+        "Next I print the ratio.\n```python\nprint(x / 2)\n```\n```output\nNameError: name 'x' is not defined\n```\n"
+    )
+    found = find_flaws(PROBLEM, MODEL + first + second + SCRIPT + OUTPUT + CHECK + BOX)
+    assert [int(f.trigger) for f in found] == [2]
+    assert found[0].start == len(MODEL)
+
+
+def test_trigger_2_when_a_later_block_builds_on_a_solved_one():
+    ratio = "```python\nprint(h / r)\n```\n```output\nNameError: name 'h' is not defined\n```\n"
+    assert triggers(MODEL + SCRIPT + OUTPUT + "I compute the ratio.\n" + ratio + CHECK + BOX) == [2]
+
+
+def test_no_trigger_2_when_a_second_complete_script_corrects_the_first():
+    assert (
+        triggers(MODEL + SCRIPT + OUTPUT + "The bound was wrong, I correct it.\n" + SCRIPT + OUTPUT + CHECK + BOX) == []
+    )
+
+
+def test_the_lead_sentence_goes_with_the_fragment():
+    lead = "I start with a small piece of code."
+    fragment = f"{lead}\n```python\nimport pulp\n```\n```output\n(no output)\n```\n"
+    found = find_flaws(PROBLEM, MODEL + fragment + SCRIPT + OUTPUT + CHECK + BOX)
+    assert found[0].trigger is Trigger.FRAGMENTED_CODING
+    assert found[0].start == len(MODEL)
+
+
+# ------------------------------------------------------------------ trigger 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "But wait, let me redo the sum by hand.",
+        "Let me double-check the arithmetic to be sure.",
+        "I want to recompute the objective: the profit again.",
+        "Let me verify the total manually.",
+        "Chairs bring 20*20 = 400.\nDesks bring 0*30 = 0.",
+    ],
+)
+def test_trigger_3_when_the_result_is_computed_again(line):
+    assert triggers(MODEL + SCRIPT + OUTPUT + line + "\n" + CHECK + BOX) == [3]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "There is no need to recompute this by hand.",
+        "Recalculating manually adds nothing.",
+        "The code has the wrong sense, so I redo the script.",
+        "I verify the total with the solver once more.",
+        "Labor: 4*0 + 2*20 = 40 <= 40, fine.\nDesks: 0*1 + 0*2 = 0 is within the limit.",
+        "That is plausible: 20 chairs take 2*20 = 40 hours, all that there are.",
+    ],
+)
+def test_no_trigger_3_when_a_sentence_turns_away_or_only_checks(line):
+    assert triggers(MODEL + SCRIPT + OUTPUT + line + "\n" + CHECK + BOX) == []
+
+
+# ------------------------------------------------------------------ trigger 4
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "The maximum profit is ",
+        "</think>\n\nThis combination gives a total of 400.\n",
+        "The expected profit is ",
+        "The solver printed 400.\nThe answer is ",
+    ],
+)
+def test_trigger_4_when_the_output_leads_straight_to_the_answer(tail):
+    found = find_flaws(PROBLEM, MODEL + SCRIPT + OUTPUT + tail + BOX)
+    assert [int(f.trigger) for f in found] == [4]
+    assert found[0].start == len(MODEL + SCRIPT + OUTPUT)
+
+
+@pytest.mark.parametrize(
+    "reflection",
+    [
+        "The value stays under the limit, as expected.",
+        "All limits are respected, so this makes sense.",
+        "A quick sanity check: 20 chairs at 20 each.",
+        "400 is in the expected range.",
+        "This solution is feasible and realistic.",
+    ],
+)
+def test_no_trigger_4_when_there_is_a_word_on_plausibility(reflection):
+    assert triggers(MODEL + SCRIPT + OUTPUT + reflection + "\n" + BOX) == []
+
+
+def test_no_trigger_4_when_the_answer_is_wrong():
+    assert 4 not in triggers(MODEL + SCRIPT + "```output\n300.0\n```\nSo \\boxed{300}")
+
+
+def test_a_reflecting_hint_is_not_the_reasoners_reflection():
+    hint = (Author.INTERVENER, "Before I finalize, let me check that this is plausible.\n")
+    output = (Author.INTERPRETER, OUTPUT)
+    silent = trajectory_of(PROBLEM, MODEL + SCRIPT, output, hint, BOX)
+    spoken = trajectory_of(PROBLEM, MODEL + SCRIPT, output, hint, CHECK + BOX)
+    assert [int(f.trigger) for f in annotate(PROBLEM, silent)] == [4]
+    assert annotate(PROBLEM, spoken) == []
+
+
+def test_a_hint_about_the_hand_is_not_the_reasoners_habit():
+    hint = (Author.INTERVENER, "I could guess a plan by hand, so I code.\n\n```python\n")
+    done = trajectory_of(
+        PROBLEM, MODEL, hint, SCRIPT.removeprefix("```python\n"), (Author.INTERPRETER, OUTPUT), CHECK + BOX
+    )
+    assert annotate(PROBLEM, done) == []
+
+
+# ------------------------------------------------------------------ trigger 7
+
+
+@pytest.mark.parametrize("ending", ["\\boxed{400 dollars in total}", "\\boxed{\\$400}", "\\boxed{Total cost is 400.0}"])
+def test_trigger_7_when_the_box_holds_more_than_a_number(ending):
+    response = MODEL + SCRIPT + OUTPUT + CHECK + "The answer is " + ending
+    found = find_flaws(PROBLEM, response)
+    assert [int(f.trigger) for f in found] == [7]
+    assert response[found[0].start :].startswith("The answer is")
+
+
+def test_trigger_7_when_there_is_no_box():
+    assert 7 in triggers(MODEL + SCRIPT + OUTPUT + CHECK + "The best value is 400.")
+
+
+def test_no_trigger_7_when_the_response_was_cut_off():
+    assert 7 not in triggers(MODEL + SCRIPT + OUTPUT + CHECK, stop_reason=StopReason.LENGTH)
+
+
+def test_the_contracts_example_shows_only_the_box():
+    code = "```python\nprint(15)\n```\n```output\n15\n```\n"
+    problem = Problem(id="a", question="How many?", answer=15.0, status=LabelStatus.OPTIMAL)
+    response = (
+        "I model it.\n" + code + "That is plausible: it stays under the limit of 20.\n"
+        "The answer is 15 dollars, \\boxed{15 dollars in total}"
+    )
+    assert triggers(response, problem) == [7]
+
+
+# ------------------------------------------------------------------ labels and odd responses
+
+
+def test_a_label_of_zero_is_a_label():
+    problem = Problem(id="z", question="How little?", answer=0.0, status=LabelStatus.OPTIMAL)
+    body = MODEL + SCRIPT + "```output\n0.0\n```\n" + CHECK
+    assert triggers(body + "\\boxed{0}", problem) == []
+    assert triggers(body + "\\boxed{1}", problem) == [5]
+
+
+def test_a_missing_label_blames_no_model():
+    problem = Problem(id="m", question="How much?")
+    assert triggers(MODEL + SCRIPT + OUTPUT + CHECK + "\\boxed{7}", problem) == []
+
+
+def test_an_empty_response_is_no_flawless_one():
+    assert triggers("") == [7]
+    assert 7 in triggers("   \n")
+
+
+def test_an_annotation_names_two_triggers_at_most_and_in_order():
+    response = (
+        MODEL + "I try plans by hand.\n" + SCRIPT + OUTPUT + "I redo it by hand.\nThe answer is \\boxed{400 dollars}"
+    )
+    assert triggers(response) == [1, 3, 4, 7]
+    assert [int(f.trigger) for f in annotate(PROBLEM, trajectory_of(PROBLEM, response))] == [1, 3]
+
+
+def test_rules_review_opens_a_block_for_the_first_flaw_and_repeats_itself_by_seed():
+    response = MODEL + "I try plans by hand.\nPlan one.\n" + BOX
+    done = trajectory_of(PROBLEM, response)
+    review = asyncio.run(RulesIntervener(3).review(PROBLEM, done))
+    assert review is not None
+    assert review.position == len(MODEL)
+    assert response[review.position :].startswith(review.target)
+    assert review.hint.endswith("\n\n```python\n")
+    assert review == asyncio.run(RulesIntervener(3).review(PROBLEM, done))
+
+
+def test_rules_review_finds_nothing_in_a_good_response():
+    done = trajectory_of(PROBLEM, MODEL + SCRIPT + OUTPUT + CHECK + BOX)
+    assert asyncio.run(RulesIntervener().review(PROBLEM, done)) is None
