@@ -1,0 +1,53 @@
+# calmstorm. `make demo` and `make test` set everything up themselves, on a machine with Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export HF_HUB_DISABLE_TELEMETRY := 1
+export TOKENIZERS_PARALLELISM := false
+# more than one thread is slower for a model this small
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: setup demo test test-engines lint format docs bench clean
+
+setup: $(STAMP)
+
+# torch comes first and alone, at its pin: any other torch that a package would pull is gigabytes larger.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/calm demo --run runs/demo
+	@echo "Report: runs/demo/report.html"
+
+test: setup
+	$(BIN)/python -m pytest -m "not engines"
+
+test-engines: setup
+	$(BIN)/python -m pytest -m engines
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: setup
+	$(BIN)/python docs/generate.py
+
+bench: setup
+	$(BIN)/python benchmarks/decoding.py
+
+clean:
+	rm -rf build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
