@@ -97,7 +97,7 @@ def test_no_modeling_flaw_when_the_answer_is_right():
 
 
 def test_everything_is_read_again_when_a_wrong_answer_has_no_visible_reason():
-    found, response = first(OBJECTIVE + LABOR + DESKS + DOMAIN)
+    found, _ = first(OBJECTIVE + LABOR + DESKS + DOMAIN)
     assert (found.trigger, found.correction) == (Trigger.FLAWED_MODELING, Correction.REREAD)
     assert found.start == 0
 
