@@ -137,18 +137,22 @@ class WarmParent:
             "trial_limits": Limits().for_worker(),
         }
         flags = ["-s", "-P", "-B", "-X", "utf8", "-W", "ignore::DeprecationWarning"]
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 -- our own program
-                [self._settings.python, *flags, "-c", _BOOTSTRAP, str(_WORKER), json.dumps(settings)],
-                env=_ENVIRONMENT,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is the host's to handle
-            )
         self._control = mine
+        try:
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603 -- our own program
+                    [self._settings.python, *flags, "-c", _BOOTSTRAP, str(_WORKER), json.dumps(settings)],
+                    env=_ENVIRONMENT,
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,  # Ctrl-C is the host's to handle
+                )
+        except OSError as error:
+            self._stop()
+            raise InfrastructureError(f"{self._settings.python} cannot be started: {error.strerror}") from error
         mine.settimeout(_START_SECONDS)
         try:
             hello = json.loads(mine.recv(1 << 16))
