@@ -1,0 +1,133 @@
+"""Tokens per second of the local engine and of `generate` of transformers, same model, same prompts, same process.
+
+    OMP_NUM_THREADS=1 python benchmarks/decoding.py [--rows 128] [--prompt 200] [--new 300] [--only engine|generate]
+
+The model has random weights (4 layers, hidden 192, 6 heads, 2 of keys, vocabulary 1536) and never ends a turn, so both
+draw exactly rows x new tokens. Reading the prompts in is part of the time. CPU seconds are given next to wall seconds:
+on a machine that others use, compare those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from calmstorm.reasoner.engine import EngineSettings
+from calmstorm.reasoner.local import LocalReasoner
+from calmstorm.reasoner.protocol import Prefix, Sampling
+
+VOCABULARY = 1536
+NEVER = VOCABULARY - 1
+"""End-of-turn id, made impossible in the model's output."""
+
+
+def build() -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
+    """Returns a model that never ends its turn, and a tokenizer to go with it."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghij klmno\n`", k=400)) for _ in range(600)]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(
+        words, trainers.BpeTrainer(vocab_size=VOCABULARY - 1, initial_alphabet=alphabet, show_progress=False)
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=4096,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=NEVER,
+        pad_token_id=0,
+    )
+    model = Qwen3ForCausalLM(config).eval()
+    model.lm_head = torch.nn.Linear(192, VOCABULARY)
+    with torch.no_grad():
+        model.lm_head.weight.normal_(std=0.3)
+        model.lm_head.bias.zero_()
+        model.lm_head.bias[NEVER] = -1e9
+    return model, tokenizer
+
+
+def engine(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[list[int]], new: int) -> int:
+    """Draws `new` tokens for every prompt with the local engine; returns the number drawn."""
+
+    async def go() -> int:
+        reasoner = LocalReasoner.from_model(
+            model, tokenizer, prompt="pocket-1", settings=EngineSettings(max_rows=len(prompts))
+        )
+        done = await asyncio.gather(
+            *(
+                reasoner.generate(
+                    Prefix(text="", token_ids=tuple(p)), stop=("```\n",), max_tokens=new, sampling=Sampling(seed=i)
+                )
+                for i, p in enumerate(prompts)
+            )
+        )
+        await reasoner.close()
+        return sum(len(completion.token_ids or ()) for completion in done)
+
+    return asyncio.run(go())
+
+
+def generate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[list[int]], new: int) -> int:
+    """Does the same with `generate` of transformers, prompts padded on the left."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    with torch.inference_mode():
+        out = model.generate(
+            ids, attention_mask=mask, max_new_tokens=new, do_sample=True, temperature=0.6, top_p=0.95, top_k=0
+        )
+    return len(prompts) * (out.shape[1] - longest)
+
+
+def measure(name: str, work: Callable[[], int]) -> None:
+    """Prints one line of numbers."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    tokens = work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    line = {"engine": name, "tokens": tokens, "wall_seconds": round(wall, 2), "cpu_seconds": round(cpu, 2)}
+    print(json.dumps({**line, "tokens_per_second": round(tokens / wall), "tokens_per_cpu_second": round(tokens / cpu)}))
+
+
+def main() -> None:
+    """Measures both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=128)
+    parser.add_argument("--prompt", type=int, default=200, help="mean prompt length, tokens; lengths vary by a fifth")
+    parser.add_argument("--new", type=int, default=300)
+    parser.add_argument("--only", choices=["engine", "generate"])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model, tokenizer = build()
+    rng = random.Random(1)
+    spread = options.prompt // 5
+    prompts = [
+        [rng.randrange(1, VOCABULARY - 1) for _ in range(options.prompt + rng.randint(-spread, spread))]
+        for _ in range(options.rows)
+    ]
+    for name, work in (("engine", engine), ("generate", generate)):
+        if options.only in (None, name):
+            measure(name, lambda work=work: work(model, tokenizer, prompts, options.new))
+
+
+if __name__ == "__main__":
+    main()
