@@ -72,6 +72,32 @@ def test_gives_the_greedy_tokens_of_transformers_when_prompts_join_at_different_
         assert result == greedy_by_transformers(model, prompts[index], 30 + index)
 
 
+def test_gives_the_greedy_tokens_of_transformers_on_the_path_of_other_types_than_float32(tokenizer, make_model):
+    model = make_model(tokenizer).double()  # the same products as in bfloat16 or on a GPU, but exact
+    prompts = [random_ids(length, length) for length in (1, 50, 23, 130)]
+
+    async def go():
+        reasoner = reasoner_of(model, tokenizer)
+        return await asyncio.gather(*(ids_of(reasoner, prompt, 40) for prompt in prompts))
+
+    for prompt, result in zip(prompts, run(go()), strict=True):
+        assert result == greedy_by_transformers(model, prompt, 40)
+
+
+def test_loads_in_bfloat16_when_asked(model, tokenizer, tmp_path):
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+
+    async def go():
+        reasoner = LocalReasoner(tmp_path, dtype="bfloat16", prompt="pocket-1")
+        result = await reasoner.generate(prefix(random_ids(60, 1)), stop=(), max_tokens=30, sampling=Sampling(seed=1))
+        await reasoner.close()
+        return result
+
+    completion = run(go())
+    assert all(-30 < value <= 0 for value in completion.logprobs)
+
+
 def test_gives_the_greedy_tokens_of_transformers_when_tokens_are_fed_in_between_calls(model, tokenizer):
     async def go():
         reasoner = reasoner_of(model, tokenizer)
