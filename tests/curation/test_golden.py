@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from curated_case import PROBLEM, Store, curate, solve, strict
+
+from calmstorm.curation.export import export
+from calmstorm.curation.golden import Rejection, golden_of, rejection
+from calmstorm.curation.loop import Progress
+from calmstorm.errors import InputError
+from calmstorm.intervener.scripted import ScriptedIntervener
+from calmstorm.reasoner.scripted import ByteCodec
+from calmstorm.records import (
+    Author,
+    Execution,
+    ExecutionStatus,
+    GoldenTrajectory,
+    Span,
+    SpanKind,
+    StopReason,
+    Trajectory,
+    Usage,
+    Verdict,
+    VerdictStatus,
+)
+
+RIGHT = Verdict(correct=True, expected=400.0, got=400.0, tolerance=1e-3, status=VerdictStatus.CORRECT)
+
+
+def trajectory(*formulations, **changes) -> Trajectory:
+    execution = Execution(
+        status=ExecutionStatus.OK, stdout="400", wall_seconds=0.1, tier="unsafe", formulations=formulations
+    )
+    parts = {
+        "problem_id": "p",
+        "sample": 0,
+        "stage": "curation",
+        "spans": (Span(author=Author.REASONER, kind=SpanKind.TEXT, text="\\boxed{400}"),),
+        "stop_reason": StopReason.FINISHED,
+        "executions": (execution,),
+        "answer": 400.0,
+        "verdict": RIGHT,
+        "usage": Usage(completion_tokens=100),
+    }
+    return Trajectory(**{**parts, **changes})
+
+
+def judged(done: Trajectory, flawless: bool = True, most_tokens: int | None = None) -> Rejection | None:
+    return rejection(done, flawless=flawless, most_tokens=most_tokens)
+
+
+def verdict(status: VerdictStatus, **changes) -> Verdict:
+    return RIGHT.model_copy(update={"correct": status is VerdictStatus.CORRECT, "status": status, **changes})
+
+
+def test_a_correct_flawless_backed_response_is_golden():
+    assert judged(trajectory(solve())) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "flawless", "most_tokens", "reason"),
+    [
+        ({"verdict": verdict(VerdictStatus.WRONG)}, True, None, Rejection.WRONG),
+        ({"verdict": verdict(VerdictStatus.NO_ANSWER)}, True, None, Rejection.WRONG),
+        ({"verdict": verdict(VerdictStatus.UNGRADED)}, True, None, Rejection.UNGRADED),
+        ({"verdict": None}, True, None, Rejection.UNGRADED),
+        ({"verdict": verdict(VerdictStatus.INFRASTRUCTURE)}, True, None, Rejection.INFRASTRUCTURE),
+        ({"stop_reason": StopReason.INFRASTRUCTURE}, True, None, Rejection.INFRASTRUCTURE),
+        ({}, False, None, Rejection.FLAWED),
+        ({"stop_reason": StopReason.LENGTH}, True, None, Rejection.UNFINISHED),
+        ({"stop_reason": StopReason.EXECUTIONS}, True, None, Rejection.UNFINISHED),
+        ({"verdict": verdict(VerdictStatus.CORRECT, protocol_ok=False)}, True, None, Rejection.PROTOCOL),
+        ({}, True, 99, Rejection.TOO_LONG),
+        ({}, True, 100, None),
+    ],
+)
+def test_every_reason_for_a_rejection_is_named(changes, flawless, most_tokens, reason):
+    assert judged(trajectory(solve(), **changes), flawless, most_tokens) is reason
+
+
+@pytest.mark.parametrize(
+    ("formulations", "backed"),
+    [
+        ((), True),
+        ((solve(objective=399.9),), True),
+        ((solve(objective=-400.0),), True),
+        ((solve(objective=None),), True),
+        ((solve(objective=390.0),), False),
+        ((solve(solver_status="Infeasible"),), False),
+        ((solve(solver_status="Infeasible", objective=None),), False),
+        ((solve(objective=1.0), solve()), True),
+    ],
+)
+def test_the_boxed_number_must_come_from_an_optimal_solve(formulations, backed):
+    assert judged(trajectory(*formulations)) is (None if backed else Rejection.UNBACKED)
+
+
+def test_a_status_word_needs_no_optimal_solve():
+    infeasible = RIGHT.model_copy(update={"expected": "infeasible", "got": "infeasible"})
+    done = trajectory(solve(solver_status="Infeasible"), answer="infeasible", verdict=infeasible)
+    assert judged(done) is None
+
+
+def test_a_sample_without_trajectories_is_not_golden():
+    assert golden_of(PROBLEM, Progress(flawless=True)) is None
+
+
+@pytest.fixture
+def golden() -> GoldenTrajectory:
+    found = golden_of(PROBLEM, curate(ScriptedIntervener(strict), Store(), flaws=2, codec=ByteCodec()))
+    assert found is not None
+    return found
+
+
+def test_a_golden_trajectory_carries_its_hints_and_their_share(golden):
+    spans = golden.trajectory.spans
+    total = sum(len(s.token_ids or ()) for s in spans)
+    hints = sum(len(s.token_ids or ()) for s in spans if s.author is Author.INTERVENER)
+    assert hints > 0
+    assert golden.edited_token_share == pytest.approx(hints / total)
+    assert len(golden.interventions) == 2
+    assert golden.question == PROBLEM.question
+
+
+def test_jsonl_is_read_back_unchanged(golden, tmp_path):
+    assert export([golden], tmp_path / "deep" / "golden.jsonl", "jsonl") == 1
+    assert GoldenTrajectory.model_validate_json((tmp_path / "deep" / "golden.jsonl").read_text()) == golden
+
+
+def test_messages_mask_what_programs_printed(golden, tmp_path):
+    export([golden], tmp_path / "golden.jsonl", "messages")
+    row = json.loads((tmp_path / "golden.jsonl").read_text())
+    assert [m["role"] for m in row["messages"]] == ["user", "assistant"]
+    kept = [i for i, mask in zip(row["token_ids"], row["response_mask"], strict=True) if mask]
+    text = ByteCodec().decode(kept)
+    assert "```output" not in text
+    assert "HINT" in text
+    assert "\\boxed{400}" in text
+
+
+def test_a_text_only_trajectory_has_no_mask(tmp_path):
+    found = golden_of(PROBLEM, curate(ScriptedIntervener(strict), Store(), flaws=1))
+    assert found is not None
+    export([found], tmp_path / "golden.jsonl", "messages")
+    row = json.loads((tmp_path / "golden.jsonl").read_text())
+    assert row["token_ids"] is None
+    assert row["response_mask"] is None
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_parquet_holds_a_row_for_each(golden, tmp_path, count):
+    from pyarrow import parquet
+
+    assert export([golden] * count, tmp_path / "golden.parquet", "parquet") == count
+    assert parquet.read_table(tmp_path / "golden.parquet").num_rows == count
+
+
+def test_an_unknown_format_is_refused(golden, tmp_path):
+    with pytest.raises(InputError, match="one of jsonl, parquet, messages"):
+        export([golden], tmp_path / "x", "csv")

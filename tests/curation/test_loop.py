@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import pytest
+from curated_case import GOOD, Death, Runner, Store, curate, hint, strict
+
+from calmstorm.curation.loop import edited_share, outputs_before
+from calmstorm.errors import InfrastructureError
+from calmstorm.intervener.scripted import ScriptedIntervener
+from calmstorm.reasoner.scripted import ByteCodec
+from calmstorm.records import Author, ExecutionStatus, Span, SpanKind, StopReason, VerdictStatus
+
+
+def test_the_flaws_are_corrected_one_by_one_until_none_is_left():
+    intervener, store = ScriptedIntervener(strict), Store()
+    done = curate(intervener, store, flaws=2)
+    assert done.flawless
+    assert [t.round for t in store.trajectories] == [0, 1, 2]
+    assert [i.round for i in store.interventions] == [0, 1]
+    assert [r.flawless for r in store.reviews] == [False, False, True]
+    assert [t.verdict.correct for t in store.trajectories if t.verdict] == [False, False, True]
+    last = store.trajectories[-1]
+    assert last.response.startswith("I model it.\nHINT: I code it.\n")
+    assert last.response.endswith(GOOD)
+    assert [s.author for s in last.spans].count(Author.INTERVENER) == 2
+
+
+def test_a_flawless_response_is_left_alone():
+    intervener, store = ScriptedIntervener([None]), Store()
+    assert curate(intervener, store, flaws=0).flawless
+    assert len(store.trajectories) == 1
+    assert not store.interventions
+
+
+def test_there_are_at_most_five_interventions():
+    intervener, store = ScriptedIntervener(strict), Store()
+    done = curate(intervener, store, flaws=99)
+    assert not done.flawless
+    assert len(store.interventions) == 5
+    assert len(store.trajectories) == 6
+    assert intervener.asked == [("p", 0, round_) for round_ in range(6)]
+
+
+def test_the_round_after_the_last_hint_can_still_be_found_flawless():
+    intervener, store = ScriptedIntervener(strict), Store()
+    assert curate(intervener, store, flaws=5).flawless
+    assert len(store.interventions) == 5
+    assert store.reviews[-1].flawless
+
+
+def test_without_interventions_a_sample_is_only_reviewed():
+    intervener, store = ScriptedIntervener(strict), Store()
+    assert not curate(intervener, store, flaws=3, most=0).flawless
+    assert (len(store.trajectories), len(store.interventions), len(store.reviews)) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("after_storing", [True, False])
+@pytest.mark.parametrize("flaws", [0, 2, 5, 99])
+@pytest.mark.parametrize("codec", [None, ByteCodec()])
+def test_a_loop_killed_at_any_point_ends_the_same_and_asks_nothing_stored_again(flaws, codec, after_storing):
+    whole = Store()
+    curate(ScriptedIntervener(strict), whole, flaws=flaws, codec=codec)
+    for point in range(1, whole.calls + 1):
+        store, intervener = Store(point, after_storing=after_storing), ScriptedIntervener(strict)
+        with pytest.raises(Death):
+            curate(intervener, store, flaws=flaws, codec=codec)
+        stored = {("p", 0, i.round) for i in store.interventions} | {("p", 0, r.round) for r in store.reviews}
+        before = len(intervener.asked)
+        asked_in_vain = set(intervener.asked) - stored
+        store.die_at = None
+        curate(intervener, store, flaws=flaws, codec=codec)
+        assert store.content() == whole.content()
+        assert not stored & set(intervener.asked[before:])
+        assert len(intervener.asked) - len(set(intervener.asked)) == (0 if after_storing or not asked_in_vain else 1)
+
+
+def test_a_finished_sample_is_not_touched():
+    intervener, store = ScriptedIntervener(strict), Store()
+    curate(intervener, store, flaws=2)
+    calls = store.calls
+    curate(ScriptedIntervener([]), store, flaws=2)
+    assert store.calls == calls
+
+
+def test_a_failed_interpreter_is_recorded_and_not_reviewed():
+    intervener, store = ScriptedIntervener(strict), Store()
+    done = curate(intervener, store, flaws=0, runner=Runner(ExecutionStatus.INFRASTRUCTURE))
+    assert not done.flawless
+    assert intervener.asked == []
+    assert [t.stop_reason for t in store.trajectories] == [StopReason.INFRASTRUCTURE]
+    verdict = store.trajectories[0].verdict
+    assert verdict is not None
+    assert verdict.status is VerdictStatus.INFRASTRUCTURE
+
+
+def test_a_failed_intervener_leaves_the_round_open():
+    store = Store()
+    with pytest.raises(InfrastructureError):
+        curate(ScriptedIntervener([]), store, flaws=1)
+    assert (len(store.trajectories), store.reviews) == (1, [])
+    assert curate(ScriptedIntervener(strict), store, flaws=1).flawless
+    assert [t.round for t in store.trajectories] == [0, 1]
+
+
+@pytest.mark.parametrize("codec", [None, ByteCodec()])
+def test_a_hint_may_open_the_block_that_the_reasoner_goes_on_in(codec):
+    def opening(problem, done):
+        if done.round:
+            return None
+        return hint(done).model_copy(update={"hint": "HINT: I code it.\n\n```python\n"})
+
+    def script(prefix, sampling):
+        said = prefix.text.rpartition("HINT")[2]
+        if "```output" in said:
+            return GOOD
+        return "print(400)\n```\n" if "HINT" in prefix.text else "I model it.\nAttempt 0 by hand.\n\\boxed{300}"
+
+    store, runner = Store(), Runner()
+    assert curate(ScriptedIntervener(opening), store, script=script, codec=codec, runner=runner).flawless
+    assert runner.ran == 1
+    last = store.trajectories[-1]
+    assert [span.kind for span in last.spans[1:]] == [SpanKind.HINT, SpanKind.CODE, SpanKind.OUTPUT, SpanKind.TEXT]
+    assert last.verdict is not None
+    assert last.verdict.correct
+
+
+class Pairs:
+    """Two characters to a token, so that hints land inside tokens."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(text[i]) * 1000 + (ord(text[i + 1]) if i + 1 < len(text) else 0) for i in range(0, len(text), 2)]
+
+    def decode(self, token_ids) -> str:
+        return "".join(chr(i // 1000) + (chr(i % 1000) if i % 1000 else "") for i in token_ids if i != 256)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_hint_can_land_inside_a_token(shift):
+    def shifted(problem, done):
+        if done.round:
+            return None
+        found = hint(done)
+        return found.model_copy(update={"position": found.position + shift, "target": found.target[shift:]})
+
+    store = Store()
+    assert curate(ScriptedIntervener(shifted), store, flaws=1, codec=Pairs()).flawless
+    first, last = store.trajectories
+    position = store.interventions[0].position
+    assert last.response[:position] == first.response[:position]
+    assert last.response[position:].startswith("HINT: I code it.\n")
+    whole = position // 2
+    assert last.spans[0].token_ids[:whole] == first.spans[0].token_ids[:whole]
+    for span in last.spans:
+        if span.author is not Author.REASONER:
+            assert Pairs().decode(span.token_ids) == span.text
+
+
+def test_outputs_are_counted_once_even_where_a_cut_tears_one():
+    spans = [
+        Span(author=Author.REASONER, kind=SpanKind.CODE, text="0123"),
+        Span(author=Author.INTERPRETER, kind=SpanKind.OUTPUT, text="4567"),
+        Span(author=Author.REASONER, kind=SpanKind.TEXT, text="89"),
+        Span(author=Author.INTERPRETER, kind=SpanKind.OUTPUT, text="ab"),
+    ]
+    assert [outputs_before(spans, position) for position in (0, 4, 5, 8, 10, 11, 99)] == [0, 0, 1, 1, 1, 2, 2]
+
+
+def test_the_edited_share_counts_tokens_where_there_are_ids():
+    hint_span = Span(author=Author.INTERVENER, kind=SpanKind.HINT, text="a long hint", token_ids=(1,))
+    own = Span(author=Author.REASONER, kind=SpanKind.TEXT, text="x", token_ids=(1, 2, 3))
+    assert edited_share([hint_span, own]) == 0.25
+    bare = own.model_copy(update={"token_ids": None})
+    assert edited_share([hint_span, bare]) == pytest.approx(11 / 12)
+    assert edited_share([]) == 0.0
