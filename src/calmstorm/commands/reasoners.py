@@ -73,7 +73,7 @@ def _local(path: Path) -> Opened:
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "pocket") from None
     if not sys.stderr.isatty():
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        logging.disable_progress_bar()
     positions = json.loads((path / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
     return Opened(LocalReasoner(path), positions if isinstance(positions, int) else None)
 

@@ -131,8 +131,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, trace: Trace, *, prompt: str) -> 
 def copying_exercise(rng: random.Random, vocabulary: int, digits: list[int], reserved: int) -> Document:
     """Returns a random token sequence said several times over, learnt from its second saying on.
 
-    Solving is mostly copying the right number. A model this small finds the trick of copying (look for what followed last
-    time) much sooner when some documents hold nothing else.
+    Solving is mostly copying the right number. A model this small finds the trick of copying (look for what followed
+    last time) much sooner when some documents hold nothing else.
 
     Args:
         rng: Draws everything.
@@ -155,7 +155,8 @@ def chunk_documents(tokenizer_path: str, seed: int, chunk: int, sizes: tuple[int
     documents = []
     if chunk < EXERCISE_CHUNKS:
         rng = random.Random(f"exercises/{seed}/{chunk}")
-        digits = [int(tokenizer.convert_tokens_to_ids(digit)) for digit in "0123456789"]
+        digits = tokenizer.convert_tokens_to_ids(list("0123456789"))
+        assert isinstance(digits, list)  # noqa: S101 - a list goes in, a list comes out
         reserved = len(tokenizer.all_special_ids) + 3
         documents = [copying_exercise(rng, len(tokenizer), digits, reserved) for _ in range(EXERCISES)]
     for question, trace in traces(seed, chunk, sizes):

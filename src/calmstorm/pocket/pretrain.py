@@ -185,7 +185,7 @@ def _step(
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
     losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
     loss = (losses * target_weights).sum() / target_weights.sum()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(others, 1.0)
     for optimizer, base in ((muon, MATRIX_RATE), (adam, OTHER_RATE)):
         optimizer.param_groups[0]["lr"] = base * rate
@@ -207,9 +207,8 @@ def export(
     target.mkdir(parents=True, exist_ok=True)
     config = Qwen3Config.from_dict({**model.config.to_dict(), "tie_word_embeddings": False})
     untied = Qwen3ForCausalLM(config)
-    untied.load_state_dict(
-        {**model.state_dict(), "lm_head.weight": model.get_input_embeddings().weight.detach().clone()}
-    )
+    state = model.state_dict()
+    untied.load_state_dict({**state, "lm_head.weight": state["model.embed_tokens.weight"].clone()})
     generation = untied.generation_config
     assert generation is not None  # noqa: S101 - every causal language model has one
     generation.update(

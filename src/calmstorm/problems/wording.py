@@ -98,7 +98,8 @@ def at_least(rng: random.Random, amount: str, what: str) -> str:
 
 WHOLE = (
     "Only whole units are possible.|Units cannot be split.|All quantities must be whole numbers.|"
-    "Fractions make no sense here.|Each quantity must be an integer.|Nothing can be done in part.|Only full units count."
+    "Fractions make no sense here.|Each quantity must be an integer.|Nothing can be done in part.|"
+    "Only full units count."
 ).split("|")
 FRACTIONAL = (
     "Fractional amounts are allowed.|Any fraction is possible.|Quantities need not be whole.|Partial amounts are fine.|"

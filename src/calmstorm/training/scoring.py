@@ -66,7 +66,7 @@ def _score_group(
             cache.batch_repeat_interleave(count)
             rest = model.base_model(input_ids=completions[:, :-1], past_key_values=cache, use_cache=True)
             hidden = torch.cat([first, rest.last_hidden_state], dim=1)
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head = model.get_output_embeddings()
     logits = head(hidden).float() / temperature
     normalized = torch.log_softmax(logits, dim=-1)
     with torch.no_grad():

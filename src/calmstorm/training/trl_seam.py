@@ -39,8 +39,8 @@ Logs = Mapping[str, float]
 
 def silence() -> None:
     """Keeps TRL, transformers and datasets from talking to the terminal; errors still come through."""
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     for name in ("trl", "datasets", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
