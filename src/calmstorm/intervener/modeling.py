@@ -71,11 +71,13 @@ def modeling_flaw(problem: Problem, parts: list[Segment], formulations: Sequence
 
 
 def _failed_code(parts: list[Segment]) -> Finding | None:
-    """Without a solve: the last script, where it failed."""
+    """Without a solve: the last script, where it failed; a name from an earlier block is trigger 2."""
     outputs = [i for i, p in enumerate(parts) if p.kind is SpanKind.OUTPUT]
-    block = next((p for p in reversed(parts[: outputs[-1]]) if p.kind is SpanKind.CODE), None) if outputs else None
-    if block is None or not _ERROR.search(parts[outputs[-1]].body):
+    blocks = [p for p in parts[: outputs[-1]] if p.kind is SpanKind.CODE] if outputs else []
+    error = _ERROR.search(parts[outputs[-1]].body) if blocks else None
+    if error is None or (error.group() == "NameError" and len(blocks) > 1):
         return None
+    block = blocks[-1]
     return Finding(
         Trigger.IMPLEMENTATION_ERROR,
         block.start,
