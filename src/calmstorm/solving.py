@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pulp
 
+from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.grading import graded_trajectory
 from calmstorm.interpreter import Interpreter, verify
 from calmstorm.reasoner.protocol import Reasoner, Sampling
-from calmstorm.records import Domain, Formulation, Problem, Sense, SpanKind, Trajectory
+from calmstorm.records import Domain, Formulation, Problem, Sense, SpanKind, StopReason, Trajectory
 from calmstorm.rollout import RolloutLimits, rollout
 from calmstorm.settings import derive_seed
 
@@ -42,7 +43,7 @@ class Solution:
     question: str
     answer: float | str | None
     backed: bool
-    """Every check passed."""
+    """Every check on the answer itself passed; agreement of the attempts is shown but not asked for."""
     formulation: Formulation | None
     code: str
     checks: list[tuple[str, bool, str]] = field(default_factory=list)
@@ -68,8 +69,10 @@ async def attempt(
 ) -> list[Trajectory]:
     """Makes several rollouts of a problem without a label, and closes the Reasoner.
 
+    Attempts that our machinery failed are left out.
+
     Raises:
-        InfrastructureError: the Reasoner failed.
+        InfrastructureError: every attempt failed that way.
     """
     problem = Problem(id="problem", question=question)
     limits = RolloutLimits(response_tokens=response_tokens)
@@ -81,9 +84,15 @@ async def attempt(
             return graded_trajectory(problem, finished, stage="solve", sample=sample)
 
         try:
-            return list(await asyncio.gather(*(one(sample) for sample in range(attempts))))
+            tried = await asyncio.gather(*(one(sample) for sample in range(attempts)))
         finally:
             await reasoner.close()
+    done = [trajectory for trajectory in tried if trajectory.stop_reason is not StopReason.INFRASTRUCTURE]
+    if not done:
+        raise InfrastructureError(
+            f"all {attempts} attempts failed in the Reasoner or the interpreter, not in the problem: see calm doctor"
+        )
+    return done
 
 
 def choose(question: str, tried: list[Trajectory]) -> Solution:
@@ -98,7 +107,7 @@ def examine(question: str, trajectory: Trajectory, votes: int, attempts: int) ->
     formulation = _formulation(trajectory)
     answer = trajectory.answer
     optimal = formulation is not None and formulation.solver_status.lower() == "optimal"
-    objective = formulation.objective if formulation is not None else None
+    sense, objective = _as_asked(question, formulation) if formulation is not None else (None, None)
     close = (
         isinstance(answer, int | float)
         and objective is not None
@@ -124,11 +133,11 @@ def examine(question: str, trajectory: Trajectory, votes: int, attempts: int) ->
     if formulation is not None:
         verification = verify(formulation)
         checks.append(("HiGHS confirms it independently", verification.holds, ", ".join(verification.doubts)))
-        checks.append(_direction_check(question, formulation))
+        checks.append(_direction_check(question, sense))
         checks.append(_numbers_check(question, formulation))
     code = next((s for s in reversed(_code_blocks(trajectory)) if s), "")
     backed = formulation is not None and all(passed for _, passed, _ in checks)
-    checks.append(("most attempts agree", 2 * votes > attempts or attempts == 1, f"{votes} of {attempts}"))
+    checks.append(("most attempts agree", answer is not None and 2 * votes > attempts, f"{votes} of {attempts}"))
     return Solution(question, answer, backed, formulation, code, checks, trajectory, attempts)
 
 
@@ -143,12 +152,32 @@ def _code_blocks(trajectory: Trajectory) -> list[str]:
     return [re.sub(r"^\s*```(?:python|py)?\n|```\s*$", "", block) for block in blocks]
 
 
-def _direction_check(question: str, formulation: Formulation) -> tuple[str, bool, str]:
+def _wanted(question: str) -> Sense | None:
+    """Returns the direction a text asks for, where it says one and not the other."""
     most, least = bool(_MAXIMIZE.search(question)), bool(_MINIMIZE.search(question))
     if most == least:
+        return None
+    return Sense.MAXIMIZE if most else Sense.MINIMIZE
+
+
+def _as_asked(question: str, formulation: Formulation) -> tuple[Sense, float | None]:
+    """Returns direction and objective value of a model, turned where it minimizes the negative of what is asked for."""
+    turned = (
+        _wanted(question) is Sense.MAXIMIZE
+        and formulation.sense is Sense.MINIMIZE
+        and any(formulation.costs.values())
+        and all(cost <= 0 for cost in formulation.costs.values())
+    )
+    if not turned:
+        return formulation.sense, formulation.objective
+    return Sense.MAXIMIZE, None if formulation.objective is None else -formulation.objective
+
+
+def _direction_check(question: str, sense: Sense | None) -> tuple[str, bool, str]:
+    wanted = _wanted(question)
+    if wanted is None:
         return ("the direction fits the text", True, "the text does not say it in words known here")
-    wanted = Sense.MAXIMIZE if most else Sense.MINIMIZE
-    return ("the direction fits the text", formulation.sense is wanted, f"the text asks to {wanted.value}")
+    return ("the direction fits the text", sense is wanted, f"the text asks to {wanted.value}")
 
 
 def _numbers_check(question: str, formulation: Formulation) -> tuple[str, bool, str]:
@@ -203,14 +232,27 @@ def _expression(terms: dict[str, float]) -> str:
 
 
 def lp_text(formulation: Formulation) -> str:
-    """Returns a model in the LP file format that solvers read."""
+    """Returns a model in the LP file format that solvers read.
+
+    Names are reduced to what the format allows. A constant in the objective becomes a variable fixed at 1.
+
+    Raises:
+        InputError: The record of the model is not complete.
+    """
+    names = _lp_names([v.name for v in formulation.variables])
+    used = set(formulation.costs).union(*(row.coefficients for row in formulation.constraints))
+    if formulation.truncated or not used <= set(names):
+        raise InputError("the model was not recorded whole, so it cannot be saved; leave --save out")
     program = pulp.LpProblem("model", pulp.LpMaximize if formulation.sense is Sense.MAXIMIZE else pulp.LpMinimize)
     categories = {Domain.CONTINUOUS: "Continuous", Domain.INTEGER: "Integer", Domain.BINARY: "Binary"}
     columns = {
-        v.name: pulp.LpVariable(v.name, lowBound=v.lower, upBound=v.upper, cat=categories[v.domain])
+        v.name: pulp.LpVariable(names[v.name], lowBound=v.lower, upBound=v.upper, cat=categories[v.domain])
         for v in formulation.variables
     }
-    program += pulp.lpSum(c * columns[n] for n, c in formulation.costs.items())
+    costs = pulp.lpSum(c * columns[n] for n, c in formulation.costs.items())
+    if formulation.offset:
+        costs += formulation.offset * pulp.LpVariable(_free("constant", set(names.values())), lowBound=1, upBound=1)
+    program += costs
     for row in formulation.constraints:
         left = pulp.lpSum(c * columns[n] for n, c in row.coefficients.items())
         program += {"<=": left <= row.bound, ">=": left >= row.bound, "==": left == row.bound}[row.operator]
@@ -218,3 +260,20 @@ def lp_text(formulation: Formulation) -> str:
         path = Path(folder) / "model.lp"
         program.writeLP(str(path))
         return path.read_text(encoding="utf-8")
+
+
+def _lp_names(names: list[str]) -> dict[str, str]:
+    """Returns a distinct name that the LP format allows for each name."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9_]", "_", name)[:200]
+        if not re.match(r"[A-DF-Za-df-z_]", plain):  # e1 would be read as a number
+            plain = f"v_{plain}"
+        found[name] = _free(plain, taken)
+        taken.add(found[name])
+    return found
+
+
+def _free(name: str, taken: set[str]) -> str:
+    return next(each for i in range(len(taken) + 1) if (each := f"{name}_{i}" if i else name) not in taken)

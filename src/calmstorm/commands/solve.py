@@ -92,9 +92,10 @@ def save_lp(path: Path, formulation: Formulation | None) -> None:
 
 
 def print_solution(solution: Solution, reasoner: str, show_all: bool) -> None:
-    """Prints a solution for a person; model-written text is printed as it is, never interpreted."""
+    """Prints a solution for a person; model-written text is printed as text, never interpreted."""
     from rich.console import Console
 
+    from calmstorm.printable import printable
     from calmstorm.solving import formulation_lines
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
@@ -110,17 +111,17 @@ def print_solution(solution: Solution, reasoner: str, show_all: bool) -> None:
     if solution.formulation is not None:
         console.print("\nModel that was solved")
         for line in formulation_lines(solution.formulation):
-            console.print("  " + line)
+            console.print("  " + printable(line))
     if solution.code:
         console.print("\nCode")
-        for line in solution.code.rstrip().splitlines():
+        for line in printable(solution.code).rstrip().splitlines():
             console.print("  " + line)
     console.print("\nChecks")
     for name, passed, remark in solution.checks:
         console.print(f"  {'yes' if passed else 'NO ':<4} {name}{': ' + remark if remark else ''}")
     if show_all and solution.trajectory is not None:
         console.print("\nReasoning")
-        console.print(solution.trajectory.response)
+        console.print(printable(solution.trajectory.response))
     if reasoner == "pocket":
         console.print(
             "\nThe pocket Reasoner is a tiny demonstration model; check its model against your problem.", style="dim"
