@@ -52,9 +52,8 @@ def hesitant(flaws: int):
         if "```output" in said:
             return GOOD
         if heard < flaws:
-            return (
-                f"I model it.\nAttempt {heard} by hand.\n\\boxed{{300}}" if not heard else f"Attempt {heard} by hand.\n"
-            )
+            again = f"Attempt {heard} by hand.\n"
+            return "I go on.\n" + again if heard else f"I model it.\n{again}\\boxed{{300}}"
         return "```python\n" + BLOCK
 
     return script

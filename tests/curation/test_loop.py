@@ -171,3 +171,22 @@ def test_the_edited_share_counts_tokens_where_there_are_ids():
     bare = own.model_copy(update={"token_ids": None})
     assert edited_share([hint_span, bare]) == pytest.approx(11 / 12)
     assert edited_share([]) == 0.0
+
+
+def test_a_hint_that_did_not_help_is_replaced_by_the_next():
+    stubborn = Store()
+
+    def script(prefix, sampling):
+        return "Attempt by hand.\n" if "HINT" in prefix.text else "I model it: Attempt by hand.\n"
+
+    def set_off(problem, done):
+        start = done.response.rindex("Attempt")
+        lead = "" if done.response[:start].endswith("\n") else "\n"
+        update = {"hint": f"{lead}HINT {done.round}.\n", "position": start, "target": done.response[start:]}
+        return hint(done).model_copy(update=update)
+
+    curate(ScriptedIntervener(set_off), stubborn, script=script, codec=ByteCodec())
+    assert [t.response for t in stubborn.trajectories] == [
+        "I model it: Attempt by hand.\n",
+        *[f"I model it: \nHINT {i}.\nAttempt by hand.\n" for i in range(5)],
+    ]

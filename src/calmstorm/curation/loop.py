@@ -131,11 +131,17 @@ class HintLoop:
 def splice(trajectory: Trajectory, intervention: Intervention, reasoner: Reasoner) -> tuple[Span, ...]:
     """Returns the response up to the intervention's target, with the hint in the target's place.
 
-    Whole tokens before the cut are kept as the Reasoner drew them; see `calmstorm.spans.cut`.
+    Whole tokens before the cut are kept as the Reasoner drew them; see `calmstorm.spans.cut`. A hint that stands right
+    before the target did not help: the new one replaces it instead of piling up behind it.
     """
     codec = reasoner.codec
-    hint = make_span(Author.INTERVENER, SpanKind.HINT, intervention.hint, codec)
-    return (*cut(trajectory.spans, intervention.position, codec), hint)
+    kept = list(cut(trajectory.spans, intervention.position, codec))
+    hint = intervention.hint
+    while kept and kept[-1].author is Author.INTERVENER:
+        replaced = kept.pop().text
+        if replaced.startswith("\n") and not hint.startswith("\n"):  # the break that set it off from the text before
+            hint = "\n" + hint
+    return (*kept, make_span(Author.INTERVENER, SpanKind.HINT, hint, codec))
 
 
 def outputs_before(spans: Sequence[Span], position: int) -> int:
