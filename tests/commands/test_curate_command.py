@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from calmstorm.cli import main
+from calmstorm.commands import curate as curate_command
+from calmstorm.commands import reasoners
+from calmstorm.errors import InfrastructureError, InputError
+from calmstorm.intervener.rules import RulesIntervener
+from calmstorm.reasoner.scripted import ScriptedReasoner
+
+SCRIPT = "```python\nimport pulp\nprint(400.0)\n```\n"
+GOOD = "The value is plausible.\n\\boxed{400}"
+
+
+def calm(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return int(ended.value.code or 0)
+
+
+def by_hand(prefix, sampling) -> str:
+    """Works by hand, until a hint has opened a block."""
+    said = prefix.text.partition("\n")[2]
+    if "```output" in said:
+        return GOOD
+    return (
+        SCRIPT.removeprefix("```python\n") if "```python" in said else "I model it.\nI try plans by hand.\n\\boxed{300}"
+    )
+
+
+@pytest.fixture(autouse=True)
+def _reasoner(monkeypatch):
+    monkeypatch.setattr(
+        reasoners, "open_reasoner", lambda name, model=None: reasoners.Opened(ScriptedReasoner(by_hand), None)
+    )
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> str:
+    path = tmp_path / "problems.jsonl"
+    path.write_text(
+        "".join(json.dumps({"id": f"p{i}", "question": f"Plan {i}?", "answer": 400}) + "\n" for i in range(3))
+    )
+    return str(path)
+
+
+def lines(run: Path, name: str) -> list[dict]:
+    return [json.loads(line) for line in (run / f"{name}.jsonl").read_text().splitlines()]
+
+
+def test_curate_corrects_filters_and_sums_up(problems, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert calm("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary == {
+        "samples": 3, "correct_before": 0.0, "correct_after": 1.0, "golden": 3, "hints": 3, "rejected": {},
+    }  # fmt: skip
+    assert len(lines(run, "golden")) == 3
+    assert {row["round"] for row in lines(run, "trajectories")} == {0, 1}
+    assert {row["intervener"] for row in lines(run, "interventions")} == {"rules"}
+
+
+def test_curate_again_needs_resume_and_then_does_nothing_twice(problems, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x")
+    assert calm(*words) == 0
+    before = [(run / f"{name}.jsonl").read_text() for name in ("trajectories", "interventions", "reviews", "golden")]
+    assert calm(*words) == 2
+    assert "add --resume" in capsys.readouterr().err
+    assert calm(*words, "--resume") == 0
+    after = [(run / f"{name}.jsonl").read_text() for name in ("trajectories", "interventions", "reviews", "golden")]
+    assert after == before
+
+
+class Absent(RulesIntervener):
+    """Is not there for some of the problems."""
+
+    missing = frozenset({"p1"})
+
+    async def review(self, problem, trajectory):
+        if problem.id in self.missing:
+            raise InfrastructureError("the line is dead")
+        return await super().review(problem, trajectory)
+
+
+def test_an_intervener_that_fails_for_one_sample_stops_no_other(problems, tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    words = ("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x")
+    monkeypatch.setattr(curate_command, "intervener_named", lambda name, settings: Absent())
+    assert calm(*words) == 1
+    assert "1 of 3 samples are not finished (the line is dead)" in capsys.readouterr().err
+    assert {(row["problem_id"], row["round"]) for row in lines(run, "trajectories")} == {
+        ("p0", 0), ("p0", 1), ("p1", 0), ("p2", 0), ("p2", 1),
+    }  # fmt: skip
+    monkeypatch.setattr(curate_command, "intervener_named", lambda name, settings: RulesIntervener())
+    assert calm(*words, "--resume", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["golden"] == 3
+
+
+class Refused(RulesIntervener):
+    """Is told by its server that the key is no good."""
+
+    async def review(self, problem, trajectory):
+        raise InputError("the key is refused: set CALM_INTERVENER_KEY")
+
+
+def test_a_refused_key_ends_in_one_line(problems, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(curate_command, "intervener_named", lambda name, settings: Refused())
+    assert calm("curate", "--problems", problems, "--run", str(tmp_path / "run"), "--reasoner", "http://x") == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "calm: the key is refused: set CALM_INTERVENER_KEY"
+
+
+@pytest.mark.parametrize(
+    ("intervener", "reason"),
+    [
+        ("oracle", "it must be rules, llm or human"),
+        ("human", "standard input is no terminal"),
+        ("llm", "CALM_INTERVENER_URL is not set"),
+    ],
+)
+def test_an_intervener_that_cannot_work_is_refused_before_anything_is_written(
+    problems, tmp_path, capsys, monkeypatch, intervener, reason
+):
+    monkeypatch.delenv("CALM_INTERVENER_URL", raising=False)
+    monkeypatch.setattr(sys, "stdin", (tmp_path / "problems.jsonl").open())
+    run = tmp_path / "run"
+    words = ("--run", str(run), "--reasoner", "http://x", "--intervener", intervener)
+    assert calm("curate", "--problems", problems, *words) == 2
+    assert reason in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_golden_filters_again_and_exports(problems, tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "golden.messages.jsonl"
+    assert calm("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x") == 0
+    capsys.readouterr()
+    assert calm("golden", str(run), "--out", str(out), "--format", "messages", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["exported"] == 3
+    assert all(json.loads(line)["messages"][1]["content"].endswith(GOOD) for line in out.read_text().splitlines())
+
+
+def test_golden_of_a_run_without_curation_is_refused(tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.toml").write_text("")
+    assert calm("golden", str(run)) == 2
+    assert "no curated trajectories" in capsys.readouterr().err
+
+
+def test_flaws_of_a_run_leave_hints_out(problems, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert calm("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x") == 0
+    capsys.readouterr()
+    assert calm("flaws", "--run", str(run), "--json") == 0
+    got = json.loads(capsys.readouterr().out)
+    assert {row["round"]: row["triggers"] for row in got["results"]} == {0: [1], 1: []}
+    assert got["summary"]["rates"]["1"] == 0.5
+
+
+def test_flaws_names_the_trigger_of_the_contracts_example(tmp_path, capsys):
+    code = "```python\nprint(15)\n```\n```output\n15\n```\n"
+    response = (
+        "I model it.\n" + code + "That is plausible: it stays under the limit of 20.\n"
+        "The answer is 15 dollars, \\boxed{15 dollars in total}"
+    )
+    path = tmp_path / "flawed.jsonl"
+    path.write_text(json.dumps({"id": "a", "problem": "How many?", "ground_truth": 15, "response": response}) + "\n")
+    assert calm("flaws", "--responses", str(path), "--annotator", "rules", "--json") == 0
+    got = json.loads(capsys.readouterr().out)
+    assert got["results"] == [
+        {"id": "a", "triggers": [7], "excerpt": "The answer is 15 dollars, \\boxed{15 dollars in total}"}
+    ]
+
+
+def test_flaws_needs_exactly_one_source(tmp_path, capsys):
+    assert calm("flaws") == 2
+    assert "give either --responses FILE or --run DIRECTORY" in capsys.readouterr().err
