@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +14,6 @@ from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
     from calmstorm.intervener.protocol import Intervener
-    from calmstorm.records import GoldenTrajectory
-    from calmstorm.runs import RunDirectory
     from calmstorm.settings import Recipe
 
 
@@ -47,9 +44,9 @@ def curate(
     """Let the Reasoner try, and correct its first flaw by a hint, again and again; keep what is golden."""
     from calmstorm.commands.reasoners import open_reasoner
     from calmstorm.interpreter import Interpreter
-    from calmstorm.pipeline import curate_samples
     from calmstorm.problems.files import load_problems
     from calmstorm.runs import RunDirectory
+    from calmstorm.stages import curate_samples, filter_golden
 
     settings = recipe_from(recipe or ("pocket" if reasoner == "pocket" else None), override, seed)
     if (run / "config.toml").exists() and not resume:
@@ -79,8 +76,8 @@ def curate(
                 await chosen.close()
 
         asyncio.run(work())
-        summary = golden_summary(directory, settings)
-    show(summary, as_json)
+        funnel = filter_golden(directory, settings.curation.golden_tokens)
+    show(funnel.model_dump(mode="json"), as_json)
 
 
 def intervener_named(name: str, settings: Recipe) -> Intervener:
@@ -106,39 +103,6 @@ def intervener_named(name: str, settings: Recipe) -> Intervener:
             top_p=settings.curation.intervener_top_p,
         )
     raise InputError(f"intervener is '{name}'; it must be rules, llm or human: set --intervener")
-
-
-def golden_summary(run: RunDirectory, settings: Recipe) -> dict[str, object]:
-    """Filters the curated samples of a run, writes `golden.jsonl` and returns the funnel in numbers."""
-    from calmstorm.curation.golden import golden_of, rejection
-    from calmstorm.pipeline import curation_progress, share_correct
-    from calmstorm.records import Problem
-
-    problems = {problem.id: problem for problem in run.read("problems", Problem)}
-    progress = {key: p for key, p in curation_progress(run).items() if p.trajectories}
-    if not progress:
-        raise InputError(f"{run.path}: there are no curated trajectories in it; run calm curate first")
-    kept: list[GoldenTrajectory] = []
-    rejected: Counter[str] = Counter()
-    for (problem_id, _), sample in progress.items():
-        found = golden_of(problems[problem_id], sample, settings.curation.golden_tokens)
-        if found is not None:
-            kept.append(found)
-        else:
-            why = rejection(
-                sample.trajectories[-1], flawless=sample.flawless, most_tokens=settings.curation.golden_tokens
-            )
-            rejected[str(why)] += 1
-    run.write_text("golden.jsonl", "".join(each.model_dump_json(by_alias=True) + "\n" for each in kept))
-
-    return {
-        "samples": len(progress),
-        "correct_before": round(share_correct(sample.trajectories[0] for sample in progress.values()), 4),
-        "correct_after": round(share_correct(sample.trajectories[-1] for sample in progress.values()), 4),
-        "golden": len(kept),
-        "hints": sum(len(sample.interventions) for sample in progress.values()),
-        "rejected": dict(rejected),
-    }
 
 
 def show(summary: dict[str, object], as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from calmstorm.commands.curate import golden_summary, show
+from calmstorm.commands.curate import show
 
 
 def register(app: typer.Typer) -> None:
@@ -27,14 +27,13 @@ def golden(
     from calmstorm.curation.export import export
     from calmstorm.records import GoldenTrajectory
     from calmstorm.runs import RunDirectory
-    from calmstorm.settings import load_recipe
+    from calmstorm.stages import filter_golden
 
     with RunDirectory(run, readonly=True) as readable:
         config = readable.config() or {}
-    most = config.get("curation", {}).get("golden_tokens")
-    settings = load_recipe(None, {"curation.golden_tokens": str(most)} if most else None)
     with RunDirectory(run) as directory:
-        summary = golden_summary(directory, settings)
+        funnel = filter_golden(directory, config.get("curation", {}).get("golden_tokens"))
+        summary: dict[str, object] = funnel.model_dump(mode="json")
         if out is not None:
             count = export(directory.read("golden", GoldenTrajectory), out, form)
             summary = {**summary, "exported": count, "file": str(out)}

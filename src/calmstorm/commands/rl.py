@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from calmstorm.commands.recipes import Override, Seed, base_directory, recipe_from
-
-if TYPE_CHECKING:
-    from calmstorm.training.grpo import RlStep
 
 
 def register(app: typer.Typer) -> None:
@@ -37,9 +34,9 @@ def rl(
     from calmstorm.grading import is_gradable
     from calmstorm.interpreter import Interpreter
     from calmstorm.problems.files import load_problems
-    from calmstorm.progress import say, track
+    from calmstorm.progress import say
     from calmstorm.runs import RunDirectory
-    from calmstorm.training.grpo import completed_steps, train_grpo
+    from calmstorm.stages import reinforce
 
     named = [f"rl.{key}={value}" for key, value in (("objective", objective), ("engine", engine)) if value is not None]
     settings = recipe_from(recipe, [*(override or []), *named], seed)
@@ -47,19 +44,7 @@ def rl(
     tuned = run / "models" / "sft"
     base = start or (tuned if tuned.exists() else base_directory(settings))
     target = run / "models" / "rl"
-    steps = settings.rl.steps or settings.rl.epochs * max(1, len(loaded) // settings.rl.prompts_per_step)
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
-        done = completed_steps(target, settings.rl)
-        directory.drop("rl", lambda row: row["step"] > done)
-        with directory.stage("rl"), track("rl", steps, done) as advance:
-
-            def on_step(step: RlStep) -> None:
-                directory.append("rl", step)
-                advance(f"reward {step.reward:.2f}")
-
-            train_grpo(
-                base, loaded, target, settings.rl, interpreter,
-                rollouts=settings.rollout, seed=settings.seed, on_step=on_step,
-            )  # fmt: skip
+        steps = reinforce(directory, base, loaded, target, settings, interpreter)
     say(f"{steps} steps from {base}")
     typer.echo(target)

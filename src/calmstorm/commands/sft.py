@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from calmstorm.commands.recipes import Override, Seed, base_directory, recipe_from
 from calmstorm.errors import InputError
-
-if TYPE_CHECKING:
-    from calmstorm.training.sft import SftStep
 
 
 def register(app: typer.Typer) -> None:
@@ -27,28 +24,18 @@ def sft(
     seed: Seed = None,
 ) -> None:
     """Fine-tune the recipe's model gently on golden trajectories. Run it again to resume."""
-    from calmstorm.progress import say, track
+    from calmstorm.progress import say
     from calmstorm.records import GoldenTrajectory
     from calmstorm.runs import RunDirectory
-    from calmstorm.training.checkpoints import completed_updates
-    from calmstorm.training.sft import train_sft
+    from calmstorm.stages import fine_tune
 
     settings = recipe_from(recipe, override, seed)
-    target = out or run / "models" / "sft"
     with RunDirectory(run, readonly=True) as readable:
         golden = list(readable.read("golden", GoldenTrajectory))
     if not golden:
         raise InputError(f"{run}: there are no golden trajectories in it; run calm curate and calm golden first")
-    total = max(1, -(-round(settings.sft.epochs * len(golden)) // settings.sft.batch))
+    target = out or run / "models" / "sft"
     with RunDirectory(run) as directory:
-        done = completed_updates(target)
-        directory.drop("sft", lambda row: row["step"] > done)
-        with directory.stage("sft"), track("sft", total, done) as advance:
-
-            def log(step: SftStep) -> None:
-                directory.append("sft", step)
-                advance(f"loss {step.loss:.3f}")
-
-            result = train_sft(base_directory(settings), golden, target, settings.sft, seed=settings.seed, on_log=log)
+        result = fine_tune(directory, base_directory(settings), golden, target, settings)
     say(f"{result.steps} steps on {result.trajectories} trajectories ({result.left_out} too long)")
     typer.echo(target)
