@@ -90,7 +90,7 @@ def keys_of(run: Path) -> set[tuple[str, str, int, int]]:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     run = tmp_path_factory.mktemp("runs") / "whole"
     finish(run)
-    yield run
+    return run
 
 
 @pytest.mark.engines

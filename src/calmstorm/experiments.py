@@ -81,9 +81,7 @@ def unguided(adaptation: Adaptation, golden: Sequence[GoldenTrajectory]) -> list
 
 
 def non_reflective(golden: Sequence[GoldenTrajectory], codec: TokenCodec, end_of_turn: int) -> list[GoldenTrajectory]:
-    pairs = [
-        each.model_copy(update={"trajectory": _script_only(each.trajectory, codec, end_of_turn)}) for each in golden
-    ]
+    """Returns static problem-solution pairs: of each golden trajectory the script that solved it, output and box.
 
     The paper's pilot uses published datasets of this shape; here the pairs come from the same problems as the main
     arm, so that nothing but their form differs.
