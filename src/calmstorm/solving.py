@@ -19,20 +19,14 @@ import pulp
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.grading import graded_trajectory
 from calmstorm.interpreter import Interpreter, verify
+from calmstorm.intervener.comparison import minimizes_negative
+from calmstorm.intervener.direction import wanted_sense
 from calmstorm.reasoner.protocol import Reasoner, Sampling
 from calmstorm.records import Domain, Formulation, Problem, Sense, SpanKind, StopReason, Trajectory
 from calmstorm.rollout import RolloutLimits, rollout
 from calmstorm.settings import derive_seed
 
 _MOST_LINES = 40
-_MAXIMIZE = re.compile(
-    r"\bmaximi[sz]|\bmaximum\b|\bhighest\b|\blargest\b|\bgreatest\b|\bbest possible\b|\bas much\b|\bthe most\b",
-    re.IGNORECASE,
-)
-_MINIMIZE = re.compile(
-    r"\bminimi[sz]|\bminimum (?:total )?(?:cost|time|number|price)|\blowest\b|\bsmallest\b|\bcheapest\b|\bthe least\b",
-    re.IGNORECASE,
-)
 _NUMBER = re.compile(r"(?<![\w.])\$?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(\s?%|\s?percent\b)?")
 
 
@@ -152,29 +146,15 @@ def _code_blocks(trajectory: Trajectory) -> list[str]:
     return [re.sub(r"^\s*```(?:python|py)?\n|```\s*$", "", block) for block in blocks]
 
 
-def _wanted(question: str) -> Sense | None:
-    """Returns the direction a text asks for, where it says one and not the other."""
-    most, least = bool(_MAXIMIZE.search(question)), bool(_MINIMIZE.search(question))
-    if most == least:
-        return None
-    return Sense.MAXIMIZE if most else Sense.MINIMIZE
-
-
 def _as_asked(question: str, formulation: Formulation) -> tuple[Sense, float | None]:
     """Returns direction and objective value of a model, turned where it minimizes the negative of what is asked for."""
-    turned = (
-        _wanted(question) is Sense.MAXIMIZE
-        and formulation.sense is Sense.MINIMIZE
-        and any(formulation.costs.values())
-        and all(cost <= 0 for cost in formulation.costs.values())
-    )
-    if not turned:
+    if wanted_sense(question) is not Sense.MAXIMIZE or not minimizes_negative(formulation):
         return formulation.sense, formulation.objective
     return Sense.MAXIMIZE, None if formulation.objective is None else -formulation.objective
 
 
 def _direction_check(question: str, sense: Sense | None) -> tuple[str, bool, str]:
-    wanted = _wanted(question)
+    wanted = wanted_sense(question)
     if wanted is None:
         return ("the direction fits the text", True, "the text does not say it in words known here")
     return ("the direction fits the text", sense is wanted, f"the text asks to {wanted.value}")

@@ -129,3 +129,17 @@ def test_a_fractional_solution_is_a_flaw_where_the_words_ask_for_whole_units():
     fractional = tuple(v.model_copy(update={"domain": Domain.CONTINUOUS, "value": 2.5}) for v in captured().variables)
     found, _ = first(OBJECTIVE + LABOR, WORDS, variables=fractional)
     assert found.correction is Correction.DOMAIN
+
+
+@pytest.mark.parametrize("opening", ["**Objective:** ", "The objective is to ", "- Goal: "])
+def test_an_objective_line_is_known_by_what_it_says(opening):
+    plan = opening + OBJECTIVE.replace("Max", "Min") + LABOR + DESKS + DOMAIN
+    found, response = first(plan, sense=Sense.MINIMIZE)
+    assert (found.trigger, found.correction) == (Trigger.FLAWED_MODELING, Correction.SENSE)
+    assert response[found.start :].startswith(opening.strip())
+
+
+def test_minimizing_the_negative_is_no_wrong_direction():
+    words = Problem(id="own", question="Maximize the profit.", answer=400.0, status=WORKSHOP.status)
+    found, _ = first(OBJECTIVE + LABOR, words, sense=Sense.MINIMIZE, costs={"a": -30.0, "b": -20.0})
+    assert found.correction is Correction.REREAD

@@ -64,6 +64,12 @@ def _costs(costs: Iterable[float], sense: Sense) -> list[float]:
     return sorted(round(sign * c, 6) for c in costs if c)
 
 
+def minimizes_negative(solved: Formulation) -> bool:
+    """Whether a model is a maximization in disguise: it minimizes, and no coefficient of the objective is positive."""
+    costs = [cost for cost in solved.costs.values() if cost]
+    return solved.sense is Sense.MINIMIZE and bool(costs) and max(costs) < 0
+
+
 def _taken_twice(reference: LinearModel, solved: Formulation) -> bool:
     """Whether a choice is taken more than once although the reference has only yes-or-no decisions."""
     if Domain.INTEGER in reference.domains or Domain.BINARY not in reference.domains:

@@ -14,14 +14,21 @@ from calmstorm.intervener.hints import Correction
 from calmstorm.intervener.segments import Line, Segment, lines
 from calmstorm.records import SpanKind, Trigger
 
-_MANUAL = re.compile(
-    r"\bby hand\b|\bmanual(?:ly)?\b|\btry plan\b|\btrial and error\b|\bno code is needed\b|\bby inspection\b"
-    r"|\b(?:let me|i can|i(?:'ll| will)) (?:just )?(?:try|guess|estimate|enumerate)\b"
-    r"|\bguess(?:ing)? (?:a|the|some|that)\b|\bgreedy\b|\bcorner points?\b|\bvertices\b|\bwithout (?:any )?code\b",
+_BY_HAND = r"\bby hand\b|\bmanually\b|\bmanual\b(?! (?:labou?r|work|workers?|tasks?|assembly))"
+_MANUAL = re.compile(  # "let me try to write the model" is no trial, "I guess that they mean" no guess at a plan
+    rf"{_BY_HAND}|\btry plan\b|\btrial and error\b|\bno code is needed\b|\bby inspection\b"
+    r"|\b(?:let me|let's|i can|i(?:'ll| will)) (?:just )?(?:guess|estimate"
+    r"|enumerate (?!(?:all )?(?:the )?(?:constraint|variable|decision|data|parameter|cost))"
+    r"|try (?:(?:out )?(?:some|a few|all|them|these|those|different|various|several|each|every|values|combinations)\b"
+    r"(?! (?:solver|approach|formulation|model|constraint|script))"
+    r"|to (?:guess|enumerate|improve)\b|\w+ ?= ?\d|\d))"
+    r"|\bguess(?:ing)? (?:a|the|some) (?:plan|solution|value|number|answer|optimum|combination|mix)"
+    r"|\bgreedy\b|\bcorner points?\b|\bvertices of the (?:feasible|region|poly)|\bwithout (?:any )?code\b",
     re.IGNORECASE,
 )
 _RECHECK = re.compile(
-    r"\bby hand\b|\bmanual(?:ly)?\b|\bre-?(?:compute|calculate|do|verify)\b|\bevery product\b|\bstep by step\b.*\bsum\b"
+    rf"{_BY_HAND}|"
+    r"\bre-?(?:compute|calculate|do|verify)\b|\bevery product\b|\bstep by step\b.*\bsum\b"
     r"|\bverify (?:this|the) (?:sum|total|arithmetic|calculation)"
     r"|\bdouble-?check (?:the )?(?:arithmetic|calculation|sum|total)",
     re.IGNORECASE,
@@ -52,7 +59,7 @@ _BY_PROGRAM = re.compile(
     r"\b(?:code|script|program|block)\b|\b(?:with|in|using|by) (?:the |a )?(?:solver|pulp|scipy|python)\b",
     re.IGNORECASE,
 )
-_HAND = re.compile(r"\bby hand\b|\bmanual", re.IGNORECASE)
+_HAND = re.compile(_BY_HAND, re.IGNORECASE)
 _FAILED = re.compile(r"\b\w*Error\b")
 _FINAL = re.compile(
     r"\\boxed|\banswer is\b|\bbest value is\b|\b(?:maximum|minimum|optimal|total)\b[^.\n]{0,40}\bis\b", re.IGNORECASE

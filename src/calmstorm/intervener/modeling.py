@@ -12,7 +12,8 @@ import math
 import re
 from collections.abc import Sequence
 
-from calmstorm.intervener.comparison import Difference, compare_models
+from calmstorm.intervener.comparison import Difference, compare_models, minimizes_negative
+from calmstorm.intervener.direction import wanted_sense
 from calmstorm.intervener.findings import Finding
 from calmstorm.intervener.hints import Correction
 from calmstorm.intervener.segments import Line, Segment, lines
@@ -30,7 +31,9 @@ _DOMAIN_CUES = {
     Domain.CONTINUOUS: re.compile(r"\bcontinuous\b|\bfractional\b|\bany fraction\b|\breal numbers?\b", re.IGNORECASE),
 }
 _DOMAIN_LINE = re.compile(r"\b(?:variables?|choices|cells|quantities|x)\b.*\b(?:are|is|must be)\b", re.IGNORECASE)
-_OBJECTIVE_LINE = re.compile(r"^\W*(maximi[sz]e|minimi[sz]e)\b", re.IGNORECASE)
+_OBJECTIVE_LINE = re.compile(
+    r"^\W*(?:(?:the )?(?:objective|goal)(?: function)?(?: is)?(?: to)?\W*)?(maximi[sz]e|minimi[sz]e)\b", re.IGNORECASE
+)
 _RELATION = re.compile(
     r"<=|>=|==|\u2264|\u2265|\\leq?\b|\\geq?\b|(?<![<>=])=(?!=)"
     r"|\b(?:at most|no more than|cannot exceed|up to|at least|no less than)\b",
@@ -42,12 +45,6 @@ _OPERATORS = {
     **dict.fromkeys(("=", "=="), "=="),
 }
 _ERROR = re.compile(r"^\w*(?:Error|Exception)\b", re.MULTILINE)
-_MAXIMIZE = re.compile(
-    r"\bmaxim|\bhighest\b|\blargest\b|\bgreatest\b|\bmost\b|\bbest possible\b|\bhow large\b", re.IGNORECASE
-)
-_MINIMIZE = re.compile(
-    r"\bminim(?:i[sz]e|um)\b|\blowest\b|\bsmallest\b|\bleast\b|\bcheapest\b|\bhow small\b", re.IGNORECASE
-)
 
 
 def modeling_flaw(problem: Problem, parts: list[Segment], formulations: Sequence[Formulation]) -> Finding | None:
@@ -109,6 +106,14 @@ def _plan(parts: list[Segment]) -> list[Line]:
     return [line for line in prose if _states_something(line.text)]
 
 
+def _direction(line: Line) -> Sense | None:
+    """Which way an objective line goes."""
+    match = _OBJECTIVE_LINE.search(line.text)
+    if match is None:
+        return None
+    return Sense.MAXIMIZE if match.group(1).lower().startswith("max") else Sense.MINIMIZE
+
+
 def _states_something(text: str) -> bool:
     if _OBJECTIVE_LINE.search(text) or (
         _DOMAIN_LINE.search(text) and any(cue.search(text) for cue in _DOMAIN_CUES.values())
@@ -127,7 +132,7 @@ def _explain(reference: LinearModel, difference: Difference, plan: list[Line], p
     }
     found: list[Finding] = []
     objective = next((line for line in plan if _OBJECTIVE_LINE.search(line.text)), None)
-    if difference.sense and objective is not None and reference.sense.value[:5] not in objective.text.lower()[:16]:
+    if difference.sense and objective is not None and _direction(objective) is not reference.sense:
         found.append(
             Finding(
                 Trigger.FLAWED_MODELING,
@@ -233,7 +238,8 @@ def _bounds(text: str, bound: float) -> bool:
 
 def _code_finding(difference: Difference, parts: list[Segment], names: dict[str, str]) -> Finding:
     """A difference that the text does not share: the code is at fault."""
-    block = next((p for p in parts if p.solves), None) or next(p for p in parts if p.kind is SpanKind.CODE)
+    blocks = [p for p in parts if p.kind is SpanKind.CODE]
+    block = next((p for p in blocks if p.solves), blocks[0] if blocks else parts[0])
     if difference.sense:
         correction, what = Correction.CODE_SENSE, "optimizes in the wrong direction"
     elif difference.domain:
@@ -254,21 +260,19 @@ def _code_finding(difference: Difference, parts: list[Segment], names: dict[str,
 def _from_words(problem: Problem, solved: Formulation, plan: list[Line], parts: list[Segment]) -> Finding | None:
     """Without a reference: what the words of the problem say about direction and kind of variables."""
     end = parts[-1].end
-    wants_most, wants_least = bool(_MAXIMIZE.search(problem.question)), bool(_MINIMIZE.search(problem.question))
     position = plan[0].start if plan else parts[0].start
-    if wants_most != wants_least:
-        sense = Sense.MAXIMIZE if wants_most else Sense.MINIMIZE
-        if solved.sense is not sense:
-            line = next((x for x in plan if _OBJECTIVE_LINE.search(x.text)), None)
-            names = {"direction": sense.value, "objective": "objective"}
-            return Finding(
-                Trigger.FLAWED_MODELING,
-                line.start if line else position,
-                end,
-                f"The task is to {sense.value}.",
-                Correction.SENSE,
-                names,
-            )
+    sense = wanted_sense(problem.question)
+    if sense is not None and sense is not solved.sense and not minimizes_negative(solved):
+        line = next((x for x in plan if _OBJECTIVE_LINE.search(x.text)), None)
+        names = {"direction": sense.value, "objective": "objective"}
+        return Finding(
+            Trigger.FLAWED_MODELING,
+            line.start if line else position,
+            end,
+            f"The task is to {sense.value}.",
+            Correction.SENSE,
+            names,
+        )
     fractional = any(v.value is not None and abs(v.value - round(v.value)) > 1e-6 for v in solved.variables)
     if fractional and _DOMAIN_CUES[Domain.INTEGER].search(problem.question):
         line = next((x for x in plan if _DOMAIN_LINE.search(x.text)), None)
