@@ -50,6 +50,10 @@ class Plan:
         """Returns the lines of the plan as (key, text); keys are `objective`, `domain` and the names of rows."""
         return {Layout.LIST: _list_lines, Layout.MATRIX: _matrix_lines, Layout.SITES: _site_lines}[self.layout](self)
 
+    def problem(self) -> str:
+        """Returns the expression that makes the empty problem."""
+        return f'LpProblem("m", Lp{self.direction.capitalize()})'
+
     def script(self) -> str:
         """Returns a complete Python script for the plan, ending with a line break."""
         head, body, tail = self.script_parts()
@@ -57,7 +61,9 @@ class Plan:
 
     def script_parts(self) -> tuple[list[str], list[str], list[str]]:
         """Returns the script as lines: import and problem, variables and constraints, solve and print."""
-        head = ["from pulp import *", f'm = LpProblem("m", Lp{self.direction.capitalize()})']
+        head = ["from pulp import *"]
+        if self.layout is not Layout.LIST:
+            head.append(f"m = {self.problem()}")
         body = {Layout.LIST: _list_code, Layout.MATRIX: _matrix_code, Layout.SITES: _site_code}[self.layout](self)
         tail = ["m.solve(PULP_CBC_CMD(msg=0))", "print(LpStatus[m.status], round(value(m.objective), 2))"]
         if self.layout is Layout.LIST:
@@ -141,12 +147,10 @@ def _site_lines(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _list_code(plan: Plan) -> list[str]:
+    """Every name follows a space, as in the text: at the start of a line it would be other tokens."""
     names = tuple(name.replace(" ", "_") for name in plan.names)
-    joined = " ".join(names)
-    lines = [
-        f"{', '.join(names)} = [LpVariable(n, 0{_CATEGORY[plan.domain]}) for n in " + f'"{joined}".split()]',
-        f"m += {_terms(names, plan.costs)}",
-    ]
+    variables = f"*[LpVariable(n, 0{_CATEGORY[plan.domain]}) for n in " + f'" {" ".join(names)}".split()]'
+    lines = [f"m, {', '.join(names)} = {plan.problem()}, {variables}", f"m += {_terms(names, plan.costs)}"]
     return lines + [f"m += {_terms(names, r.coefficients)} {r.operator} {r.bound}" for r in plan.rows]
 
 
