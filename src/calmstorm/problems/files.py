@@ -35,6 +35,8 @@ ANSWER_COLUMNS = (
 RESPONSE_COLUMNS = ("response", "output", "completion", "prediction", "generation")
 ID_COLUMNS = ("id", "problem_id", "task_id", "scenario_id", "index", "dir")
 
+DATA_HEADING = "\n\nData:\n"
+"""Between a text and the numbers it leaves to `sample.input`."""
 _ABSENT = object()
 
 
@@ -192,14 +194,19 @@ def _question(path: Path, row: Row, column: str | None, number: int) -> str:
 
 
 def _data_beside(row: Mapping[str, object], text: str) -> str:
-    """Returns the numbers of a problem whose text leaves them to `sample.input` (LPWP, ComplexOR); else nothing."""
+    """Returns the numbers of a problem whose text leaves them to `sample.input` (ComplexOR); else nothing.
+
+    In LPWP most texts hold their numbers and `input` holds the solution, which must not get into a prompt: plain
+    values are data only where the text has no number at all, tables where it has hardly any.
+    """
     given = _sample(row).get("input")
     if not isinstance(given, Mapping) or not given:
         return ""
-    numbers = re.findall(r"\d+(?:\.\d+)?", json.dumps(given))
-    written = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", text.replace(",", ""))}
-    there = sum(float(number) in written or 100 * float(number) in written for number in numbers)
-    return "" if 2 * there >= len(numbers) else "\n\nData:\n" + json.dumps(given, ensure_ascii=False)
+    numbers = len(re.findall(r"\d+", text))
+    holds_tables = any(isinstance(value, list | Mapping) for value in given.values())
+    if numbers > (2 if holds_tables else 0):
+        return ""
+    return DATA_HEADING + json.dumps(given, ensure_ascii=False)
 
 
 def _label(path: Path, row: Row, data: Mapping[str, object], column: str | None) -> Label:
