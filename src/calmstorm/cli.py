@@ -89,7 +89,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in options
     if debug:
         words.remove("--debug")
+    else:
+        _silence_native_code()
     sys.exit(_run(words or ["--help"], debug))
+
+
+def _silence_native_code() -> None:
+    """Lets only Python write to standard output: solver libraries print stray lines there, which would spoil JSON."""
+    out = sys.stdout
+    if out is None or out is not sys.__stdout__:
+        return  # somebody has put their own in its place, as tests do
+    out.flush()
+    kept = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    sys.stdout = open(kept, "w", encoding=out.encoding, errors=out.errors)  # noqa: SIM115, PTH123
 
 
 def _print_version(wanted: bool) -> None:

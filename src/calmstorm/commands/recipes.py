@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calmstorm.commands.reasoners import pocket_directory
+from calmstorm.commands.reasoners import open_reasoner, pocket_directory
 from calmstorm.errors import InputError
 from calmstorm.settings import Recipe, load_recipe
 
@@ -53,10 +53,4 @@ def base_directory(recipe: Recipe) -> Path:
 
 def load_local(directory: Path) -> Reasoner:
     """Loads a model directory into this process."""
-    import torch
-
-    from calmstorm.reasoner.local import LocalReasoner
-
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)  # for small models more threads are slower
-    return LocalReasoner(directory)
+    return open_reasoner(str(directory)).reasoner
