@@ -96,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _silence_native_code() -> None:
     """Lets only Python write to standard output: solver libraries print stray lines there, which would spoil JSON."""
-    out = sys.stdout
-    if out is None or out is not sys.__stdout__:
+    out = sys.__stdout__
+    if out is None or sys.stdout is not out:
         return  # somebody has put their own in its place, as tests do
     out.flush()
     kept = os.dup(1)

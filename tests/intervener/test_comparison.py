@@ -132,3 +132,20 @@ def test_an_equation_is_the_same_from_both_sides():
     ):
         assert not compare_models(reference, captured(constraints=rows(order)))
     assert compare_models(reference, captured(constraints=rows(({"a": 1.0, "b": -2.0}, "==", -3.0)))).rows
+
+
+def test_swapped_coefficients_are_seen_where_the_names_are_the_same():
+    variables = tuple(Variable(name=n, domain=Domain.INTEGER, lower=0, upper=None) for n in ("Desk", "chair"))
+    right = rows(({"chair": 2.0, "Desk": 4.0}, "<=", 40.0), ({"Desk": 1.0}, "<=", 8.0))
+    wrong = rows(({"chair": 4.0, "Desk": 2.0}, "<=", 40.0), ({"Desk": 1.0}, "<=", 8.0))
+    costs = {"Desk": 30.0, "chair": 20.0}
+    assert not compare_models(REFERENCE, captured(variables=variables, costs=costs, constraints=right))
+    assert compare_models(REFERENCE, captured(variables=variables, costs=costs, constraints=wrong)) == Difference(
+        rows=(REFERENCE.rows[0],)
+    )
+    swapped = {"Desk": 20.0, "chair": 30.0}
+    assert compare_models(REFERENCE, captured(variables=variables, costs=swapped, constraints=right)).objective
+    bounded = (variables[0].model_copy(update={"upper": 8.0}), variables[1])
+    assert not compare_models(REFERENCE, captured(variables=bounded, costs=costs, constraints=right[:1]))
+    other = (variables[0], variables[1].model_copy(update={"upper": 8.0}))
+    assert compare_models(REFERENCE, captured(variables=other, costs=costs, constraints=right[:1])).rows

@@ -143,3 +143,23 @@ def test_minimizing_the_negative_is_no_wrong_direction():
     words = Problem(id="own", question="Maximize the profit.", answer=400.0, status=WORKSHOP.status)
     found, _ = first(OBJECTIVE + LABOR, words, sense=Sense.MINIMIZE, costs={"a": -30.0, "b": -20.0})
     assert found.correction is Correction.REREAD
+
+
+FAILED = "```python\nimport pulp\nm.solve()\n```\n```output\nValueError: too many values (line 3)\n```\n"
+
+
+@pytest.mark.parametrize(
+    ("plan", "at", "correction"),
+    [
+        (OBJECTIVE.replace("30", "20", 1).replace("20 * chair", "30 * chair") + LABOR + DESKS, "Maximize", "objective"),
+        (OBJECTIVE + LABOR.replace("4 *", "5 *") + DESKS + DOMAIN, "- labor", "row"),
+        (OBJECTIVE + LABOR + DOMAIN, "The variables", "missing_row"),
+        (OBJECTIVE + LABOR + DESKS + DOMAIN, "```python", "code"),
+        ("I call desks x and chairs y.\nMaximize 30x + 20y\n4x + 2y <= 40\n", "```python", "code"),
+    ],
+)
+def test_when_the_code_fails_the_text_is_read_first(plan, at, correction):
+    response = plan + FAILED + "This looks right.\n\\boxed{1}"
+    found = find_flaws(WORKSHOP, response)
+    assert [f.correction for f in found] == [Correction(correction)]
+    assert response[found[0].start :].startswith(at)

@@ -1,15 +1,16 @@
 """How a model that a script solved differs from the reference formulation.
 
-Constraints are compared by their shape (coefficients in any order, operator, bound, all up to a common factor), not by
-names, so that a script may call its variables what it likes. This is what an OR expert sees at a glance: wrong
-direction, missing integrality, a constraint that is not there or not right. Not seen: coefficients swapped between two
-variables.
+Constraints are compared by their shape (coefficients, operator, bound, all up to a common factor). Where a script calls
+its variables as the reference does, each coefficient must stand at its variable; otherwise it may call them what it
+likes, and coefficients count in any order. This is what an OR expert sees at a glance: wrong direction, missing
+integrality, a constraint that is not there or not right. Not seen: coefficients swapped between renamed variables.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from calmstorm.records import Domain, Formulation, LinearModel, Row, Sense
@@ -36,18 +37,20 @@ class Difference:
 
 def compare_models(reference: LinearModel, solved: Formulation) -> Difference:
     """Returns the differences between a reference and a solved model."""
-    shapes = Counter(_shape(list(c.coefficients.values()), c.operator, c.bound) for c in solved.constraints)
-    shapes.update(_bound_shapes(solved))
+    order = _order(reference, solved)
+    shapes = Counter(_shape(_vector(c.coefficients, order), c.operator, c.bound, order) for c in solved.constraints)
+    shapes.update(_bound_shapes(solved, order))
     missing = []
     for row in reference.rows:
-        shape = _shape(list(row.coefficients), row.operator, row.bound)
+        shape = _shape(row.coefficients, row.operator, row.bound, order)
         if shapes[shape] > 0:
             shapes[shape] -= 1
         else:
             missing.append(row)
-    wanted = _costs(reference.costs, reference.sense)
-    found = _costs(solved.costs.values(), solved.sense)
-    reversed_ = found != wanted and found == sorted(-c for c in wanted)
+    wanted = _costs(reference.costs, reference.sense, order)
+    found = _costs(_vector(solved.costs, order), solved.sense, order)
+    turned = [-c + 0.0 for c in wanted]
+    reversed_ = found != wanted and found == (turned if order else sorted(turned))
     return Difference(
         sense=reversed_ or (found != wanted and reference.sense is not solved.sense),
         domain=_discrete(reference.domains) != _discrete(v.domain for v in solved.variables)
@@ -58,10 +61,29 @@ def compare_models(reference: LinearModel, solved: Formulation) -> Difference:
     )
 
 
-def _costs(costs: Iterable[float], sense: Sense) -> list[float]:
+def _order(reference: LinearModel, solved: Formulation) -> list[str] | None:
+    """Returns the solved model's variables in the order of the reference, where they are called the same."""
+    named = {_plain(v.name): v.name for v in solved.variables}
+    wanted = [_plain(name) for name in reference.variables]
+    return (
+        [named[name] for name in wanted] if len(named) == len(solved.variables) and set(named) == set(wanted) else None
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\W|_", "", name).lower()
+
+
+def _vector(coefficients: Mapping[str, float], order: list[str] | None) -> list[float]:
+    """Coefficients in the order of the reference; as they come, where there is no such order."""
+    return list(coefficients.values()) if order is None else [coefficients.get(name, 0.0) for name in order]
+
+
+def _costs(costs: Sequence[float], sense: Sense, order: list[str] | None) -> list[float]:
     """Objective coefficients as of a minimization; scripts may minimize the negative of what is to be maximized."""
     sign = 1.0 if sense is Sense.MINIMIZE else -1.0
-    return sorted(round(sign * c, 6) for c in costs if c)
+    values = [round(sign * c, 6) + 0.0 for c in costs]
+    return sorted(c for c in values if c) if order is None else values
 
 
 def minimizes_negative(solved: Formulation) -> bool:
@@ -77,30 +99,34 @@ def _taken_twice(reference: LinearModel, solved: Formulation) -> bool:
     return any(v.domain is Domain.INTEGER and v.value is not None and v.value > 1.5 for v in solved.variables)
 
 
-def _shape(coefficients: list[float], operator: str, bound: float) -> Shape:
+def _shape(coefficients: Sequence[float], operator: str, bound: float, order: list[str] | None) -> Shape:
     """Canonical form of a constraint.
 
-    `>=` is turned into `<=`, zero terms are dropped, the largest coefficient is scaled to 1, terms are sorted, and of
-    the two ways to write an equation the one with the larger terms is taken.
+    `>=` is turned into `<=`, the largest coefficient is scaled to 1, and of the two ways to write an equation the one
+    with the larger terms is taken. Without a common order of the variables, zero terms are dropped and terms sorted.
     """
     sign = -1.0 if operator == ">=" else 1.0
     scale = sign / max((abs(c) for c in coefficients if c), default=1.0)
-    values = tuple(sorted(round(scale * c, 6) + 0.0 for c in coefficients if c))
+    values = tuple(round(scale * c, 6) + 0.0 for c in coefficients)
+    if order is None:
+        values = tuple(sorted(v for v in values if v))
     right = round(scale * bound, 6) + 0.0
     if operator != "==":
         return (values, "<=", right)
-    mirrored = tuple(sorted(-c + 0.0 for c in values))
+    mirrored = tuple(-c + 0.0 for c in values)
+    if order is None:
+        mirrored = tuple(sorted(mirrored))
     return max((values, "==", right), (mirrored, "==", -right + 0.0))
 
 
-def _bound_shapes(solved: Formulation) -> list[Shape]:
+def _bound_shapes(solved: Formulation, order: list[str] | None) -> list[Shape]:
     """Bounds of single variables count as the constraints they are equivalent to."""
     shapes = []
     for variable in solved.variables:
         if variable.upper is not None and variable.domain is not Domain.BINARY:
-            shapes.append(_shape([1.0], "<=", variable.upper))
+            shapes.append(_shape(_vector({variable.name: 1.0}, order), "<=", variable.upper, order))
         if variable.lower:
-            shapes.append(_shape([1.0], ">=", variable.lower))
+            shapes.append(_shape(_vector({variable.name: 1.0}, order), ">=", variable.lower, order))
     return shapes
 
 

@@ -8,7 +8,6 @@ the code is at fault.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
@@ -17,6 +16,7 @@ from calmstorm.intervener.direction import wanted_sense
 from calmstorm.intervener.findings import Finding
 from calmstorm.intervener.hints import Correction
 from calmstorm.intervener.segments import Line, Segment, lines
+from calmstorm.intervener.statements import RELATION, states_row, states_terms
 from calmstorm.records import Domain, Formulation, LinearModel, Problem, Row, Sense, SpanKind, Trigger
 
 DOMAIN_WORDS = {Domain.INTEGER: "whole numbers", Domain.CONTINUOUS: "continuous", Domain.BINARY: "binary"}
@@ -34,16 +34,6 @@ _DOMAIN_LINE = re.compile(r"\b(?:variables?|choices|cells|quantities|x)\b.*\b(?:
 _OBJECTIVE_LINE = re.compile(
     r"^\W*(?:(?:the )?(?:objective|goal)(?: function)?(?: is)?(?: to)?\W*)?(maximi[sz]e|minimi[sz]e)\b", re.IGNORECASE
 )
-_RELATION = re.compile(
-    r"<=|>=|==|\u2264|\u2265|\\leq?\b|\\geq?\b|(?<![<>=])=(?!=)"
-    r"|\b(?:at most|no more than|cannot exceed|up to|at least|no less than)\b",
-    re.IGNORECASE,
-)
-_OPERATORS = {
-    **dict.fromkeys(("<=", "\u2264", "\\le", "\\leq", "at most", "no more than", "cannot exceed", "up to"), "<="),
-    **dict.fromkeys((">=", "\u2265", "\\ge", "\\geq", "at least", "no less than"), ">="),
-    **dict.fromkeys(("=", "=="), "=="),
-}
 _ERROR = re.compile(r"^\w*(?:Error|Exception)\b", re.MULTILINE)
 
 
@@ -58,13 +48,23 @@ def modeling_flaw(problem: Problem, parts: list[Segment], formulations: Sequence
     plan = _plan(parts)
     solved = formulations[-1] if formulations else None
     if solved is None:
-        return _failed_code(parts)
+        failed = _failed_code(parts)
+        return failed and (_in_plain_text(problem.reference, plan, parts[-1].end) or failed)
     if problem.reference is not None and not solved.truncated:
         difference = compare_models(problem.reference, solved)
         if difference:
             return _explain(problem.reference, difference, plan, parts)
         return None
     return _from_words(problem, solved, plan, parts)
+
+
+def _in_plain_text(reference: LinearModel | None, plan: list[Line], end: int) -> Finding | None:
+    """Without a solve: what the text has wrong, as far as it uses the labels of the reference."""
+    if reference is None:
+        return None
+    rows = tuple(r for r in reference.rows if _row_line(r.group or r.name, plan) is not None)
+    suspected = Difference(sense=True, domain=True, objective=True, rows=reference.rows if rows else ())
+    return _in_text(reference, suspected, plan, end)
 
 
 def _failed_code(parts: list[Segment]) -> Finding | None:
@@ -119,121 +119,67 @@ def _states_something(text: str) -> bool:
         _DOMAIN_LINE.search(text) and any(cue.search(text) for cue in _DOMAIN_CUES.values())
     ):
         return True
-    return re.search(r"\d", text) is not None and (_RELATION.search(text) is not None or ":" in text)
+    return re.search(r"\d", text) is not None and (RELATION.search(text) is not None or ":" in text)
 
 
 def _explain(reference: LinearModel, difference: Difference, plan: list[Line], parts: list[Segment]) -> Finding:
     """Turns a difference into a finding: of the text where the text shares it, else of the code."""
-    end = parts[-1].end
-    names = {
+    found = _in_text(reference, difference, plan, parts[-1].end)
+    return found or _code_finding(difference, parts, _names(reference))
+
+
+def _in_text(reference: LinearModel, difference: Difference, plan: list[Line], end: int) -> Finding | None:
+    """Returns the first line of the text that shares a difference."""
+    names = _names(reference)
+    found: list[Finding] = []
+
+    def add(start: int, analysis: str, correction: Correction, **more: str) -> None:
+        found.append(Finding(Trigger.FLAWED_MODELING, start, end, analysis, correction, {**names, **more}))
+
+    objective = next((line for line in plan if _OBJECTIVE_LINE.search(line.text)), None)
+    if objective is not None and difference.sense and _direction(objective) is not reference.sense:
+        add(objective.start, f"The task is to {reference.sense.value}.", Correction.SENSE)
+    if objective is not None and difference.objective and not _states_costs(objective, reference):
+        add(objective.start, "The objective does not have the coefficients of the problem.", Correction.OBJECTIVE)
+    domain = next((line for line in plan if _DOMAIN_LINE.search(line.text)), None)
+    if domain is not None and difference.domain and not _DOMAIN_CUES[reference.domains[-1]].search(domain.text):
+        add(domain.start, f"The variables are {names['domain']}.", Correction.DOMAIN)
+    for row in _named_once(difference.rows):
+        label = row.group or row.name
+        line = _row_line(label, plan)
+        if line is None and plan:
+            position = domain.start if domain is not None else plan[-1].end
+            add(position, f"The constraint on {label} is missing.", Correction.MISSING_ROW, row=label)
+        elif line is not None and not states_row(_after(label, line), row, reference.variables):
+            why = f"The constraint on {label} is not what the problem says."
+            add(line.start, why, Correction.ROW, row=label)
+    return min(found, key=lambda f: f.start) if found else None
+
+
+def _names(reference: LinearModel) -> dict[str, str]:
+    """Words for hints."""
+    return {
         "direction": reference.sense.value,
         "objective": reference.objective,
         "domain": DOMAIN_WORDS[reference.domains[-1]],
     }
-    found: list[Finding] = []
-    objective = next((line for line in plan if _OBJECTIVE_LINE.search(line.text)), None)
-    if difference.sense and objective is not None and _direction(objective) is not reference.sense:
-        found.append(
-            Finding(
-                Trigger.FLAWED_MODELING,
-                objective.start,
-                end,
-                f"The task is to {reference.sense.value}.",
-                Correction.SENSE,
-                names,
-            )
-        )
-    if difference.objective and objective is not None and not _holds(objective.text, reference.costs):
-        found.append(
-            Finding(
-                Trigger.FLAWED_MODELING,
-                objective.start,
-                end,
-                "The objective does not have the coefficients of the problem.",
-                Correction.OBJECTIVE,
-                names,
-            )
-        )
-    domain = next((line for line in plan if _DOMAIN_LINE.search(line.text)), None)
-    if difference.domain and domain is not None and not _DOMAIN_CUES[reference.domains[-1]].search(domain.text):
-        found.append(
-            Finding(
-                Trigger.FLAWED_MODELING,
-                domain.start,
-                end,
-                f"The variables are {names['domain']}.",
-                Correction.DOMAIN,
-                names,
-            )
-        )
-    for row in _named_once(difference.rows):
-        finding = _row_in_text(row, plan, domain, parts, names)
-        if finding is not None:
-            found.append(finding)
-    if found:
-        return min(found, key=lambda f: f.start)
-    return _code_finding(difference, parts, names)
 
 
-def _row_in_text(
-    row: Row, plan: list[Line], domain: Line | None, parts: list[Segment], names: dict[str, str]
-) -> Finding | None:
-    """Finds a constraint that the text lacks or has wrong; None when the text has it right."""
-    label = row.group or row.name
-    named = {**names, "row": label}
-    end = parts[-1].end
-    line = next(
-        (
-            x
-            for x in plan
-            if re.match(rf"\W*{re.escape(label)}\b", x.text, re.IGNORECASE) and not _OBJECTIVE_LINE.search(x.text)
-        ),
-        None,
-    )
-    if line is None:
-        if domain is not None:
-            position = domain.start
-        elif plan:
-            position = plan[-1].end
-        else:
-            return None
-        return Finding(
-            Trigger.FLAWED_MODELING,
-            position,
-            end,
-            f"The constraint on {label} is missing.",
-            Correction.MISSING_ROW,
-            named,
-        )
-    if not _states(line.text, label, row):
-        return Finding(
-            Trigger.FLAWED_MODELING,
-            line.start,
-            end,
-            f"The constraint on {label} is not what the problem says.",
-            Correction.ROW,
-            named,
-        )
-    return None
+def _states_costs(objective: Line, reference: LinearModel) -> bool:
+    statement = objective.text.partition(":")[2] or objective.text
+    if not re.search(r"\d", statement):
+        return True  # it points to a table
+    return states_terms(statement, reference.costs, reference.variables)
 
 
-def _states(text: str, label: str, row: Row) -> bool:
-    """Whether a line of text states a constraint; of a group of constraints only the direction is looked at."""
-    statement = text[text.lower().find(label.lower()) + len(label) :]
-    relation = _RELATION.search(statement)
-    if relation is None or _OPERATORS[relation.group().lower()] != row.operator:
-        return False
-    if row.group:
-        return True
-    return _holds(statement, row.coefficients) and _bounds(statement[relation.end() :], row.bound)
+def _row_line(label: str, plan: list[Line]) -> Line | None:
+    """Returns the line of the text that a constraint's label begins."""
+    start = re.compile(rf"\W*{re.escape(label)}(?!\w)", re.IGNORECASE)
+    return next((x for x in plan if start.match(x.text) and not _OBJECTIVE_LINE.search(x.text)), None)
 
 
-def _bounds(text: str, bound: float) -> bool:
-    """Whether a right-hand side says a number: as it stands, or as a product ("20*50")."""
-    if bound == 0:
-        return True  # its terms may stand on either side
-    numbers = _numbers(text)
-    return any(abs(n - abs(bound)) < 1e-6 for n in (*numbers, math.prod(numbers)))
+def _after(label: str, line: Line) -> str:
+    return line.text[line.text.lower().find(label.lower()) + len(label) :]
 
 
 def _code_finding(difference: Difference, parts: list[Segment], names: dict[str, str]) -> Finding:
@@ -286,24 +232,6 @@ def _from_words(problem: Problem, solved: Formulation, plan: list[Line], parts: 
             names,
         )
     return None
-
-
-def _holds(text: str, coefficients: Sequence[float]) -> bool:
-    """Whether every coefficient other than 0, 1 and -1 stands in the text."""
-    numbers = _numbers(text)
-    for value in coefficients:
-        size = abs(value)
-        if size in (0.0, 1.0):
-            continue
-        match = next((n for n in numbers if abs(n - size) < 1e-6), None)
-        if match is None:
-            return False
-        numbers.remove(match)
-    return True
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(n.replace(",", "")) for n in re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?", text)]
 
 
 def _named_once(rows: Sequence[Row]) -> list[Row]:

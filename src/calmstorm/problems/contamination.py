@@ -37,11 +37,11 @@ def text_key(text: str) -> str:
     return hashlib.sha1(normalised(text).encode(), usedforsecurity=False).hexdigest()[:12]
 
 
-def word_grams(text: str) -> frozenset[int]:
-    """Returns hashes of the word 4-grams of a text; of all its words where they are fewer. In memory only."""
+def word_grams(text: str, length: int = _GRAM) -> frozenset[int]:
+    """Returns hashes of the runs of `length` words in a text, valid in this process only."""
     words = re.findall(r"[a-z0-9]+", _plain(text))
-    last = max(1, len(words) - _GRAM + 1) if words else 0
-    return frozenset(hash(" ".join(words[i : i + _GRAM])) for i in range(last))
+    last = max(1, len(words) - length + 1) if words else 0
+    return frozenset(hash(" ".join(words[i : i + length])) for i in range(last))
 
 
 def jaccard(one: frozenset[int], other: frozenset[int]) -> float:
