@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import typer
+
 TARGET = Path(__file__).with_name("commands.md")
-NESTED = {"problems": ("list", "show", "check", "generate"), "pocket": ("train",)}
 
 
 def help_of(*words: str) -> str:
@@ -23,11 +24,14 @@ def help_of(*words: str) -> str:
 
 def page() -> str:
     """Returns the whole page."""
-    from calmstorm.cli import COMMANDS
+    from calmstorm.cli import build
 
+    group = typer.main.get_command(build())
     parts = ["# Commands", "", "Written by `make docs` from the help of each command.", "", "```text", help_of(), "```"]
-    for name in COMMANDS:
-        for words in [(name,), *((name, nested) for nested in NESTED.get(name, ()))]:
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        nested = command.list_commands(None) if hasattr(command, "list_commands") else []
+        for words in [(name,), *((name, inner) for inner in nested)]:
             parts += ["", f"## calm {' '.join(words)}", "", "```text", help_of(*words), "```"]
     return "\n".join(parts) + "\n"
 
