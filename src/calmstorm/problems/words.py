@@ -99,7 +99,7 @@ def invented(rng: random.Random) -> str:
 def pick(
     rng: random.Random, pool: list[str], count: int, *, invented_share: float = 0.35, two_words: float = 0.1
 ) -> list[str]:
-    """Draws `count` distinct names, some made up, some of two words, none a prefix of another's identifier."""
+    """Draws `count` distinct names, some made up, some of two words."""
     names: list[str] = []
     made_up = rng.random() < invented_share
     while len(names) < count:
