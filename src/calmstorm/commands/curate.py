@@ -29,7 +29,9 @@ def curate(
         str, typer.Option("--reasoner", help="pocket, a model directory, or a server's URL.")
     ] = "pocket",
     model: Annotated[str | None, typer.Option("--model", help="Model name, where the Reasoner is a server.")] = None,
-    intervener: Annotated[str, typer.Option("--intervener", help="rules, llm or human.")] = "rules",
+    intervener: Annotated[
+        str, typer.Option("--intervener", help="rules, llm (at CALM_INTERVENER_URL) or human.")
+    ] = "rules",
     recipe: Annotated[
         str | None, typer.Option(help="Recipe for everything else; pocket for the pocket Reasoner.")
     ] = None,
