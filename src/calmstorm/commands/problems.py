@@ -1,16 +1,31 @@
-"""`calm problems`: see what a file of problems holds, and prove that its answers can be graded."""
+"""`calm problems`: published benchmarks and files of one's own: what there is, whether it holds, where it differs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calmstorm.commands.console import emit, say, table
+from calmstorm.commands.console import emit, note, say, table
+from calmstorm.commands.problems_sets import audit, split
 from calmstorm.errors import InputError
 
-_File = Annotated[Path, typer.Argument(help="JSON Lines, JSON, CSV or parquet.", show_default=False)]
+if TYPE_CHECKING:
+    from calmstorm.grading import ProblemCheck
+    from calmstorm.problems.benchmarks import Version
+    from calmstorm.records import Problem
+
+_SOURCE = "A file (JSON Lines, JSON, CSV or parquet) or a benchmark (nl4opt, nl4opt/llmopt)."
+_Source = Annotated[str, typer.Argument(help=_SOURCE, show_default=False, metavar="FILE|NAME")]
+_Perhaps = Annotated[str | None, typer.Argument(help=_SOURCE, show_default=False, metavar="[FILE|NAME]")]
+_Folder = Annotated[Path | None, typer.Option(help="Folder of benchmark data; else that of CALM_BENCHMARKS.")]
+_Download = Annotated[
+    bool, typer.Option("--download", help="Fetch a file that is not there from the Hugging Face hub.")
+]
 _Question = Annotated[str | None, typer.Option(help="Column of the problem text.")]
 _Answer = Annotated[str | None, typer.Option(help="Column of the answer.")]
 _Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")]
@@ -19,19 +34,29 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 def register(app: typer.Typer) -> None:
     """Adds `problems` with its subcommands."""
-    group = typer.Typer(help="List, show and check problems.", rich_markup_mode=None)
+    group = typer.Typer(help="List, show, check, audit, split and generate problems.", rich_markup_mode=None)
     group.command("list")(list_problems)
     group.command("show")(show)
     group.command("check")(check)
+    group.command("audit")(audit)
+    group.command("split")(split)
+    group.command("generate")(generate)
     app.add_typer(group, name="problems")
 
 
 def list_problems(
-    file: _File, question: _Question = None, answer: _Answer = None, limit: _Limit = 20, as_json: _Json = False
+    source: _Perhaps = None,
+    folder: _Folder = None,
+    download: _Download = False,
+    question: _Question = None,
+    answer: _Answer = None,
+    limit: _Limit = 20,
+    as_json: _Json = False,
 ) -> None:
-    """List problems: id, label and the beginning of the text."""
-    from calmstorm.problems.files import load_problems
-
+    """List the published benchmarks, what is there and under which terms; or the problems of one, or of a file."""
+    if source is None:
+        _list_versions(folder, as_json)
+        return
     rows = [
         {
             "id": each.id,
@@ -40,7 +65,7 @@ def list_problems(
             "status": each.status.value,
             "question": each.question,
         }
-        for each in load_problems(file, question, answer, limit)
+        for each in _open(source, folder, download, question, answer, limit)[0]
     ]
     if as_json:
         emit({"problems": rows})
@@ -52,43 +77,214 @@ def list_problems(
 
 
 def show(
-    file: _File,
+    source: _Source,
     id: Annotated[str, typer.Argument(help="Id of the problem, or its row number.", show_default=False)],
+    folder: _Folder = None,
+    download: _Download = False,
     question: _Question = None,
     answer: _Answer = None,
     as_json: _Json = False,
 ) -> None:
     """Show one problem whole."""
-    from calmstorm.problems.files import load_problems
+    from calmstorm.printable import printable
 
-    found = next((each for each in load_problems(file, question, answer) if each.id == id), None)
+    found = next((each for each in _open(source, folder, download, question, answer)[0] if each.id == id), None)
     if found is None:
-        raise InputError(f"{file}: has no problem {id!r}; see the ids with: calm problems list {file}")
+        raise InputError(f"{source}: has no problem {id!r}; see the ids with: calm problems list {source}")
     if as_json:
         emit(found)
         return
-    say(f"{found.id}  ({found.suite})\n\n{found.question}\n\nlabel: {found.label}  ({found.status.value})")
+    of = found.label_version if "/" in found.label_version else found.suite
+    tolerance = "" if found.tolerance is None else f"\ntolerance: {found.tolerance:g} relative, as the label is rounded"
+    say(printable(f"{found.id}  ({of})\n\n{found.question}\n\nlabel: {found.label}  ({found.status.value}){tolerance}"))
 
 
 def check(
-    file: _File, question: _Question = None, answer: _Answer = None, limit: _Limit = None, as_json: _Json = False
+    source: _Perhaps = None,
+    folder: _Folder = None,
+    download: _Download = False,
+    question: _Question = None,
+    answer: _Answer = None,
+    limit: _Limit = None,
+    as_json: _Json = False,
 ) -> None:
-    """Check that each published answer scores 1 and a corrupted one 0; exit status 1 when one does not."""
-    from calmstorm.grading import check_problems
-    from calmstorm.problems.files import load_problems
+    """Check that each published answer scores 1 and a corrupted one 0, and that a benchmark has its published counts.
 
-    result = check_problems(load_problems(file, question, answer, limit))
+    Without a name, every version that is there is checked. Exit status 1 when something is wrong.
+    """
+    from calmstorm.grading import check_problems
+
+    if source is None:
+        _check_all(folder, as_json)
+        return
+    problems, version = _open(source, folder, download, question, answer, limit)
+    result = check_problems(problems)
+    if version is not None and limit is None:
+        result = _with_counts(version, result)
     if as_json:
         emit(result)
     else:
         counts = [[status.value, str(count)] for status, count in result.statuses.items() if count]
-        table([file.name, "rows"], [*counts, ["all", str(result.rows)], ["answers checked", str(result.checked)]])
+        name = version.name if version else Path(source).name
+        table([name, "rows"], [*counts, ["all", str(result.rows)], ["answers checked", str(result.checked)]])
         for problem in result.problems:
             say(problem)
     if result.problems:
         raise typer.Exit(1)
 
 
+def generate(
+    count: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same problems.")] = 1,
+    suite: Annotated[str, typer.Option(help="Name of the suite, and beginning of the ids.")] = "generated",
+    sizes: Annotated[
+        str, typer.Option(help="Sizes to draw from, such as 2,3; or easy (2,3) or complex (4,5,6).")
+    ] = "easy",
+    families: Annotated[
+        str | None, typer.Option(help="Families to take in turn, such as diet,knapsack; else all.")
+    ] = None,
+    side: Annotated[
+        str, typer.Option(help="evaluate, adapt or pretrain: which of three disjoint sets of texts to draw from.")
+    ] = "evaluate",
+    out: Annotated[Path | None, typer.Option(help="File to write, as JSON Lines; else standard output.")] = None,
+) -> None:
+    """Generate word problems whose answers two solvers agree on, as JSON Lines with their reference models."""
+    from calmstorm.problems.generator import FAMILIES, Side
+    from calmstorm.problems.generator import generate as generated
+    from calmstorm.progress import track
+
+    if side not in list(Side):
+        raise InputError(f"--side is {side!r}; it must be one of {', '.join(Side)}")
+    problems = generated(
+        count,
+        seed=seed,
+        suite=suite,
+        sizes=_sizes(sizes),
+        side=Side(side),
+        families=tuple(part.strip() for part in families.split(",")) if families else tuple(FAMILIES),
+    )
+    first = next(problems)  # a wrong family is said before a file is made
+    with ExitStack() as stack:
+        file = stack.enter_context(out.open("w", encoding="utf-8")) if out else None
+        advance = stack.enter_context(track("problems", count))
+        for problem in chain([first], problems):
+            print(problem.model_dump_json(), file=file)
+            advance(problem.family)
+    if out:
+        note(f"{count} problems written to {out}")
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    from calmstorm.problems.generator import COMPLEX_SIZES, EASY_SIZES
+
+    if text in ("easy", "complex"):
+        return EASY_SIZES if text == "easy" else COMPLEX_SIZES
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 2 <= int(part) <= 6 for part in parts):
+        raise InputError(f"--sizes is {text!r}; give numbers from 2 to 6 with commas between, or easy, or complex")
+    return tuple(map(int, parts))
+
+
+# ---------------------------------------------------------------- benchmarks
+
+
+def _open(
+    source: str, folder: Path | None, download: bool, question: str | None, answer: str | None, limit: int | None = None
+) -> tuple[Iterator[Problem], Version | None]:
+    """Returns the problems of a file or of a benchmark, and the version where it is one."""
+    from calmstorm.problems.benchmarks import benchmark_folder, fetch, find_version, load_version, locate
+    from calmstorm.problems.files import load_problems
+
+    path = Path(source)
+    if path.exists() or path.suffix or question or answer:
+        return load_problems(path, question, answer, limit), None
+    version = find_version(source)
+    where = benchmark_folder(folder)
+    fetched = fetch(version) if download and locate(version, where) is None else None
+    return load_version(version, where, limit, path=fetched), version
+
+
+def _with_counts(version: Version, result: ProblemCheck) -> ProblemCheck:
+    from calmstorm.problems.benchmarks import count_differences
+
+    differences = count_differences(version, result.statuses)
+    return result.model_copy(update={"problems": (*differences, *result.problems)})
+
+
+def _check_all(folder: Path | None, as_json: bool) -> None:
+    from calmstorm.grading import check_problems
+    from calmstorm.problems.benchmarks import VERSIONS, benchmark_folder, load_version, locate
+
+    where = benchmark_folder(folder)
+    there = [version for version in VERSIONS if locate(version, where)]
+    if not there:
+        raise InputError("no benchmark data were found; name a file, or their folder with --folder or CALM_BENCHMARKS")
+    results = [(version, _with_counts(version, check_problems(load_version(version, where)))) for version in there]
+    if as_json:
+        emit({"versions": {version.name: result.model_dump(mode="json") for version, result in results}})
+    else:
+        rows = [
+            [version.name, str(result.rows), _counts(result), str(result.checked), "no" if result.problems else "yes"]
+            for version, result in results
+        ]
+        table(["benchmark", "rows", "labels", "answers checked", "holds"], rows)
+        for _, result in results:
+            for problem in result.problems:
+                say(problem)
+    if any(result.problems for _, result in results):
+        raise typer.Exit(1)
+
+
+def _counts(result: ProblemCheck) -> str:
+    return ", ".join(f"{count} {status.value}" for status, count in result.statuses.items() if count)
+
+
+def _list_versions(folder: Path | None, as_json: bool) -> None:
+    from calmstorm.problems.benchmarks import VERSIONS, benchmark_folder, locate
+
+    where = benchmark_folder(folder)
+    there = {version.name: locate(version, where) is not None for version in VERSIONS}
+    if as_json:
+        emit(
+            {
+                "folder": None if where is None else str(where),
+                "versions": [
+                    {
+                        **version.model_dump(mode="json", exclude={"source"}),
+                        "name": version.name,
+                        "rows": version.rows,
+                        "there": there[version.name],
+                        "repository": version.source.repository,
+                        "revision": version.source.revision,
+                        "address": version.address,
+                    }
+                    for version in VERSIONS
+                ],
+            }
+        )
+        return
+    table(
+        ["benchmark", "rows", "use", "here", "licence", "published by"],
+        [
+            [
+                version.name + ("  (default)" if version.default else ""),
+                str(version.rows),
+                version.kind.value,
+                "yes" if there[version.name] else "hub" if version.hub else "no",
+                version.licence,
+                f"{version.source.repository} @ {version.source.revision[:7]}",
+            ]
+            for version in VERSIONS
+        ],
+    )
+    if not any(there.values()):
+        note(
+            "no data are here: name their folder with --folder or CALM_BENCHMARKS; where to get each: --json, 'address'"
+        )
+
+
 def _beginning(text: str, characters: int = 90) -> str:
-    flat = " ".join(text.split())
+    from calmstorm.printable import printable
+
+    flat = " ".join(printable(text).split())
     return flat if len(flat) <= characters else flat[: characters - 3] + "..."

@@ -13,9 +13,11 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
 from calmstorm.problems.files import DATA_HEADING
+from calmstorm.problems.rows import read_rows
 
 NEAR = 0.6
 """Jaccard similarity of word 4-grams from which two texts count as near duplicates."""
@@ -114,6 +116,30 @@ class TextIndex:
             elif common >= CONTAINED * size and size >= 2 * _GRAM:
                 found.append(Match(self._names[number], Likeness.CONTAINED, common / size))
         return found
+
+
+class Finding(NamedTuple):
+    """A known text that occurs in a file."""
+
+    match: Match
+    place: str
+    """Where in the file, for people: `line 3`."""
+
+
+def scan(path: Path, index: TextIndex) -> Iterator[Finding]:
+    """Yields where the known texts occur in a file of any columns, row by row; a text once a row.
+
+    Raises:
+        ProblemFileError: the file cannot be read as rows.
+    """
+    for row in read_rows(path):
+        best: dict[str, Match] = {}
+        for text in texts_of(row.data):
+            for match in index.find(text):
+                if match.name not in best or match.share > best[match.name].share:
+                    best[match.name] = match
+        for match in best.values():
+            yield Finding(match, row.place)
 
 
 def texts_of(value: object) -> Iterator[str]:

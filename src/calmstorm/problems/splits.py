@@ -104,13 +104,18 @@ def draw_splits(
     for name, pool in usable.items():
         for problem in pool:
             members[name][units[text_key(problem.question)]].append(problem)
-    shared = {unit for one, other in combinations(members.values(), 2) for unit in one.keys() & other.keys()}
     taken: set[int] = set()
     parts: dict[Part, list[Problem]] = {part: [] for part in Part}
     done: dict[str, BenchmarkSplit] = {}
     slack = {name: len(pool) - sum(sizes[name]) for name, pool in usable.items()}
     for name in sorted(usable, key=lambda name: (slack[name] < 0, slack[name], name)):
-        done[name] = _draw(name, members[name], sizes[name], seed, taken, shared, parts)
+        others = {other: pool for other, pool in members.items() if other != name}
+        wanted = {  # by how many that lack some anyway, and by how many in all
+            unit: (sum(slack[other] < 0 for other in holders), len(holders))
+            for unit in members[name]
+            if (holders := [other for other, pool in others.items() if unit in pool])
+        }
+        done[name] = _draw(name, members[name], sizes[name], seed, taken, wanted, parts)
     for name, candidates in read.items():
         numbers = [each for each in candidates if each.problem.answer is not None]
         update = {
@@ -142,13 +147,13 @@ def _draw(
     sizes: Sizes,
     seed: int,
     taken: set[int],
-    shared: set[int],
+    wanted: Mapping[int, tuple[int, int]],
     parts: dict[Part, list[Problem]],
 ) -> BenchmarkSplit:
-    """Draws one benchmark: units that no other benchmark has first, whole units only, the test part first."""
+    """Draws one benchmark: units that other benchmarks want least first, whole units only, the test part first."""
     free = sorted(unit for unit in members if unit not in taken)
     random.Random(f"{seed}/{name}").shuffle(free)
-    free.sort(key=lambda unit: unit in shared)
+    free.sort(key=lambda unit: wanted.get(unit, (0, 0)))
     asked = {Part.TEST: sizes.test, Part.SFT: sizes.sft, Part.RL: sizes.rl}
     elsewhere = len(members) - len(free)
     drawn = {}
