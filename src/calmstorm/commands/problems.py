@@ -95,7 +95,7 @@ def show(
         emit(found)
         return
     of = found.label_version if "/" in found.label_version else found.suite
-    tolerance = "" if found.tolerance is None else f"\ntolerance: {found.tolerance:g} relative, as the label is rounded"
+    tolerance = "" if found.tolerance is None else f"\ntolerance: {found.tolerance:g}, as the label is rounded"
     say(printable(f"{found.id}  ({of})\n\n{found.question}\n\nlabel: {found.label}  ({found.status.value}){tolerance}"))
 
 
@@ -208,6 +208,9 @@ def _with_counts(version: Version, result: ProblemCheck) -> ProblemCheck:
     from calmstorm.problems.benchmarks import count_differences
 
     differences = count_differences(version, result.statuses)
+    blank = [problem for problem in result.problems if problem.endswith("the problem text is empty")]
+    if len(blank) == version.blank:  # published so
+        result = result.model_copy(update={"problems": tuple(each for each in result.problems if each not in blank)})
     return result.model_copy(update={"problems": (*differences, *result.problems)})
 
 

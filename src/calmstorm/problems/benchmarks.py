@@ -8,6 +8,7 @@ Nothing is shipped, as several licences forbid it. Texts are passed on verbatim,
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -178,10 +179,11 @@ def fetch(version: Version) -> Path:
     except ImportError:
         raise MissingExtraError("huggingface_hub", "hub") from None
     repository, file = version.hub
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its own report of every retry is not for our users
     try:
         return Path(hf_hub_download(repository, file, repo_type="dataset"))
     except Exception as error:  # whatever the library or the network comes up with is one line for the user
-        why = " ".join(str(error).split())[:160]
+        why = " ".join(str(error).split()).split(". ")[0][:160]
         raise WorkError(
             f"{version.name}: {repository} could not be fetched from the hub ({type(error).__name__}: {why}); "
             f"get it from {version.address} and put it under the folder of benchmark data"

@@ -54,6 +54,8 @@ class Version(Record):
     """An answer is a dict of named results, of which one is the objective."""
     rounded: bool = False
     """Labels were rounded to two decimals: an answer within half a unit of the second counts as equal."""
+    blank: int = 0
+    """Rows that were published without a text."""
     sentinel_means: LabelStatus = LabelStatus.SENTINEL
     """What a magic number (-9999, -99999) means in this version, where that is known."""
     statuses_file: str = ""
@@ -298,7 +300,7 @@ VERSIONS: tuple[Version, ...] = (
     ),
     _version(
         "optmath/optimind", "optmath_bench/optimind__optimind_cleaned_classified_optmath.csv", _OPTIMIND,
-        "optimind/data/optimind_cleaned_classified_optmath.csv", optimal=128, missing=2,
+        "optimind/data/optimind_cleaned_classified_optmath.csv", optimal=128, missing=2, blank=2,
     ),
     # ------------------------------------------------------------ OptiBench
     _version(

@@ -69,15 +69,36 @@ def load_problems(
         MissingExtraError: the file is parquet and pyarrow is not installed.
     """
     path = Path(path)
-    seen: set[int] = set()  # hashes of ids: what a file of a million rows costs in memory
+    ids = _Ids()
+    number = 0
     for number, row in enumerate(islice(read_rows(path), limit), 1):
         problem = _problem(path, row, number, question, answer)
-        seen.add(hash(problem.id))
-        if len(seen) < number:
+        if not ids.take(problem.id, number):
             raise _bad(path, row, f"the id {problem.id!r} is already taken by a row above", "make the ids unique")
         yield problem
-    if not seen and limit != 0:
+    if not number and limit != 0:
         raise ProblemFileError(f"{path}: holds no rows; it must hold at least one problem")
+
+
+class _Ids:
+    """The ids of a file so far: nothing is kept of rows that go by their number, a hash of every other id."""
+
+    def __init__(self) -> None:
+        self._named: set[int] = set()
+        self._numbered = bytearray(1)  # by row: whether it goes by its number
+
+    def take(self, id: str, number: int) -> bool:
+        """Takes the id for row `number`; False when a row above has it."""
+        if id == str(number):
+            self._numbered.append(1)
+            return hash(id) not in self._named
+        self._numbered.append(0)
+        row = int(id) if id.isdecimal() and len(id) < 12 else 0
+        if str(row) == id and row < number and self._numbered[row]:
+            return False
+        before = len(self._named)
+        self._named.add(hash(id))
+        return len(self._named) > before
 
 
 def load_responses(path: str | Path, limit: int | None = None) -> Iterator[Response]:
