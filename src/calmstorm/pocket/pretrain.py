@@ -119,82 +119,114 @@ def train(
     if not (tokenizer_path / "tokenizer.json").exists():
         build_tokenizer(seed=seed).save_pretrained(tokenizer_path)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_path)
-    digits = torch.zeros(len(tokenizer), dtype=torch.bool)
-    digits[[tokenizer.convert_tokens_to_ids(d) for d in "0123456789"]] = True
-    model = new_model(tokenizer, seed)
-    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n and "lm_head" not in n]
-    others = [p for n, p in model.named_parameters() if not (p.dim() == 2 and "embed" not in n and "lm_head" not in n)]
-    muon = torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.0)
-    adam = torch.optim.AdamW(others, lr=OTHER_RATE, betas=(0.9, 0.95), weight_decay=0.0)
-    state = {"step": 0, "tokens": 0, "chunk": 0}
-    checkpoint = output / "checkpoint.pt"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        muon.load_state_dict(saved["muon"])
-        adam.load_state_dict(saved["adam"])
-        state = saved["state"]
-
-    def save() -> None:
-        partial = checkpoint.with_suffix(".partial")
-        torch.save(
-            {"model": model.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict(), "state": state}, partial
-        )
-        partial.replace(checkpoint)
-
-    started, seen, last_log, last_save = time.monotonic(), 0, time.monotonic(), time.monotonic()
-    window: list[tuple[float, float]] = []
-    for chunk, documents in stream(str(tokenizer_path), seed, state["chunk"]):
+    training = _Training(new_model(tokenizer, seed), tokenizer, output / "checkpoint.pt")
+    training.load()
+    meter = _Meter(on_progress)
+    last_save = time.monotonic()
+    for chunk, documents in stream(str(tokenizer_path), seed, training.chunk):
         for ids, weights in batches(documents, random.Random(f"{seed}/{chunk}")):
-            fraction = state["tokens"] / tokens
-            if fraction >= 1:
+            if training.tokens >= tokens:
                 break
-            rate = min(1.0, (state["step"] + 1) / WARMUP_STEPS) * min(1.0, (1 - fraction) / COOLDOWN)
-            window.append(_step(model, muon, adam, others, ids, weights, rate, digits))
-            count = int((weights != 0).sum())
-            state["step"] += 1
-            state["tokens"] += count
-            seen += count
-            now = time.monotonic()
-            if now - last_log > 20:
-                loss, accuracy = (float(np.mean(column)) for column in zip(*window, strict=True))
-                on_progress(Progress(state["step"], state["tokens"], chunk, loss, accuracy, seen / (now - started)))
-                window, last_log = [], now
-        state["chunk"] = chunk + 1
-        if time.monotonic() - last_save > checkpoint_seconds or state["tokens"] >= tokens:
-            save()
+            meter.note(training, chunk, *training.update(ids, weights, training.tokens / tokens))
+        training.chunk = chunk + 1
+        if time.monotonic() - last_save > checkpoint_seconds or training.tokens >= tokens:
+            training.save()
             last_save = time.monotonic()
-        if state["tokens"] >= tokens:
+        if training.tokens >= tokens:
             break
-    export(model, tokenizer, output / "model", {**state, "seed": seed})
+    export(training.model, tokenizer, output / "model", {**training.state(), "seed": seed})
 
 
-def _step(
-    model: Qwen3ForCausalLM,
-    muon: torch.optim.Optimizer,
-    adam: torch.optim.Optimizer,
-    others: list[torch.nn.Parameter],
-    ids: torch.Tensor,
-    weights: torch.Tensor,
-    rate: float,
-    digits: torch.Tensor,
-) -> tuple[float, float]:
-    """One update; returns the loss on the Reasoner's tokens and the accuracy on its digits."""
-    targets, target_weights = ids[:, 1:], weights[:, 1:]
-    with right_padded(model), torch.autocast("cpu", torch.bfloat16):
-        logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
-    loss = (losses * target_weights).sum() / target_weights.sum()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(others, 1.0)
-    for optimizer, base in ((muon, MATRIX_RATE), (adam, OTHER_RATE)):
-        optimizer.param_groups[0]["lr"] = base * rate
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    own = target_weights == 1
-    own_digits = own & digits[targets]
-    hits = (logits.argmax(-1) == targets)[own_digits].float().mean()
-    return float(losses.detach()[own].mean()), float(hits)
+class _Training:
+    """Model, optimizers and how far they are."""
+
+    def __init__(self, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, checkpoint: Path) -> None:
+        self.model, self.checkpoint = model, checkpoint
+        self.step, self.tokens, self.chunk = 0, 0, 0
+        self.digits = torch.zeros(len(tokenizer), dtype=torch.bool)
+        self.digits[[tokenizer.convert_tokens_to_ids(d) for d in "0123456789"]] = True
+        matrices: list[torch.nn.Parameter] = []
+        self.others: list[torch.nn.Parameter] = []
+        for name, parameter in model.named_parameters():
+            is_matrix = parameter.dim() == 2 and "embed" not in name and "lm_head" not in name
+            (matrices if is_matrix else self.others).append(parameter)
+        self.muon = torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.0)
+        self.adam = torch.optim.AdamW(self.others, lr=OTHER_RATE, betas=(0.9, 0.95), weight_decay=0.0)
+
+    def state(self) -> dict[str, int]:
+        """Returns how far the training is."""
+        return {"step": self.step, "tokens": self.tokens, "chunk": self.chunk}
+
+    def load(self) -> None:
+        """Takes up the checkpoint, if there is one."""
+        if not self.checkpoint.exists():
+            return
+        saved = torch.load(self.checkpoint, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.muon.load_state_dict(saved["muon"])
+        self.adam.load_state_dict(saved["adam"])
+        self.step, self.tokens, self.chunk = (saved["state"][key] for key in ("step", "tokens", "chunk"))
+
+    def save(self) -> None:
+        """Writes the checkpoint, whole or not at all."""
+        partial = self.checkpoint.with_suffix(".partial")
+        optimizers = {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
+        torch.save({"model": self.model.state_dict(), **optimizers, "state": self.state()}, partial)
+        partial.replace(self.checkpoint)
+
+    def update(self, ids: torch.Tensor, weights: torch.Tensor, fraction: float) -> tuple[float, float, int]:
+        """Makes one update.
+
+        Args:
+            ids: Shape (B, T).
+            weights: Loss weights, shape (B, T).
+            fraction: Share of the training that is done.
+
+        Returns:
+            Loss on the Reasoner's tokens, accuracy on its digits, tokens learnt.
+        """
+        rate = min(1.0, (self.step + 1) / WARMUP_STEPS) * min(1.0, (1 - fraction) / COOLDOWN)
+        targets, target_weights = ids[:, 1:], weights[:, 1:]
+        with right_padded(self.model), torch.autocast("cpu", torch.bfloat16):
+            logits = self.model(input_ids=ids[:, :-1], use_cache=False).logits
+        losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+        loss = (losses * target_weights).sum() / target_weights.sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.others, 1.0)
+        optimizers: tuple[tuple[torch.optim.Optimizer, float], ...] = (
+            (self.muon, MATRIX_RATE),
+            (self.adam, OTHER_RATE),
+        )
+        for optimizer, base in optimizers:
+            optimizer.param_groups[0]["lr"] = base * rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        count = int((weights != 0).sum())
+        self.step += 1
+        self.tokens += count
+        own = target_weights == 1
+        hits = (logits.argmax(-1) == targets)[own & self.digits[targets]].float().mean()
+        return float(losses.detach()[own].mean()), float(hits), count
+
+
+class _Meter:
+    """Averages what updates report, and passes it on about every 20 seconds."""
+
+    def __init__(self, on_progress: Callable[[Progress], None]) -> None:
+        self.on_progress = on_progress
+        self.started = self.last = time.monotonic()
+        self.seen = 0
+        self.window: list[tuple[float, float]] = []
+
+    def note(self, training: _Training, chunk: int, loss: float, hits: float, count: int) -> None:
+        self.seen += count
+        self.window.append((loss, hits))
+        now = time.monotonic()
+        if now - self.last > 20:
+            mean_loss, accuracy = (float(np.mean(column)) for column in zip(*self.window, strict=True))
+            speed = self.seen / (now - self.started)
+            self.on_progress(Progress(training.step, training.tokens, chunk, mean_loss, accuracy, speed))
+            self.window, self.last = [], now
 
 
 def export(
