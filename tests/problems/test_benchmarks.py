@@ -200,5 +200,5 @@ def test_fetching_fails_in_one_line_when_the_hub_is_out_of_reach(
 
 
 def test_fetching_is_refused_when_a_version_is_not_on_the_hub() -> None:
-    with pytest.raises(InputError, match="is not on the Hugging Face hub; get it from https://github.com/"):
+    with pytest.raises(InputError, match="is not on the Hugging Face hub; get it from https:"):
         fetch(find_version("nl4opt/lpwp288"))

@@ -111,10 +111,10 @@ class TextIndex:
             near = common / (size + len(grams) - common)
             if number in same:
                 continue
-            if near >= NEAR:
-                found.append(Match(self._names[number], Likeness.NEAR, near))
-            elif common >= CONTAINED * size and size >= 2 * _GRAM:
+            if len(grams) > size >= 2 * _GRAM and common >= CONTAINED * size:
                 found.append(Match(self._names[number], Likeness.CONTAINED, common / size))
+            elif near >= NEAR:
+                found.append(Match(self._names[number], Likeness.NEAR, near))
         return found
 
 

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from calmstorm.errors import ProblemFileError
+from calmstorm.problems.audit import (
+    Agreement,
+    Audit,
+    Labelled,
+    agreement,
+    audit_benchmark,
+    compare_labels,
+    read_reference,
+    write_csv,
+)
+from calmstorm.problems.benchmarks import Kind, versions_of
+from calmstorm.problems.contamination import text_key
+from calmstorm.records import LabelStatus, Problem
+
+FOLDER = Path(os.environ.get("CALM_BENCHMARKS") or Path(__file__).parents[3] / "shared" / "benchmarks")
+published = pytest.mark.skipif(
+    not FOLDER.is_dir(), reason="the benchmark data is not here: set CALM_BENCHMARKS to its folder"
+)
+
+
+def problem(id: str, text: str, label: float | LabelStatus) -> Problem:
+    if isinstance(label, LabelStatus):
+        return Problem(id=id, question=text, status=label)
+    return Problem(id=id, question=text, answer=label, status=LabelStatus.OPTIMAL)
+
+
+def compared(reference: Mapping[str, Problem] | None = None, **sources: list[Problem]) -> Audit:
+    labelled = {name: [Labelled(each) for each in problems] for name, problems in sources.items()}
+    return compare_labels("mine", labelled, reference or {})
+
+
+FARM = "A farmer plants wheat and rye on 500 acres with 1200 hours of labor and wants to maximize the total profit."
+BAKE = "A bakery bakes cakes and pies from 60 eggs and 20 kg of flour and wants to minimize what they cost together."
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (100.0, 100.00001, "same"),
+        (0.0, 1e-7, "same"),
+        (1e12, 1e12 + 1, "same"),
+        (0.3333, 0.33, "rounding"),
+        (1000.0, 1000.9, "rounding"),
+        (1000.0, 1002.0, "differs"),
+        (-5.0, 5.0, "differs"),
+        (0.0, 3.0, "differs"),
+        (3.0, LabelStatus.INFEASIBLE, "no_number"),
+        (LabelStatus.SENTINEL, 3.0, "no_number"),
+        (LabelStatus.MISSING, LabelStatus.UNBOUNDED, "neither"),
+    ],
+)
+def test_two_labels_are_the_same_rounded_or_different(
+    one: float | LabelStatus, other: float | LabelStatus, expected: str
+) -> None:
+    assert agreement(problem("a", "q", one), problem("b", "q", other)) == Agreement(expected)
+
+
+def test_texts_are_matched_whatever_their_order_and_typesetting() -> None:
+    audit = compared(
+        old=[problem("1", FARM, 10.0), problem("2", BAKE, 5.0)],
+        new=[problem("9", BAKE.upper(), 5.0), problem("8", FARM.replace(" ", "  "), 11.0)],
+    )
+    assert (audit.shared, audit.disagreeing) == (2, 1)
+    assert {item.labels["new"].problem.id: item.agreement for item in audit.items} == {
+        "8": Agreement.DIFFERS,
+        "9": Agreement.SAME,
+    }
+
+
+def test_an_edited_text_is_matched_one_to_one_and_said_to_be_edited() -> None:
+    audit = compared(
+        old=[problem("1", FARM, 10.0), problem("2", FARM.replace("500", "700"), 20.0)],
+        new=[problem("8", FARM.replace("maximize", "increase"), 10.0)],
+    )
+    (pair,) = audit.pairs
+    assert (pair.paired, pair.edited, pair.same, audit.shared) == (1, 1, 1, 0)
+    assert [sorted(item.edited) for item in audit.items if "new" in item.labels] == [["new"]]
+
+
+def test_unlike_texts_and_blank_ones_are_not_matched() -> None:
+    audit = compared(old=[problem("1", FARM, 1.0), problem("2", " ", 2.0)], new=[problem("1", BAKE, 1.0)])
+    assert [item.agreement for item in audit.items] == [Agreement.SINGLE] * 2
+
+
+def test_magic_numbers_and_lone_zeros_are_suspect() -> None:
+    audit = compared(
+        old=[problem("1", FARM, 0.0)], new=[problem("1", FARM, 0.002)], odd=[problem("1", FARM, LabelStatus.SENTINEL)]
+    )
+    (item,) = audit.items
+    assert item.suspects == ["odd: a magic number stands for the label", "old: 0 where others are not"]
+
+
+def test_a_reference_solution_is_set_beside_the_labels(tmp_path: Path) -> None:
+    path = tmp_path / "solved.jsonl"
+    path.write_text(
+        json.dumps({"key": text_key(FARM), "answer": 11.0})
+        + "\n"
+        + json.dumps({"key": text_key(BAKE), "answer": "infeasible"})
+    )
+    audit = compared(
+        read_reference(path),
+        old=[problem("1", FARM, 10.0), problem("2", BAKE, LabelStatus.INFEASIBLE)],
+        new=[problem("1", FARM, 11.001), problem("2", BAKE, 4.0)],
+    )
+    assert [item.agrees_with_reference for item in audit.items] == [["new"], ["old"]]
+
+
+def test_a_reference_with_texts_serves_as_well_and_a_bad_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "solved.csv"
+    path.write_text(f'question,answer\n"{FARM}",11\n')
+    assert read_reference(path)[text_key(FARM)].answer == 11
+    path.write_text("key,answer\nabc,about ten\n")
+    with pytest.raises(ProblemFileError, match="line 2: the answer is the text 'about ten'"):
+        read_reference(path)
+
+
+def test_the_csv_has_a_line_for_each_problem_and_version() -> None:
+    file = io.StringIO()
+    write_csv(file, compared(old=[problem("1", FARM, 0.1)], new=[problem("7", FARM, LabelStatus.UNBOUNDED)]))
+    rows = list(csv.DictReader(io.StringIO(file.getvalue())))
+    assert [(row["version"], row["id"], row["label"]) for row in rows] == [
+        ("old", "1", "0.10000000000000001"),
+        ("new", "7", "unbounded"),
+    ]
+    assert {row["agreement"] for row in rows} == {"no_number"}
+    assert {row["key"] for row in rows} == {text_key(FARM)}
+
+
+# ---------------------------------------------------------------- the published data
+
+
+@pytest.fixture(scope="module")
+def audited() -> Callable[[str], Audit]:
+    """Audits of benchmarks as they are published: of several named results the last, as the flat copies have it."""
+    done: dict[str, Audit] = {}
+
+    def of(benchmark: str) -> Audit:
+        if benchmark not in done:
+            versions = [version for version in versions_of(benchmark) if version.kind is Kind.TEST]
+            done[benchmark] = audit_benchmark(benchmark, versions, FOLDER, last_entry=True)
+        return done[benchmark]
+
+    return of
+
+
+@published
+@pytest.mark.parametrize(
+    ("benchmark", "disagreeing", "shared"),
+    [
+        ("nl4opt", 90, 281),
+        ("nlp4lp", 44, 269),
+        ("mamo-easy", 96, 652),
+        ("mamo-complex", 45, 211),
+        ("industryor", 32, 204),
+        ("optmath", 10, 166),
+        ("optibench", 14, 605),
+        ("complexor", 5, 18),
+    ],
+)
+def test_as_many_identical_texts_disagree_as_were_counted_by_hand(
+    audited: Callable[[str], Audit], benchmark: str, disagreeing: int, shared: int
+) -> None:
+    audit = audited(benchmark)
+    assert (audit.disagreeing, audit.shared) == (disagreeing, shared)
+
+
+def number(labelled: Labelled) -> float | None:
+    """The label as the hand count took it: magic numbers are numbers."""
+    of = labelled.problem
+    if of.status is LabelStatus.SENTINEL:
+        return 4.08e35 if of.suite == "nlp4lp" else -99999.0
+    return -9999.0 if of.status is LabelStatus.INFEASIBLE and of.suite.startswith("mamo") else of.answer
+
+
+PAIRS = [
+    # benchmark, two versions, pairs, of them with different numbers, with one side without a number
+    ("nl4opt", "hf2024", "optmath", 245, 15, 5),
+    ("nl4opt", "hf2024", "sirl", 245, 17, 5),
+    ("nl4opt", "sirl", "optmath", 245, 2, 0),
+    ("nl4opt", "sirl", "llmopt", 230, 16, 2),
+    ("nl4opt", "sirl", "lpwp288", 245, 36, 17),
+    ("nlp4lp", "llm4or", "orthought", 264, 39, 5),
+    ("nlp4lp", "llmopt", "orthought", 237, 39, 0),
+    ("mamo-easy", "mamo", "optmath", 652, 3, 0),
+    ("mamo-easy", "optmath", "llmopt", 652, 92, 0),
+    ("mamo-complex", "mamo", "sirl", 203, 45, 0),
+    ("industryor", "sirl-v2", "optimind", 99, 20, 0),
+    ("optmath", "optmath", "sirl-166", 166, 0, 0),
+    ("optmath", "optmath", "sirl-193", 166, 0, 0),
+    ("optibench", "llm4or", "alphaopt", 403, 14, 0),
+    ("complexor", "llm4or", "orthought", 18, 4, 1),
+]
+NEARLY = [
+    # pairs of edited texts, which two ways of matching pair a little differently: here at most two off
+    ("mamo-easy", "optmath", "sirl", 641, 69, 0),
+    ("mamo-easy", "sirl", "llmopt", 641, 31, 0),
+    ("mamo-complex", "sirl", "optimind", 202, 11, 0),
+    ("industryor", "sirl-v1", "sirl-v2", 99, 27, 0),
+    ("industryor", "or-llm-agent", "sirl-v2", 100, 23, 0),
+    ("industryor", "sirl-v2", "orthought", 83, 11, 1),
+    ("industryor", "optimind", "orthought", 82, 7, 1),
+    ("industryor", "2024", "sirl-v2", 81, 47, 0),
+    ("optmath", "optmath", "optimind", 128, 48, 0),
+]
+
+
+def counted(audit: Audit, one: str, other: str) -> tuple[int, int, int]:
+    pairs = [(item.labels[one], item.labels[other]) for item in audit.items if {one, other} <= item.labels.keys()]
+    numbers = [(number(first), number(second)) for first, second in pairs]
+    whole = [(first, second) for first, second in numbers if first is not None and second is not None]
+    differ = sum(
+        agreement(problem("a", "q", first), problem("b", "q", second)) is Agreement.DIFFERS for first, second in whole
+    )
+    return len(pairs), differ, sum((first is None) != (second is None) for first, second in numbers)
+
+
+@published
+@pytest.mark.parametrize(("benchmark", "one", "other", "paired", "differs", "lacking"), PAIRS)
+def test_pairs_of_versions_differ_as_counted_by_hand(
+    audited: Callable[[str], Audit], benchmark: str, one: str, other: str, paired: int, differs: int, lacking: int
+) -> None:
+    assert counted(audited(benchmark), one, other) == (paired, differs, lacking)
+
+
+@published
+@pytest.mark.parametrize(("benchmark", "one", "other", "paired", "differs", "lacking"), NEARLY)
+def test_pairs_of_edited_versions_differ_nearly_as_counted_by_hand(
+    audited: Callable[[str], Audit], benchmark: str, one: str, other: str, paired: int, differs: int, lacking: int
+) -> None:
+    got = counted(audited(benchmark), one, other)
+    assert all(abs(mine - theirs) <= 2 for mine, theirs in zip(got, (paired, differs, lacking), strict=True)), got
+
+
+@published
+def test_taking_the_objective_by_name_settles_most_of_what_optibench_disagrees_on() -> None:
+    audit = audit_benchmark("optibench", versions_of("optibench"), FOLDER)
+    pair = next(pair for pair in audit.pairs if (pair.first, pair.second) == ("alphaopt", "llm4or"))
+    assert (pair.paired, pair.differs) == (403, 3)
