@@ -243,6 +243,33 @@ def test_pairs_of_edited_versions_differ_nearly_as_counted_by_hand(
     assert all(abs(mine - theirs) <= 2 for mine, theirs in zip(got, (paired, differs, lacking), strict=True)), got
 
 
+def test_near_duplicates_with_the_same_numbers_and_other_labels_are_suspect() -> None:
+    twin = FARM.replace("A farmer", "One farmer")
+    audit = compared(
+        old=[problem("1", FARM, 10.0), problem("2", twin, 12.0), problem("3", FARM.replace("500", "9"), 1.0)]
+    )
+    assert [item.suspects for item in audit.items] == [
+        ["old: 2 is nearly the same text and has the label 12"],
+        ["old: 1 is nearly the same text and has the label 10"],
+        [],
+    ]
+
+
+@published
+@pytest.mark.parametrize(
+    ("benchmark", "version", "twins"),
+    [
+        ("optibench", "resocratic", {"1", "469", "6", "513", "234", "421"}),
+        ("mamo-complex", "optmath", {"184", "185", "186", "187", "198", "199"}),
+    ],
+)
+def test_twins_found_by_reading_are_among_the_suspects(
+    audited: Callable[[str], Audit], benchmark: str, version: str, twins: set[str]
+) -> None:
+    found = {item.labels[version].problem.id for item in audited(benchmark).items if item.twins}
+    assert twins <= found
+
+
 @published
 def test_taking_the_objective_by_name_settles_most_of_what_optibench_disagrees_on() -> None:
     audit = audit_benchmark("optibench", versions_of("optibench"), FOLDER)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from calmstorm.problems.benchmarks import doubts, find_version, load_version
-from calmstorm.problems.contamination import normalised
-from calmstorm.problems.splits import PAPER_SIZES, Candidate, Part, Sizes, Split, draw_splits, near_pairs, shared_texts
+from calmstorm.problems.contamination import near_pairs, normalised
+from calmstorm.problems.splits import PAPER_SIZES, Candidate, Part, Sizes, Split, draw_splits, shared_texts
 from calmstorm.records import LabelStatus, Problem
 
 FOLDER = Path(os.environ.get("CALM_BENCHMARKS") or Path(__file__).parents[3] / "shared" / "benchmarks")

@@ -72,7 +72,7 @@ def list_problems(
         return
     table(
         ["id", "label", "problem"],
-        [[str(row["id"]), str(row["label"]), _beginning(str(row["question"]))] for row in rows],
+        [[_beginning(str(row["id"])), str(row["label"]), _beginning(str(row["question"]))] for row in rows],
     )
 
 
@@ -113,6 +113,7 @@ def check(
     Without a name, every version that is there is checked. Exit status 1 when something is wrong.
     """
     from calmstorm.grading import check_problems
+    from calmstorm.printable import printable
 
     if source is None:
         _check_all(folder, as_json)
@@ -128,7 +129,7 @@ def check(
         name = version.name if version else Path(source).name
         table([name, "rows"], [*counts, ["all", str(result.rows)], ["answers checked", str(result.checked)]])
         for problem in result.problems:
-            say(problem)
+            say(printable(problem))
     if result.problems:
         raise typer.Exit(1)
 
@@ -191,17 +192,9 @@ def _sizes(text: str) -> tuple[int, ...]:
 def _open(
     source: str, folder: Path | None, download: bool, question: str | None, answer: str | None, limit: int | None = None
 ) -> tuple[Iterator[Problem], Version | None]:
-    """Returns the problems of a file or of a benchmark, and the version where it is one."""
-    from calmstorm.problems.benchmarks import benchmark_folder, fetch, find_version, load_version, locate
-    from calmstorm.problems.files import load_problems
+    from calmstorm.problems.benchmarks import open_problems
 
-    path = Path(source)
-    if path.exists() or path.suffix or question or answer:
-        return load_problems(path, question, answer, limit), None
-    version = find_version(source)
-    where = benchmark_folder(folder)
-    fetched = fetch(version) if download and locate(version, where) is None else None
-    return load_version(version, where, limit, path=fetched), version
+    return open_problems(source, folder, question=question, answer=answer, limit=limit, download=download)
 
 
 def _with_counts(version: Version, result: ProblemCheck) -> ProblemCheck:
@@ -216,6 +209,7 @@ def _with_counts(version: Version, result: ProblemCheck) -> ProblemCheck:
 
 def _check_all(folder: Path | None, as_json: bool) -> None:
     from calmstorm.grading import check_problems
+    from calmstorm.printable import printable
     from calmstorm.problems.benchmarks import VERSIONS, benchmark_folder, load_version, locate
 
     where = benchmark_folder(folder)
@@ -233,7 +227,7 @@ def _check_all(folder: Path | None, as_json: bool) -> None:
         table(["benchmark", "rows", "labels", "answers checked", "holds"], rows)
         for _, result in results:
             for problem in result.problems:
-                say(problem)
+                say(printable(problem))
     if any(result.problems for _, result in results):
         raise typer.Exit(1)
 

@@ -107,6 +107,7 @@ def _audit_as_json(audit: Audit) -> dict[str, object]:
 
 
 def _print_audit(audit: Audit, limit: int) -> None:
+    from calmstorm.printable import printable
     from calmstorm.problems.audit import Agreement, shown
 
     counts = Counter(item.agreement for item in audit.items)
@@ -127,9 +128,13 @@ def _print_audit(audit: Audit, limit: int) -> None:
             [
                 [
                     item.key,
-                    "\n".join(f"{name} {each.problem.id}: {shown(each.problem)}" for name, each in item.labels.items()),
+                    printable(
+                        "\n".join(
+                            f"{name} {each.problem.id}: {shown(each.problem)}" for name, each in item.labels.items()
+                        )
+                    ),
                     item.agreement.value,
-                    "\n".join(item.suspects),
+                    printable("\n".join(item.suspects)),
                     ""
                     if item.reference is None
                     else f"{shown(item.reference)}: as {', '.join(item.agrees_with_reference) or 'none'}",

@@ -8,6 +8,7 @@ decided here; a reference solution given by the user is set beside them.
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import IO, NamedTuple
 
 from calmstorm.errors import ProblemFileError
 from calmstorm.problems.benchmarks import Version, doubts, load_version
-from calmstorm.problems.contamination import jaccard, normalised, text_key, word_grams
+from calmstorm.problems.contamination import jaccard, near_pairs, normalised, text_key, word_grams
 from calmstorm.problems.files import load_problems
 from calmstorm.problems.labels import parse_label
 from calmstorm.problems.rows import read_rows
@@ -82,6 +83,8 @@ class Item:
     """By name of the version."""
     edited: set[str] = field(default_factory=set)
     """Versions whose text is an edited one."""
+    twins: list[str] = field(default_factory=list)
+    """Near duplicates in the same version that have the same numbers and another label."""
     reference: Problem | None = None
     """Label by the reference solution."""
 
@@ -104,7 +107,7 @@ class Item:
         zero = [name for name, number in numbers.items() if number == 0]
         if zero and any(numbers.values()):
             found.append(f"{', '.join(zero)}: 0 where others are not")
-        return found
+        return found + self.twins
 
     @property
     def agrees_with_reference(self) -> list[str]:
@@ -188,6 +191,7 @@ def compare_labels(
     for item in items:
         keys = [item.key, *(text_key(each.problem.question) for each in item.labels.values())]
         item.reference = next((known[key] for key in keys if key in known), None)
+    _mark_twins(items)
     pairs = [_count(items, one, other) for one, other in combinations(sources, 2)]
     return Audit(benchmark, tuple(sources), items, pairs, len(shared), disagreeing)
 
@@ -281,6 +285,18 @@ def _join_edited(items: list[Item], versions: int) -> list[Item]:
         parts[first].labels |= parts[second].labels
         standing = [first if each == second else each for each in standing]
     return whole + [parts[number] for number in sorted(set(standing))]
+
+
+def _mark_twins(items: Sequence[Item]) -> None:
+    """Says of near duplicates with the same numbers but different labels that one of the two must be wrong."""
+    numbers = [sorted(re.findall(r"\d+(?:\.\d+)?", item.question)) for item in items]
+    for one, other in near_pairs([item.question for item in items]):
+        first, second = items[one], items[other]
+        for name in sorted(first.labels.keys() & second.labels.keys()) if numbers[one] == numbers[other] else ():
+            pair = first.labels[name].problem, second.labels[name].problem
+            if agreement(*pair) in (Agreement.DIFFERS, Agreement.NO_NUMBER):
+                for item, twin in ((first, pair[1]), (second, pair[0])):
+                    item.twins.append(f"{name}: {twin.id} is nearly the same text and has the label {shown(twin)}")
 
 
 def _count(items: Iterable[Item], one: str, other: str) -> PairCount:

@@ -29,10 +29,12 @@ __all__ = [
     "Version",
     "benchmark_folder",
     "count_differences",
+    "doubts",
     "fetch",
     "find_version",
     "load_version",
     "locate",
+    "open_problems",
     "require",
     "versions_of",
 ]
@@ -143,6 +145,37 @@ def load_version(
                 "tolerance": _tolerance(version, label),
             }
         )
+
+
+def open_problems(
+    source: str | Path,
+    folder: str | Path | None = None,
+    *,
+    question: str | None = None,
+    answer: str | None = None,
+    limit: int | None = None,
+    download: bool = False,
+) -> tuple[Iterator[Problem], Version | None]:
+    """Returns the problems of a file or of a benchmark, and the version where it is one.
+
+    Args:
+        source: a file, or the name of a benchmark or version. A file of that name goes first.
+        folder: folder of benchmark data, else that of the environment.
+        question: column of the text, for files.
+        answer: column of the label, for files.
+        limit: stop after this many.
+        download: fetch a version that is not there from the Hugging Face hub.
+
+    Raises:
+        InputError: neither is there; one line.
+    """
+    path = Path(source)
+    if path.exists() or path.suffix or question or answer:
+        return load_problems(path, question, answer, limit), None
+    version = find_version(str(source))
+    where = benchmark_folder(folder)
+    fetched = fetch(version) if download and locate(version, where) is None else None
+    return load_version(version, where, limit, path=fetched), version
 
 
 def doubts(version: Version, folder: Path | None) -> Iterator[str]:

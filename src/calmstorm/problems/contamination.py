@@ -11,7 +11,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -50,6 +50,25 @@ def jaccard(one: frozenset[int], other: frozenset[int]) -> float:
     """Returns the share of common members among all members, 0 for two empty sets."""
     common = len(one & other)
     return common / (len(one) + len(other) - common) if common else 0.0
+
+
+def near_pairs(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """Returns the pairs of places in `texts` whose texts are near duplicates."""
+    grams = [word_grams(text) for text in texts]
+    holders: dict[int, list[int]] = defaultdict(list)
+    found = []
+    for number, own in enumerate(grams):
+        common: dict[int, int] = defaultdict(int)
+        for gram in own:
+            for other in holders[gram]:
+                common[other] += 1
+            holders[gram].append(number)
+        found += [
+            (other, number)
+            for other, count in sorted(common.items())
+            if count >= NEAR * max(len(own), len(grams[other])) and jaccard(own, grams[other]) >= NEAR
+        ]
+    return found
 
 
 def _plain(text: str) -> str:

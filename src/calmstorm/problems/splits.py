@@ -14,7 +14,7 @@ from enum import StrEnum
 from itertools import combinations
 from typing import NamedTuple
 
-from calmstorm.problems.contamination import NEAR, jaccard, normalised, text_key, word_grams
+from calmstorm.problems.contamination import near_pairs, normalised, text_key
 from calmstorm.records import LabelStatus, Problem, Record
 
 
@@ -209,22 +209,3 @@ def _units(problems: Iterable[Problem]) -> dict[str, int]:
     for one, other in near_pairs(texts):
         leader[find(other)] = find(one)
     return {key: find(number) for key, number in numbers.items()}
-
-
-def near_pairs(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """Returns the pairs of places in `texts` whose texts are near duplicates."""
-    grams = [word_grams(text) for text in texts]
-    holders: dict[int, list[int]] = defaultdict(list)
-    found = []
-    for number, own in enumerate(grams):
-        common: dict[int, int] = defaultdict(int)
-        for gram in own:
-            for other in holders[gram]:
-                common[other] += 1
-            holders[gram].append(number)
-        found += [
-            (other, number)
-            for other, count in sorted(common.items())
-            if count >= NEAR * max(len(own), len(grams[other])) and jaccard(own, grams[other]) >= NEAR
-        ]
-    return found
