@@ -108,6 +108,14 @@ def test_show_finds_a_problem_of_a_benchmark(folder: Path, capsys: pytest.Captur
     assert "7  (nl4opt/optmath)\n\nA7 farm7" in capsys.readouterr().out
 
 
+def test_show_says_when_a_label_is_doubtful(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "optibench").mkdir()
+    row = {"index": 3, "question": "Minimize the number of saws.", "results": {"Miter saws": 15, "Round saws": 11}}
+    (folder / "optibench" / "resocratic__OptiBench.json").write_text(json.dumps([row]))
+    assert calm("problems", "show", "optibench", "3") == 0
+    assert "label: 11.0  (optimal)\ndoubtful: the last entry, 'Round saws', is not" in capsys.readouterr().out
+
+
 def test_check_of_a_benchmark_compares_its_counts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert calm("problems", "check", "nl4opt", "--json") == 1
     got = json.loads(capsys.readouterr().out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,15 +88,21 @@ def show(
     """Show one problem whole."""
     from calmstorm.printable import printable
 
-    found = next((each for each in _open(source, folder, download, question, answer)[0] if each.id == id), None)
+    problems, version = _open(source, folder, download, question, answer)
+    row, found = next(((row, each) for row, each in enumerate(problems) if each.id == id), (0, None))
     if found is None:
         raise InputError(f"{source}: has no problem {id!r}; see the ids with: calm problems list {source}")
     if as_json:
         emit(found)
         return
     of = found.label_version if "/" in found.label_version else found.suite
+    doubt = _doubt(version, folder, row) if version else ""
     tolerance = "" if found.tolerance is None else f"\ntolerance: {found.tolerance:g}, as the label is rounded"
-    say(printable(f"{found.id}  ({of})\n\n{found.question}\n\nlabel: {found.label}  ({found.status.value}){tolerance}"))
+    say(
+        printable(
+            f"{found.id}  ({of})\n\n{found.question}\n\nlabel: {found.label}  ({found.status.value}){tolerance}{doubt}"
+        )
+    )
 
 
 def check(
@@ -195,6 +201,14 @@ def _open(
     from calmstorm.problems.benchmarks import open_problems
 
     return open_problems(source, folder, question=question, answer=answer, limit=limit, download=download)
+
+
+def _doubt(version: Version, folder: Path | None, row: int) -> str:
+    """Returns a line on why the label of a row may be wrong; nothing where there is no doubt."""
+    from calmstorm.problems.benchmarks import benchmark_folder, doubts
+
+    doubt = next(islice(doubts(version, benchmark_folder(folder)), row, None)) if version.results else ""
+    return f"\ndoubtful: {doubt}" if doubt else ""
 
 
 def _with_counts(version: Version, result: ProblemCheck) -> ProblemCheck:

@@ -300,11 +300,15 @@ def _print_split(result: Split, report: dict[str, object]) -> None:
             str(each.drawn[part]) + ("" if each.drawn[part] == each.asked[part] else f" of {each.asked[part]}")
             for part in (Part.SFT, Part.RL, Part.TEST)
         ]
-        left = [each.without_number, each.suspect, each.contaminated, each.elsewhere]
-        rows.append([each.benchmark, str(each.rows), *parts, *map(str, left)])
-    table(
-        ["benchmark", "rows", "SFT", "RL", "test", "without number", "suspect", "in training", "taken elsewhere"], rows
-    )
+        left = {
+            "without number": each.without_number,
+            "suspect": each.suspect,
+            "in training": each.contaminated,
+            "elsewhere": each.elsewhere,
+        }
+        why = ", ".join(f"{count} {what}" for what, count in left.items() if count)
+        rows.append([each.benchmark, str(each.rows), *parts, why])
+    table(["benchmark", "rows", "SFT", "RL", "test", "left out"], rows)
     shared = report["shared_texts"]
     assert isinstance(shared, dict)  # noqa: S101
     say("texts shared: " + ", ".join(f"{pair} {count}" for pair, count in shared.items()))
