@@ -44,7 +44,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["eval", "--samples", "0"], "Invalid value for '--samples'"),
         (["eval"], "give either --problems FILE or --responses FILE"),
         (["problems"], "Missing command"),
-        (["problems", "check"], "Missing argument"),
+        (["problems", "show"], "Missing argument"),
         (["problems", "check", "absent.jsonl"], "absent.jsonl: No such file"),
         (["--debugg"], "No such option"),
     ],
