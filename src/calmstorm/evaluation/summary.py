@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from calmstorm.evaluation.intervals import CONFIDENCE, Estimate, clustered_interval
-from calmstorm.records import Author, Record, Trajectory, Verdict, VerdictStatus
+from calmstorm.records import Author, ExecutionStatus, Record, StopReason, Trajectory, Verdict, VerdictStatus
 
 _CODE_FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python|py)\b", re.MULTILINE | re.IGNORECASE)
+_LIMITS = frozenset({StopReason.LENGTH, StopReason.EXECUTIONS})
 _OUTSIDE = frozenset({VerdictStatus.INFRASTRUCTURE, VerdictStatus.UNGRADED})
 
 
@@ -31,12 +32,18 @@ class Summary(Record):
     """Samples per problem: the most that any problem has."""
     code_blocks: float
     """Python blocks per response, on average."""
+    executions: float
+    """Scripts run per response, on average; those that our machinery failed are not counted."""
     response_tokens: float
     """Tokens per response, on average, whoever wrote them."""
     protocol_ok: float | None
     """Share of graded responses whose final box kept to the protocol."""
     no_answer: float | None
     """Share of graded responses from which nothing could be extracted."""
+    cut_off: float | None
+    """Share of graded responses that reached a limit of tokens or executions; they count like any other."""
+    pass_at_k: dict[int, float]
+    """By k = 1, 2, 4, ... up to `samples`: chance that one of k samples is correct, over problems with that many."""
     infrastructure: int
     """Rollouts that our machinery failed; in no rate."""
     ungraded: int
@@ -58,17 +65,31 @@ class Tally:
         self._protocol_ok = 0
         self._blocks = 0
         self._tokens = 0
+        self._executions = 0
+        self._cut_off = 0
 
-    def add(self, suite: str, problem_id: str, verdict: Verdict, *, code_blocks: int = 0, tokens: int = 0) -> None:
+    def add(
+        self,
+        suite: str,
+        problem_id: str,
+        verdict: Verdict,
+        *,
+        code_blocks: int = 0,
+        tokens: int = 0,
+        executions: int = 0,
+        cut_off: bool = False,
+    ) -> None:
         """Counts one response."""
         self._statuses[verdict.status] += 1
         if verdict.status is not VerdictStatus.INFRASTRUCTURE:
             self._blocks += code_blocks
             self._tokens += tokens
+            self._executions += executions
         if verdict.status not in _OUTSIDE:
             self._graded[suite, problem_id] += 1
             self._correct[suite, problem_id] += verdict.correct
             self._protocol_ok += verdict.protocol_ok
+            self._cut_off += cut_off
 
     def add_trajectory(self, trajectory: Trajectory) -> None:
         """Counts one trajectory; one that was never graded counts as ungraded."""
@@ -82,6 +103,8 @@ class Tally:
             verdict,
             code_blocks=count_code_blocks(text),
             tokens=trajectory.usage.completion_tokens,
+            executions=sum(each.status is not ExecutionStatus.INFRASTRUCTURE for each in trajectory.executions),
+            cut_off=trajectory.stop_reason in _LIMITS,
         )
 
     def counts(self) -> list[tuple[int, int]]:
@@ -97,15 +120,19 @@ class Tally:
         if counts:
             means = [correct / each for each, correct in counts]
             estimate = clustered_interval(means, graded / len(counts), confidence)
+        samples = max((each for each, _ in counts), default=0)
         return Summary(
             pass_at_1=estimate.mean if estimate else None,
             ci95=(estimate.low, estimate.high) if estimate else None,
             problems=len(counts),
-            samples=max((each for each, _ in counts), default=0),
+            samples=samples,
             code_blocks=self._blocks / answered if answered else 0.0,
+            executions=self._executions / answered if answered else 0.0,
             response_tokens=self._tokens / answered if answered else 0.0,
             protocol_ok=self._protocol_ok / graded if graded else None,
             no_answer=self._statuses[VerdictStatus.NO_ANSWER] / graded if graded else None,
+            cut_off=self._cut_off / graded if graded else None,
+            pass_at_k={k: chance for k in _doublings(samples) if (chance := pass_at_k(counts, k)) is not None},
             infrastructure=self._statuses[VerdictStatus.INFRASTRUCTURE],
             ungraded=self._statuses[VerdictStatus.UNGRADED],
         )
@@ -141,6 +168,13 @@ def pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float | None:
         1 - math.comb(samples - correct, k) / math.comb(samples, k) for samples, correct in counts if samples >= k
     ]
     return math.fsum(chances) / len(chances) if chances else None
+
+
+def _doublings(most: int) -> Iterator[int]:
+    k = 1
+    while k <= most:
+        yield k
+        k *= 2
 
 
 def count_code_blocks(text: str) -> int:
