@@ -7,7 +7,7 @@ from calmstorm.grading.answers import Extracted, extract_answer
 from calmstorm.grading.check import ProblemCheck, check_problems
 from calmstorm.grading.compare import TOLERANCE, compare
 from calmstorm.grading.trajectory import graded_trajectory
-from calmstorm.grading.verdict import answer_text, grade, is_gradable, reward
+from calmstorm.grading.verdict import answer_text, grade, is_gradable, regrade, reward
 
 __all__ = [
     "TOLERANCE",
@@ -20,5 +20,6 @@ __all__ = [
     "grade",
     "graded_trajectory",
     "is_gradable",
+    "regrade",
     "reward",
 ]

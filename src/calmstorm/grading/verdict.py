@@ -28,25 +28,40 @@ def grade(
         stop_reason: how the rollout ended; one that our machinery failed is never scored as wrong.
         tolerance: relative tolerance, unless the problem has its own.
     """
-    tolerance = problem.tolerance if problem.tolerance is not None else tolerance
     extracted = extract_answer(response)
+    failed = stop_reason is StopReason.INFRASTRUCTURE
+    ungraded = Verdict(
+        correct=False,
+        expected=None,
+        got=extracted.value,
+        tolerance=tolerance,
+        status=VerdictStatus.INFRASTRUCTURE if failed else VerdictStatus.UNGRADED,
+        protocol_ok=extracted.protocol_ok,
+    )
+    return regrade(problem, ungraded, tolerance=tolerance)
+
+
+def regrade(problem: Problem, verdict: Verdict, *, tolerance: float = TOLERANCE) -> Verdict:
+    """Holds an answer that was graded before against another label, such as that of another version.
+
+    Args:
+        problem: supplies the label, and its own tolerance where the label needs a coarser one.
+        verdict: supplies the answer; one that our machinery failed stays so.
+        tolerance: relative tolerance, unless the problem has its own.
+    """
+    tolerance = problem.tolerance if problem.tolerance is not None else tolerance
     correct = False
-    if stop_reason is StopReason.INFRASTRUCTURE:
+    if verdict.status is VerdictStatus.INFRASTRUCTURE:
         status = VerdictStatus.INFRASTRUCTURE
     elif not is_gradable(problem):
         status = VerdictStatus.UNGRADED
-    elif extracted.value is None:
+    elif verdict.got is None:
         status = VerdictStatus.NO_ANSWER
     else:
-        correct = compare(problem.label, extracted.value, tolerance)
+        correct = compare(problem.label, verdict.got, tolerance)
         status = VerdictStatus.CORRECT if correct else VerdictStatus.WRONG
-    return Verdict(
-        correct=correct,
-        expected=problem.label,
-        got=extracted.value,
-        tolerance=tolerance,
-        status=status,
-        protocol_ok=extracted.protocol_ok,
+    return verdict.model_copy(
+        update={"correct": correct, "expected": problem.label, "tolerance": tolerance, "status": status}
     )
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from calmstorm.errors import ProblemFileError
 from calmstorm.problems.labels import Label, parse_label
 from calmstorm.problems.rows import Row, read_rows
-from calmstorm.records import LabelStatus, Problem, Record
+from calmstorm.records import LabelStatus, Problem, Record, StopReason
 
 QUESTION_COLUMNS = ("en_question", "question", "problem", "description", "document", "prompt", "query", "text")
 """Recognised without regard to case, in this order."""
@@ -33,6 +33,7 @@ ANSWER_COLUMNS = (
     "sample",
 )
 RESPONSE_COLUMNS = ("response", "output", "completion", "prediction", "generation")
+STOP_COLUMNS = ("stop_reason", "finish_reason")
 ID_COLUMNS = ("id", "problem_id", "task_id", "scenario_id", "index", "dir")
 
 DATA_HEADING = "\n\nData:\n"
@@ -48,6 +49,8 @@ class Response(Record):
     sample: int
     """How many rows with the same id came before."""
     response: str
+    stop_reason: StopReason | None = None
+    """How the response ended, where the row says so in our words; `infrastructure` is never scored as wrong."""
 
 
 def load_problems(
@@ -104,7 +107,8 @@ class _Ids:
 def load_responses(path: str | Path, limit: int | None = None) -> Iterator[Response]:
     """Yields the rows of a file of responses: `id, problem, ground_truth, response`.
 
-    Rows with the same id are samples of one problem.
+    Rows with the same id are samples of one problem. A column `stop_reason` may say `length` or `infrastructure`; a
+    null response is an empty one.
 
     Raises:
         ProblemFileError: one line: file, place, what is wrong, what to do.
@@ -122,13 +126,22 @@ def load_responses(path: str | Path, limit: int | None = None) -> Iterator[Respo
         answer_column, _ = _find(rest, ANSWER_COLUMNS)
         label = _label(path, row, rest, answer_column)
         problem = _validated(
-            path, row, _id(row, number), question if isinstance(question, str) else "", label, path.stem
+            path, row, _id(row, number), question if isinstance(question, str) else "", label, _suite(path, row)
         )
         sample = samples[problem.id] = samples.get(problem.id, -1) + 1
         _require_whole_characters(path, row, text or "")
-        yield Response(problem=problem, sample=sample, response=text or "")
+        yield Response(problem=problem, sample=sample, response=text or "", stop_reason=_stop_reason(rest))
     if not samples and limit != 0:
         raise ProblemFileError(f"{path}: holds no rows; it must hold at least one response")
+
+
+def _stop_reason(data: Mapping[str, object]) -> StopReason | None:
+    """Reads how a response ended; what other programs say that we have no word for ("tool_calls") is passed over."""
+    _, value = _find(data, STOP_COLUMNS)
+    word = str(value).strip().lower()
+    if word == "stop":
+        return StopReason.FINISHED
+    return StopReason(word) if word in list(StopReason) else None
 
 
 def write_problems(path: str | Path, problems: Iterable[Problem]) -> int:
@@ -159,8 +172,12 @@ def _problem(path: Path, row: Row, number: int, question: str | None, answer: st
     label = _label(path, row, row.data, column)
     if not text.strip() and label.status is not LabelStatus.MISSING:
         raise _bad(path, row, "the problem text is empty", "fill it in or remove the row")
+    return _validated(path, row, _id(row, number), text, label, _suite(path, row))
+
+
+def _suite(path: Path, row: Row) -> str:
     suite = row.data.get("suite")
-    return _validated(path, row, _id(row, number), text, label, suite if isinstance(suite, str) else path.stem)
+    return suite if isinstance(suite, str) else path.stem
 
 
 def _validated(path: Path, row: Row, id: str, question: str, label: Label, suite: str) -> Problem:
