@@ -77,6 +77,18 @@ def test_curate_again_needs_resume_and_then_does_nothing_twice(problems, tmp_pat
     assert after == before
 
 
+def test_curate_opens_a_benchmark_by_name_and_says_what_it_is_for(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "data" / "nl4opt" / "sirl__NL4OPT.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"question": "How much profit can be made?", "answer": 400}\n')
+    monkeypatch.setenv("CALM_BENCHMARKS", str(tmp_path / "data"))
+    run = tmp_path / "run"
+    assert calm("curate", "--problems", "nl4opt/sirl", "--run", str(run), "--reasoner", "http://x") == 0
+    assert "nl4opt/sirl is for testing" in capsys.readouterr().err
+    assert [row["label_version"] for row in lines(run, "problems")] == ["nl4opt/sirl"]
+    assert 'source = "nl4opt/sirl"' in (run / "config.toml").read_text()
+
+
 class Absent(RulesIntervener):
     """Is not there for some of the problems."""
 

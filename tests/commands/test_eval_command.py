@@ -144,6 +144,153 @@ def test_a_reasoner_that_is_none_is_refused(
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
+LP_TEXT = (
+    "A shop sells {} kinds of tea and wants the most profit from 100 kilograms of leaves, at most 60 of each kind."
+)
+
+
+@pytest.fixture
+def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two versions of NL4Opt with three texts in common, one label of which differs and one of which is a sentinel."""
+    rows = {
+        "sirl__NL4OPT.jsonl": [(3, 90.0), (4, 120.0), (5, 0.0), (6, 7.0)],
+        "llmopt__nl4opt_test.jsonl": [(3, 90.0), (4, 125.004), (5, -99999)],
+    }
+    folder = tmp_path / "data" / "nl4opt"
+    folder.mkdir(parents=True)
+    for name, labels in rows.items():
+        write(folder / name, [{"question": LP_TEXT.format(kinds), "answer": label} for kinds, label in labels])
+    monkeypatch.setenv("CALM_BENCHMARKS", str(folder.parent))
+    return folder.parent
+
+
+@pytest.fixture
+def telling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Reasoner that answers 90 times whatever is asked."""
+    opened = reasoners.Opened(ScriptedReasoner(lambda prefix, sampling: "So \\boxed{90}"), None)
+    monkeypatch.setattr(reasoners, "open_reasoner", lambda name, model=None: opened)
+
+
+def test_benchmarks_are_opened_by_name_under_their_own_rules(
+    benchmarks: Path, telling: None, problems: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["eval", "--problems", "nl4opt/llmopt", "--problems", problems, "--samples", "2", "--json"]
+    assert calm(*words) == 0
+    shown = capsys.readouterr()
+    got = json.loads(shown.out)
+    assert "nl4opt/llmopt: 1 of 3 rows have no usable label and are left out" in shown.err
+    summary = got["summary"]
+    assert {row["problem_id"] for row in got["results"]} == {"nl4opt-1", "nl4opt-2", "mine-a", "mine-b"}
+    assert summary["label_versions"] == ["nl4opt/llmopt", "mine"]
+    assert {suite: cell["pass_at_1"] for suite, cell in summary["suites"].items()} == {"nl4opt": 0.5, "mine": 0.0}
+    assert summary["macro"]["pass_at_1"] == 0.25
+    assert summary["pass_at_k"] == {"1": 0.25, "2": 0.25}
+    assert (got["budget"]["samples"], got["budget"]["executions"]) == (2, 4)
+    assert calm(*words[:-1]) == 0
+    out = capsys.readouterr().out
+    assert "macro average" in out
+    assert "Each response had at most: samples 2" in out
+
+
+def test_a_source_that_is_named_twice_is_refused(problems: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calm("eval", "--problems", problems, "--problems", problems) == 2
+    assert "mine-a is in a source before it, too; name each source once" in capsys.readouterr().err
+
+
+def test_an_unknown_benchmark_is_refused(benchmarks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calm("eval", "--problems", "nl4opd") == 2
+    assert "near names are nl4opt" in capsys.readouterr().err
+
+
+def answers(path: Path, *boxes: float) -> str:
+    rows = [
+        {"id": str(n), "problem": LP_TEXT.format(n + 3), "ground_truth": label, "response": f"\\boxed{{{box}}}"}
+        for n, (label, box) in enumerate(zip((90, 120, 0, 7), boxes, strict=True))
+    ]
+    return write(path, rows)
+
+
+def test_the_same_answers_are_scored_by_every_version(
+    benchmarks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = answers(tmp_path / "r.jsonl", 90, 120, 0, 8)
+    assert calm("eval", "--responses", path, "--labels", "all", "--json") == 0
+    got = json.loads(capsys.readouterr().out)
+    assert got["summary"]["pass_at_1"] == 0.75
+    scores = {each["version"]: each for each in got["labels"]["versions"]}
+    assert scores["nl4opt/sirl"]["summary"]["pass_at_1"] == 0.75
+    assert scores["nl4opt/sirl"]["changes"] == []
+    other = scores["nl4opt/llmopt"]
+    assert (other["summary"]["pass_at_1"], other["given"]["pass_at_1"], other["summary"]["problems"]) == (0.5, 1.0, 2)
+    assert [(each["problem_id"], each["given"], each["label"]) for each in other["changes"]] == [("1", 120.0, 125.004)]
+    assert calm("eval", "--responses", path, "--labels", "nl4opt") == 0
+    assert "label 125.004 where given is 120.0: 0 of 1 correct, not 1" in capsys.readouterr().out
+
+
+def test_answers_of_a_run_are_scored_and_compared_like_responses(
+    benchmarks: Path, telling: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    assert calm("eval", "--problems", "nl4opt/sirl", "--samples", "2", "--run", run) == 0
+    capsys.readouterr()
+    assert calm("eval", "--responses", run, "--labels", "nl4opt/llmopt", "--json") == 0
+    got = json.loads(capsys.readouterr().out)
+    assert (got["summary"]["pass_at_1"], got["summary"]["samples"]) == (0.25, 2)
+    assert got["labels"]["versions"][0]["summary"]["pass_at_1"] == 0.5
+    path = answers(tmp_path / "r.jsonl", 90, 120, 1, 7)
+    assert calm("eval", "--compare", f"{run}:base", path, "--json") == 0
+    got = json.loads(capsys.readouterr().out)
+    suite = got["suites"]["nl4opt"]
+    assert (suite["first"], suite["second"], suite["difference"], suite["problems"]) == (0.25, 0.75, 0.5, 4)
+    assert (suite["better"], suite["worse"]) == (2, 0)
+    assert calm("eval", "--compare", run, path) == 0
+    assert "+50.0" in capsys.readouterr().out
+
+
+def test_a_comparison_leaves_out_other_labels_and_counts_what_our_machinery_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = answers(tmp_path / "a.jsonl", 90, 120, 0, 7)
+    rows = [json.loads(line) for line in Path(answers(tmp_path / "b.jsonl", 1, 120, 0, 7)).read_text().splitlines()]
+    rows[1]["ground_truth"] = 121
+    rows[2] |= {"response": None, "stop_reason": "infrastructure"}
+    second = write(tmp_path / "b.jsonl", rows)
+    assert calm("eval", "--compare", first, second, "--json") == 0
+    got = json.loads(capsys.readouterr().out)
+    assert (got["other_label"], got["infrastructure"], got["suites"]["a"]["problems"]) == (1, [0, 1], 2)
+    assert calm("eval", "--responses", second, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)["summary"]
+    assert (summary["infrastructure"], summary["problems"]) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give one of --problems"),
+        (["--problems", "a", "--compare", "b", "c"], "give one of --problems"),
+        (["--problems", "nl4opt", "--labels", "all"], "--labels scores answers that are there"),
+        (["--responses", "{r}", "--labels", "all"], "no version of all that is here has any of its problem texts"),
+        (["--compare", "{r}", "{s}"], "0 problem texts in common"),
+        (["--compare", "{run}", "{r}"], "its evaluated stages are: base, rl; name one"),
+        (["--compare", "{run}:sft", "{r}"], "there is no stage 'sft' in it"),
+        (["--compare", "{r}", "no/such"], "No such file"),
+    ],
+)
+def test_what_cannot_be_scored_or_compared_is_said_in_a_line(
+    words: list[str], message: str, benchmarks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"id": "1", "problem": "another text", "ground_truth": 1, "response": ""}
+    names = {
+        "r": write(tmp_path / "r.jsonl", [row]),
+        "s": write(tmp_path / "s.jsonl", [{**row, "problem": "one more"}]),
+        "run": str(tmp_path / "run"),
+    }
+    (tmp_path / "run").mkdir()
+    write(tmp_path / "run" / "trajectories.jsonl", [{"stage": stage} for stage in ("base", "curation", "rl")])
+    assert calm("eval", *(word.format(**names) for word in words)) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_the_pocket_reasoner_is_measured_on_a_file_of_one_s_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calmstorm.commands.console import note
 from calmstorm.commands.recipes import Override, Seed, recipe_from
 from calmstorm.errors import InputError
 
@@ -23,7 +24,14 @@ def register(app: typer.Typer) -> None:
 
 
 def curate(
-    problems: Annotated[Path, typer.Option("--problems", help="File of problems: JSONL, JSON, CSV or parquet.")],
+    problems: Annotated[
+        str,
+        typer.Option(
+            "--problems",
+            metavar="FILE|NAME",
+            help="A file (JSON Lines, JSON, CSV or parquet) or a benchmark (nl4opt, nl4opt/llmopt).",
+        ),
+    ],
     run: Annotated[Path, typer.Option("--run", help="Run directory.")],
     reasoner: Annotated[
         str, typer.Option("--reasoner", help="pocket, a model directory, or a server's URL.")
@@ -36,6 +44,10 @@ def curate(
         str | None, typer.Option(help="Recipe for everything else; pocket for the pocket Reasoner.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that exists.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="Folder of benchmark data; else that of CALM_BENCHMARKS.")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch a benchmark that is not there from the Hugging Face hub.")
+    ] = False,
     question: Annotated[str | None, typer.Option("--question", help="Column with the problem text.")] = None,
     answer: Annotated[str | None, typer.Option("--answer", help="Column with the label.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Take the first N problems.")] = None,
@@ -46,21 +58,24 @@ def curate(
     """Let the Reasoner try, and correct its first flaw by a hint, again and again; keep what is golden."""
     from calmstorm.commands.reasoners import open_reasoner
     from calmstorm.interpreter import Interpreter
-    from calmstorm.problems.files import load_problems
+    from calmstorm.problems.benchmarks import Kind, open_problems
     from calmstorm.runs import RunDirectory
     from calmstorm.stages import curate_samples, filter_golden
 
     settings = recipe_from(recipe or ("pocket" if reasoner == "pocket" else None), override, seed)
     if (run / "config.toml").exists() and not resume:
         raise InputError(f"{run}: this run exists; add --resume to go on with it, or name another directory")
-    loaded = list(load_problems(problems, question=question, answer=answer, limit=limit))
+    opened, version = open_problems(problems, folder, question=question, answer=answer, limit=limit, download=download)
+    loaded = list(opened)
+    if version is not None and version.kind is Kind.TEST:
+        note(f"{version.name} is for testing; to train on what is curated, draw problems with: calm problems split")
     asked = intervener_named(intervener, settings)
     chosen = open_reasoner(reasoner, model).reasoner
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
         directory.keep_config(
             {
                 **settings.model_dump(mode="json"),
-                "source": str(problems),
+                "source": version.name if version else problems,
                 "intervener": intervener,
                 "reasoner": reasoner,
             }

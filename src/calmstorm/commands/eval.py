@@ -1,4 +1,7 @@
-"""`calm eval`: an accuracy one can trust, of a Reasoner or of responses that were made elsewhere."""
+"""`calm eval`: an accuracy one can trust, of a Reasoner or of responses that were made elsewhere.
+
+Also the same answers against every version of the labels, and two evaluations compared problem by problem.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calmstorm.commands.console import emit, note, table
+from calmstorm.commands.console import emit, note
+from calmstorm.commands.eval_results import Results, print_comparison, print_versions
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
-    from calmstorm.evaluation import Summary
-    from calmstorm.records import Problem, Trajectory, Verdict
+    from calmstorm.evaluation.evaluate import TrajectoryKey
+    from calmstorm.problems.benchmarks import Version
+    from calmstorm.records import Problem, Trajectory
     from calmstorm.runs import RunDirectory
     from calmstorm.settings import EvaluationSettings, RolloutSettings
 
@@ -27,17 +32,41 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate_command(
-    problems: Annotated[Path | None, typer.Option(help="Problems: JSON Lines, JSON, CSV or parquet.")] = None,
+    problems: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE|NAME",
+            help="A file (JSON Lines, JSON, CSV or parquet) or a benchmark (nl4opt, nl4opt/llmopt); repeatable.",
+        ),
+    ] = None,
     responses: Annotated[
-        Path | None, typer.Option(help="Responses made elsewhere: rows of id, problem, ground_truth, response.")
+        str | None,
+        typer.Option(
+            metavar="FILE|RUN[:STAGE]",
+            help="Responses made elsewhere: rows of id, problem, ground_truth, response; or the answers of a run.",
+        ),
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="FIRST SECOND", help="Compare two of what --responses takes, paired on the problems of both."
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="With --responses: score them against all published versions, or those of a benchmark."),
     ] = None,
     reasoner: Annotated[str, typer.Option(help="'pocket', a model directory, or a server's base URL.")] = "pocket",
     model: Annotated[str | None, typer.Option(help="Model name on the server.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Rollouts per problem.")] = 8,
+    folder: Annotated[Path | None, typer.Option(help="Folder of benchmark data; else that of CALM_BENCHMARKS.")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch a benchmark that is not there from the Hugging Face hub.")
+    ] = False,
     question: Annotated[str | None, typer.Option(help="Column of the problem text.")] = None,
     answer: Annotated[str | None, typer.Option(help="Column of the answer.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run directory to keep trajectories in, and to resume.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many rows of each source.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 1,
     temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 is greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(min=0, max=1)] = None,
@@ -57,12 +86,16 @@ def evaluate_command(
     """
     from calmstorm.settings import load_recipe
 
-    if (problems is None) == (responses is None):
-        raise InputError("give either --problems FILE or --responses FILE")
-    if responses is not None:
-        _score(responses, limit, tolerance, as_json)
+    if sum(map(bool, (problems, responses, compare))) != 1:
+        raise InputError("give one of --problems FILE|NAME, --responses FILE|RUN and --compare FIRST SECOND")
+    if labels is not None and responses is None:
+        raise InputError("--labels scores answers that are there: name them with --responses FILE|RUN")
+    if compare:
+        _compare(*compare, limit, tolerance, as_json)
         return
-    assert problems is not None  # noqa: S101  one of the two is given
+    if responses:
+        _score(responses, labels, folder, limit, tolerance, as_json)
+        return
     given = {
         "rollout.response_tokens": response_tokens,
         "rollout.executions": executions,
@@ -79,10 +112,10 @@ def evaluate_command(
         {key: str(value) for key, value in given.items() if value is not None},
     )
     bounds, how = recipe.rollout, recipe.evaluation
-    todo = _Todo(problems, question, answer, limit)
-    results = _Results()
+    todo = _Todo(problems or [], folder, download, question, answer, limit)
+    results = Results()
     if run is None:
-        asyncio.run(_measure(todo, reasoner, model, bounds, how, seed, None, results))
+        asyncio.run(_measure(todo, reasoner, model, bounds, how, seed, None, results, frozenset()))
     else:
         from calmstorm.runs import RunDirectory
 
@@ -90,7 +123,7 @@ def evaluate_command(
             directory.keep_config(
                 {
                     "command": "eval",
-                    "problems": problems.name,
+                    "problems": todo.title,
                     "reasoner": reasoner,
                     "model": model,
                     "seed": seed,
@@ -98,37 +131,70 @@ def evaluate_command(
                     "evaluation": how.model_dump(exclude={"samples"}),
                 }
             )
-            results.add_run(directory, _keep_problems(directory, todo), samples)
+            done = _add_run(results, directory, _keep_problems(directory, todo), samples)
             with directory.stage(_STAGE):
-                asyncio.run(_measure(todo, reasoner, model, bounds, how, seed, directory, results))
-    results.show(problems.name, as_json)
+                asyncio.run(_measure(todo, reasoner, model, bounds, how, seed, directory, results, done))
+    results.show(todo.title, as_json, _budget(bounds, how))
 
 
 class _Todo:
-    """The problems of a file, read once to see that all of it is good and once more to run it."""
+    """The problems of files and benchmarks, read once to see that all is good and once more to run them.
 
-    def __init__(self, path: Path, question: str | None, answer: str | None, limit: int | None) -> None:
+    With several sources an id may occur in two of them, so each gets its suite before it.
+    """
+
+    def __init__(
+        self,
+        sources: list[str],
+        folder: Path | None,
+        download: bool,
+        question: str | None,
+        answer: str | None,
+        limit: int | None,
+    ) -> None:
         from calmstorm.grading import is_gradable
+        from calmstorm.problems.benchmarks import Kind
 
-        self._how = (path, question, answer, limit)
+        self._sources = sources
+        self._how = {"question": question, "answer": answer, "limit": limit, "download": download}
+        self._folder = folder
         self.rows = self.gradable = 0
-        for problem in self._all():
-            self.rows += 1
-            self.gradable += is_gradable(problem)
-        if not self.gradable:
-            raise InputError(f"{path}: no row has a usable label; name the column of the answer with --answer")
-        if self.gradable < self.rows:
-            note(f"{self.rows - self.gradable} of {self.rows} rows have no usable label and are left out")
+        names, ids = [], set()
+        for source in sources:
+            rows = gradable = 0
+            problems, version = self._open(source)
+            names.append(version.name if version else Path(source).name)
+            if version and version.kind is not Kind.TEST:
+                note(f"{version.name} is published for training: a score on it says nothing about new problems")
+            for problem in problems:
+                rows += 1
+                gradable += is_gradable(problem)
+                if len(sources) > 1:
+                    if problem.id in ids:
+                        raise InputError(
+                            f"{source}: problem {problem.id} is in a source before it, too; name each source once"
+                        )
+                    ids.add(problem.id)
+            if not gradable:
+                raise InputError(f"{source}: no row has a usable label; name the column of the answer with --answer")
+            if gradable < rows:
+                note(f"{source}: {rows - gradable} of {rows} rows have no usable label and are left out")
+            self.rows += rows
+            self.gradable += gradable
+        self.title = ", ".join(names)
 
     def __iter__(self) -> Iterator[Problem]:
         from calmstorm.grading import is_gradable
 
-        return (problem for problem in self._all() if is_gradable(problem))
+        return (problem for source in self._sources for problem in self._open(source)[0] if is_gradable(problem))
 
-    def _all(self) -> Iterator[Problem]:
-        from calmstorm.problems.files import load_problems
+    def _open(self, source: str) -> tuple[Iterator[Problem], Version | None]:
+        from calmstorm.problems.benchmarks import open_problems
 
-        return load_problems(*self._how)
+        problems, version = open_problems(source, self._folder, **self._how)  # type: ignore[arg-type]
+        if len(self._sources) == 1:
+            return problems, version
+        return (each.model_copy(update={"id": f"{each.suite}-{each.id}"}) for each in problems), version
 
 
 def _keep_problems(directory: RunDirectory, todo: _Todo) -> set[str]:
@@ -144,46 +210,31 @@ def _keep_problems(directory: RunDirectory, todo: _Todo) -> set[str]:
     return ids
 
 
-class _Results:
-    """What is printed in the end: the small part of each trajectory, and the tally."""
+def _add_run(results: Results, directory: RunDirectory, ids: set[str], samples: int) -> frozenset[TrajectoryKey]:
+    """Takes over what a run has already done of these problems; returns the keys of it."""
+    done = set()
+    for trajectory in directory.trajectories(_STAGE):
+        if trajectory.problem_id in ids and trajectory.sample < samples:
+            done.add(trajectory.key)
+            results.add(trajectory)
+    if done:
+        note(f"{directory.path}: {len(done)} rollouts are there already")
+    return frozenset(done)
 
-    def __init__(self) -> None:
-        from calmstorm.evaluation import Tally
 
-        self.tally = Tally()
-        self.correct = 0
-        self.rows: list[dict[str, object]] = []
-        self.done: set[tuple[str, str, int, int]] = set()
-
-    def add(self, trajectory: Trajectory) -> None:
-        verdict = trajectory.verdict
-        self.tally.add_trajectory(trajectory)
-        self.correct += bool(verdict and verdict.correct)
-        self.rows.append(
-            {
-                "problem_id": trajectory.problem_id,
-                "sample": trajectory.sample,
-                "answer": trajectory.answer,
-                "correct": bool(verdict and verdict.correct),
-                "status": verdict.status.value if verdict else "ungraded",
-            }
-        )
-
-    def add_run(self, directory: RunDirectory, ids: set[str], samples: int) -> None:
-        """Takes over what a run has already done of these problems."""
-        for trajectory in directory.trajectories(_STAGE):
-            if trajectory.problem_id in ids and trajectory.sample < samples:
-                self.done.add(trajectory.key)
-                self.add(trajectory)
-        if self.done:
-            note(f"{directory.path}: {len(self.done)} rollouts are there already")
-
-    def show(self, title: str, as_json: bool) -> None:
-        summary = self.tally.summary()
-        if as_json:
-            emit({"results": self.rows, "summary": summary.model_dump(mode="json")})
-        else:
-            _print(title, summary)
+def _budget(bounds: RolloutSettings, how: EvaluationSettings) -> dict[str, object]:
+    """Returns what a response may use: a score says little without it."""
+    return {
+        "samples": how.samples,
+        "response_tokens": bounds.response_tokens,
+        "executions": bounds.executions,
+        "wall_seconds": bounds.wall_seconds,
+        "memory_mb": bounds.memory_mb,
+        "output_characters": bounds.output_characters,
+        "temperature": how.temperature,
+        "top_p": how.top_p,
+        "tolerance": how.tolerance,
+    }
 
 
 async def _measure(
@@ -194,7 +245,8 @@ async def _measure(
     how: EvaluationSettings,
     seed: int,
     directory: RunDirectory | None,
-    results: _Results,
+    results: Results,
+    done: frozenset[TrajectoryKey],
 ) -> None:
     from calmstorm.commands.reasoners import open_reasoner
     from calmstorm.evaluation import evaluate
@@ -206,10 +258,12 @@ async def _measure(
     limits = RolloutLimits(**bounds.model_dump(include=set(RolloutLimits.model_fields)))
     sampling = Sampling(temperature=how.temperature, top_p=how.top_p)
     total = todo.gradable * how.samples
+    for problem in todo:
+        results.add_problem(problem)
     opened = open_reasoner(reasoner, model)
     with (
         Interpreter(workers=bounds.workers, tier=bounds.tier) as interpreter,
-        track("rollouts", total, len(results.done)) as advance,
+        track("rollouts", total, len(done)) as advance,
     ):
 
         def keep(trajectory: Trajectory) -> None:
@@ -230,7 +284,7 @@ async def _measure(
                 on_trajectory=keep,
                 concurrency=bounds.concurrency,
                 seed=seed,
-                done=results.done,
+                done=done,
                 tolerance=how.tolerance,
                 context_tokens=opened.context_tokens,
             )
@@ -238,57 +292,62 @@ async def _measure(
             await opened.reasoner.close()
 
 
-def _score(path: Path, limit: int | None, tolerance: float, as_json: bool) -> None:
-    """Grades responses that were made elsewhere."""
-    from calmstorm.evaluation import Tally, count_code_blocks
-    from calmstorm.grading import grade
-    from calmstorm.problems.files import load_responses
+def _score(
+    source: str, labels: str | None, folder: Path | None, limit: int | None, tolerance: float, as_json: bool
+) -> None:
+    """Grades responses that were made elsewhere, or shows the grades of a run; and, if asked, by all versions."""
+    from calmstorm.evaluation.answers import is_run, read_answers
+    from calmstorm.evaluation.versions import score_by_versions
 
-    tally = Tally()
-    rows: list[dict[str, object]] = []
-    for row in load_responses(path, limit):
-        verdict = grade(row.problem, row.response, tolerance=tolerance)
-        tally.add(row.problem.suite, row.problem.id, verdict, code_blocks=count_code_blocks(row.response))
-        rows.append(_row(row.problem.id, verdict))
-    summary = tally.summary()
+    results = Results()
+    for each in read_answers(source, limit, tolerance):
+        results.add_answer(each)
+    scores = None
+    if labels is not None:
+        versions, where = _versions(labels, folder)
+        scores = score_by_versions(read_answers(source, limit, tolerance), versions, where, tolerance)
+        if not scores.versions:
+            raise InputError(f"{source}: no version of {labels} that is here has any of its problem texts")
     if as_json:
-        emit({"results": rows, "summary": summary.model_dump(mode="json", exclude={"response_tokens"})})
+        shown = results.as_json()
+        if not is_run(source):
+            for unknown in ("response_tokens", "executions"):
+                shown["summary"].pop(unknown)  # type: ignore[attr-defined]
+        emit(shown if scores is None else {**shown, "labels": scores.model_dump(mode="json")})
+        return
+    results.show(source if is_run(source) else Path(source).name, as_json)
+    if scores is not None:
+        print_versions(scores)
+
+
+def _versions(labels: str, folder: Path | None) -> tuple[list[Version], Path | None]:
+    """Returns the versions that `--labels` means and that are there."""
+    from calmstorm.problems.benchmarks import VERSIONS, Kind, benchmark_folder, locate, require, versions_of
+
+    where = benchmark_folder(folder)
+    if labels == "all":
+        found = [version for version in VERSIONS if version.kind is Kind.TEST and locate(version, where)]
     else:
-        _print(path.name, summary)
+        named = [version for version in versions_of(labels) if version.kind is not Kind.DECLARATIONS]
+        if not named:
+            raise InputError(f"--labels is {labels!r}, which is published without answers; name another version")
+        found = [version for version in named if locate(version, where)]
+        if not found:
+            require(named[0], where)
+    if not found:
+        raise InputError("no benchmark data are here; name their folder with --folder or CALM_BENCHMARKS")
+    return found, where
 
 
-def _row(problem_id: str, verdict: Verdict) -> dict[str, object]:
-    return {
-        "id": problem_id,
-        "answer": verdict.got,
-        "correct": verdict.correct,
-        "status": verdict.status.value,
-        "protocol_ok": verdict.protocol_ok,
-    }
+def _compare(first: str, second: str, limit: int | None, tolerance: float, as_json: bool) -> None:
+    """Compares two evaluations problem by problem."""
+    from calmstorm.evaluation import macro_comparison
+    from calmstorm.evaluation.answers import compare_answers, read_answers
 
-
-def _print(title: str, summary: Summary) -> None:
-    """Prints a summary for people."""
-    if summary.pass_at_1 is None or summary.ci95 is None:
-        rate = "nothing could be graded"
-    else:
-        low, high = summary.ci95
-        rate = f"{summary.pass_at_1:.1%}  (95 % interval {low:.1%} to {high:.1%}, clustered by problem)"
-    rows = [
-        ["pass@1", rate],
-        ["problems x samples", f"{summary.problems} x {summary.samples}"],
-        ["code blocks a response", f"{summary.code_blocks:.2f}"],
-        ["no answer", _share(summary.no_answer)],
-        ["box as asked for", _share(summary.protocol_ok)],
-    ]
-    if summary.response_tokens:
-        rows.append(["tokens a response", f"{summary.response_tokens:.0f}"])
-    if summary.infrastructure:
-        rows.append(["failed by our machinery", f"{summary.infrastructure} rollouts, in no rate"])
-    if summary.ungraded:
-        rows.append(["without usable label", f"{summary.ungraded} responses, in no rate"])
-    table(["", ""], rows, title)
-
-
-def _share(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
+    paired = compare_answers(read_answers(first, limit, tolerance), read_answers(second, limit, tolerance))
+    macro = macro_comparison(paired.suites) if len(paired.suites) > 1 else None
+    if as_json:
+        shown = paired.model_dump(mode="json")
+        emit({"first": first, "second": second, **shown, "macro": macro.model_dump(mode="json") if macro else None})
+        return
+    print_comparison(first, second, paired, macro)

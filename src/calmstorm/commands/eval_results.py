@@ -1,0 +1,219 @@
+"""What `calm eval` collects and shows: rows, one cell for each suite, their macro average, the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from calmstorm.commands.console import emit, say, table
+
+if TYPE_CHECKING:
+    from calmstorm.evaluation import Comparison, Estimate, Summary, Tally
+    from calmstorm.evaluation.answers import Answer, Paired
+    from calmstorm.evaluation.versions import VersionScores
+    from calmstorm.records import Problem, Trajectory, Verdict
+
+
+class Results:
+    """The small part of each answer, and the tallies: of each suite and of all."""
+
+    def __init__(self) -> None:
+        from calmstorm.evaluation import Tally
+
+        self.all = Tally()
+        self.suites: dict[str, Tally] = {}
+        self.correct = 0
+        self.rows: list[dict[str, object]] = []
+        self.versions: dict[str, None] = {}
+
+    def add_problem(self, problem: Problem) -> None:
+        """Notes the label version of a problem that is evaluated."""
+        self.versions.setdefault(problem.label_version)
+
+    def add(self, trajectory: Trajectory) -> None:
+        """Adds a rollout."""
+        verdict = trajectory.verdict
+        for tally in self._tallies(trajectory.suite):
+            tally.add_trajectory(trajectory)
+        self.correct += bool(verdict and verdict.correct)
+        self.rows.append(
+            {
+                "problem_id": trajectory.problem_id,
+                "sample": trajectory.sample,
+                "answer": trajectory.answer,
+                "correct": bool(verdict and verdict.correct),
+                "status": verdict.status.value if verdict else "ungraded",
+            }
+        )
+
+    def add_answer(self, answer: Answer) -> None:
+        """Adds an answer that was made elsewhere."""
+        self.add_problem(answer.problem)
+        for tally in self._tallies(answer.problem.suite):
+            answer.add_to(tally)
+        self.correct += answer.verdict.correct
+        self.rows.append({"sample": answer.sample, **_row(answer.problem.id, answer.verdict)})
+
+    def as_json(self, **more: object) -> dict[str, object]:
+        """Returns rows and summary; `more` goes beside them."""
+        summary = self.all.summary().model_dump(mode="json")
+        summary["label_versions"] = [name for name in self.versions if name]
+        if len(self.suites) > 1:
+            summary["suites"] = {suite: tally.summary().model_dump(mode="json") for suite, tally in self.suites.items()}
+            macro = self._macro()
+            summary["macro"] = {"pass_at_1": macro.mean, "ci95": [macro.low, macro.high]} if macro else None
+        return {"results": self.rows, "summary": summary, **more}
+
+    def show(self, title: str, as_json: bool, budget: Mapping[str, object] | None = None) -> None:
+        """Prints everything, for a program or for a person."""
+        if as_json:
+            emit(self.as_json(**({"budget": dict(budget)} if budget else {})))
+            return
+        if len(self.suites) > 1:
+            self._show_suites()
+        print_summary(title, self.all.summary())
+        if budget:
+            say("Each response had at most: " + ", ".join(f"{key} {value}" for key, value in budget.items()))
+
+    def _tallies(self, suite: str) -> tuple[Tally, Tally]:
+        from calmstorm.evaluation import Tally
+
+        return self.all, self.suites.setdefault(suite, Tally())
+
+    def _macro(self) -> Estimate | None:
+        """Returns the mean over the suites in which anything was graded."""
+        from calmstorm.evaluation import macro_average
+
+        parts = [tally.summary().estimate for tally in self.suites.values()]
+        known = [each for each in parts if each is not None]
+        return macro_average(known) if known else None
+
+    def _show_suites(self) -> None:
+        rows = []
+        for suite, tally in self.suites.items():
+            cell = tally.summary()
+            rows.append([suite, str(cell.problems), share(cell.pass_at_1), interval(cell.ci95), _last_k(cell)])
+        macro = self._macro()
+        if macro is not None:
+            rows.append(["macro average", "", share(macro.mean), interval((macro.low, macro.high)), ""])
+        table(["suite", "problems", "pass@1", "95 % interval", "best of k"], rows)
+
+
+def _row(problem_id: str, verdict: Verdict) -> dict[str, object]:
+    return {
+        "id": problem_id,
+        "answer": verdict.got,
+        "correct": verdict.correct,
+        "status": verdict.status.value,
+        "protocol_ok": verdict.protocol_ok,
+    }
+
+
+def print_summary(title: str, summary: Summary) -> None:
+    """Prints a cell for people."""
+    if summary.pass_at_1 is None or summary.ci95 is None:
+        rate = "nothing could be graded"
+    else:
+        rate = f"{summary.pass_at_1:.1%}  (95 % interval {interval(summary.ci95)}, clustered by problem)"
+    rows = [
+        ["pass@1", rate],
+        *([f"pass@{k}", f"{chance:.1%}"] for k, chance in summary.pass_at_k.items() if k > 1),
+        ["problems x samples", f"{summary.problems} x {summary.samples}"],
+        ["code blocks a response", f"{summary.code_blocks:.2f}"],
+    ]
+    if summary.executions:
+        rows.append(["executions a response", f"{summary.executions:.2f}"])
+    if summary.response_tokens:
+        rows.append(["tokens a response", f"{summary.response_tokens:.0f}"])
+    rows += [
+        ["no answer", share(summary.no_answer)],
+        ["box as asked for", share(summary.protocol_ok)],
+    ]
+    if summary.cut_off:
+        rows.append(["cut off at a limit", share(summary.cut_off)])
+    if summary.infrastructure:
+        rows.append(["failed by our machinery", f"{summary.infrastructure} responses, in no rate"])
+    if summary.ungraded:
+        rows.append(["without usable label", f"{summary.ungraded} responses, in no rate"])
+    table(["", ""], rows, title)
+
+
+def print_versions(scores: VersionScores) -> None:
+    """Prints the same answers against every version."""
+    from calmstorm.printable import printable
+
+    table(
+        ["labels", "problems", "pass@1 (95 %)", "as given", "changed"],
+        [
+            [
+                each.version,
+                str(each.summary.problems),
+                f"{share(each.summary.pass_at_1)} ({interval(each.summary.ci95)})",
+                share(each.given.pass_at_1),
+                str(len(each.changes)),
+            ]
+            for each in scores.versions
+        ],
+        "The same answers by the labels of each version, and as given",
+    )
+    if scores.unmatched:
+        say(f"{scores.unmatched} of {scores.problems} problems have a text that no version here has")
+    for each in scores.versions:
+        for change in each.changes[:_CHANGES]:
+            say(
+                printable(
+                    f"{each.version}: {change.problem_id}: label {change.label} where given is {change.given}: "
+                    f"{change.correct} of {change.samples} correct, not {change.correct_given}"
+                )
+            )
+        if len(each.changes) > _CHANGES:
+            say(f"{each.version}: {len(each.changes) - _CHANGES} more; all of them with --json")
+
+
+_CHANGES = 5
+
+
+def print_comparison(first: str, second: str, paired: Paired, macro: Comparison | None) -> None:
+    """Prints how a second evaluation compares with a first."""
+    rows = {**paired.suites, **({"macro average": macro} if macro else {})}
+    table(
+        ["suite", "problems", "first", "second", "difference", "95 % interval", "better / worse", ""],
+        [
+            [
+                suite,
+                str(each.problems),
+                share(each.first),
+                share(each.second),
+                f"{100 * each.difference:+.1f}",
+                f"{100 * each.ci95[0]:+.1f} to {100 * each.ci95[1]:+.1f}",
+                f"{each.better} / {each.worse}",
+                "" if each.tells else "holds 0",
+            ]
+            for suite, each in rows.items()
+        ],
+        f"{first} -> {second}: points of pass@1 on the problems of both, paired and clustered by problem",
+    )
+    for count, what in (
+        (paired.only_first, "problems only the first has"),
+        (paired.only_second, "problems only the second has"),
+        (paired.other_label, "problems graded against different labels, left out"),
+        (paired.infrastructure[0], "answers of the first failed by our machinery, in no rate"),
+        (paired.infrastructure[1], "answers of the second failed by our machinery, in no rate"),
+    ):
+        if count:
+            say(f"{count} {what}")
+
+
+def share(value: float | None) -> str:
+    """Returns a share as percent, or a dash."""
+    return "-" if value is None else f"{value:.1%}"
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """Returns an interval of shares as percent, or a dash."""
+    return "-" if ends is None else f"{ends[0]:.1%} to {ends[1]:.1%}"
+
+
+def _last_k(cell: Summary) -> str:
+    k = max(cell.pass_at_k, default=1)
+    return f"pass@{k} {cell.pass_at_k[k]:.1%}" if k > 1 else ""
