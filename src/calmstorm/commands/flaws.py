@@ -1,4 +1,4 @@
-"""`calm flaws`: which of the seven triggers responses show (paper appendix J: at most two each)."""
+"""`calm flaws`: which of the seven triggers responses show (paper appendix J: at most two each), and who agrees."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from calmstorm.commands.console import emit, table
+from calmstorm.commands.console import emit, say, table
 from calmstorm.errors import InfrastructureError, InputError, WorkError
 
 if TYPE_CHECKING:
+    from calmstorm.evaluation import Agreement
     from calmstorm.intervener.findings import Finding
     from calmstorm.records import Problem
 
@@ -46,6 +47,10 @@ def flaws(
         Path | None, typer.Option("--responses", help="Rows of problem, ground_truth, response.")
     ] = None,
     run: Annotated[Path | None, typer.Option("--run", help="A run directory, instead of a file of responses.")] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Labels to compare with: rows of id and triggers, by people or by another annotator."),
+    ] = None,
     annotator: Annotated[str, typer.Option("--annotator", help="rules or llm.")] = "rules",
     model: Annotated[
         str, typer.Option("--model", help="Model of the llm annotator, at CALM_INTERVENER_URL.")
@@ -59,6 +64,7 @@ def flaws(
     if (responses is None) == (run is None):
         raise InputError("flaws needs one source: give either --responses FILE or --run DIRECTORY")
     rows = _of_file(responses, limit) if responses is not None else _of_run(run or Path(), limit)
+    labels = _labels(against) if against is not None else None
     name, results = (annotator, _by_rules(rows)) if annotator == "rules" else _by_llm(rows, model)
     counts = Counter(trigger for row in results for trigger in row["triggers"] or [])
     annotated = [row for row in results if row["triggers"] is not None]
@@ -66,10 +72,14 @@ def flaws(
     flawless = sum(not row["triggers"] for row in annotated)
     failed = len(results) - len(annotated)
     summary = {"responses": len(annotated), "flawless": flawless, "rates": rates, "annotator": name, "failed": failed}
+    agreed = _agreement(labels, annotated, against) if labels is not None else None
     if as_json:
-        emit({"results": results, "summary": summary})
+        shown = {"results": results, "summary": summary}
+        emit({**shown, "agreement": agreed.model_dump(mode="json")} if agreed else shown)
     else:
         _show(counts, rates, flawless, len(annotated))
+        if agreed:
+            _show_agreement(agreed)
     if failed:
         raise WorkError(
             f"{failed} of {len(results)} responses were not annotated: {_first_error(results)}; run it again"
@@ -85,6 +95,55 @@ def _show(counts: Counter[int], rates: dict[str, float], flawless: int, total: i
         [[f"{t} {names[t]}", str(counts[t]), f"{rates[str(t)]:.1%}"] for t in range(1, 8)]
         + [["flawless", str(flawless), f"{flawless / max(1, total):.1%}"]],
     )
+
+
+def _labels(path: Path) -> dict[str, tuple[int, ...]]:
+    from calmstorm.evaluation import read_labels
+
+    return read_labels(path)
+
+
+def _agreement(labels: dict[str, tuple[int, ...]], annotated: list[dict[str, Any]], path: Path | None) -> Agreement:
+    from calmstorm.evaluation import agreement
+    from calmstorm.evaluation.agreement import label_name
+
+    found = agreement(labels, {label_name(row): row["triggers"] for row in annotated})
+    if found is None:
+        raise InputError(f"{path}: labels none of these responses; its ids must be those of the responses")
+    return found
+
+
+def _show_agreement(agreed: Agreement) -> None:
+    from calmstorm.records import Trigger
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2f}"
+
+    table(
+        ["trigger", "labelled", "found", "precision", "recall", "kappa"],
+        [
+            [
+                f"{key} {Trigger(key).name.lower().replace('_', ' ')}",
+                str(each.both + each.first_only),
+                str(each.both + each.second_only),
+                number(each.precision),
+                number(each.recall),
+                number(each.kappa),
+            ]
+            for key, each in agreed.triggers.items()
+        ],
+        "Against the labels",
+    )
+    low, high = agreed.accuracy_ci95
+    say(
+        f"{agreed.responses} responses in common; the same triggers for {agreed.accuracy:.1%} ({low:.1%} to {high:.1%})"
+    )
+    ends = "" if agreed.kappa_ci95 is None else f" ({agreed.kappa_ci95[0]:.2f} to {agreed.kappa_ci95[1]:.2f})"
+    say(f"Cohen's kappa of the first trigger, or none: {number(agreed.kappa)}{ends}; 95 % intervals")
+    missing = [(agreed.only_first, "labels without a response"), (agreed.only_second, "responses without a label")]
+    for count, what in missing:
+        if count:
+            say(f"{count} {what}")
 
 
 def _by_rules(rows: Iterable[_Row]) -> list[dict[str, Any]]:

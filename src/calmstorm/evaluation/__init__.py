@@ -1,22 +1,28 @@
 """Evaluation: pass@1 over k samples, with intervals clustered by problem (paper section 4.1)."""
 
+from calmstorm.evaluation.agreement import Agreement, TriggerAgreement, agreement, cohens_kappa, read_labels
 from calmstorm.evaluation.evaluate import evaluate
 from calmstorm.evaluation.intervals import Estimate, clustered_interval, macro_average
 from calmstorm.evaluation.paired import Comparison, compare_outcomes, macro_comparison
 from calmstorm.evaluation.summary import Summary, Tally, count_code_blocks, pass_at_k, summarise, summarise_cells
 
 __all__ = [
+    "Agreement",
     "Comparison",
     "Estimate",
     "Summary",
     "Tally",
+    "TriggerAgreement",
+    "agreement",
     "clustered_interval",
+    "cohens_kappa",
     "compare_outcomes",
     "count_code_blocks",
     "evaluate",
     "macro_average",
     "macro_comparison",
     "pass_at_k",
+    "read_labels",
     "summarise",
     "summarise_cells",
 ]
