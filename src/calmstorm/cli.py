@@ -40,6 +40,9 @@ COMMANDS = {
 """Name and help of each command. It lives in `calmstorm.commands.<name>`, which is imported only when the command is
 used. The module has `register(app: typer.Typer)`, an `app: typer.Typer` of subcommands, or a function of that name."""
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """Typer does not export it; it has `format_message()` and `ctx`."""
 
@@ -127,13 +130,15 @@ def _run(words: list[str], debug: bool) -> int:
         command = typer.main.get_command(build())
         status = command.main(args=words, prog_name="calm", standalone_mode=False)
         sys.stdout.flush()
+        if status == INTERRUPTED:  # typer turns Ctrl-C into a status
+            raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except BrokenPipeError:  # whoever read our output has gone: nothing to say, and nobody to say it to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (KeyboardInterrupt, typer.Abort):
         _show(debug, "interrupted; what was finished is kept, and the same command goes on from there")
-        return 130
+        return INTERRUPTED
     except (InputError, MissingExtraError) as error:
         _show(debug, str(error))
         return 2
