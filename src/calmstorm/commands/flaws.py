@@ -193,9 +193,9 @@ def _of_file(path: Path, limit: int | None) -> Iterator[_Row]:
 
 
 def _find(problem: Problem, response: str) -> list[Finding]:
-    from calmstorm.intervener.rules import MOST_TRIGGERS, find_flaws
+    from calmstorm.intervener.rules import find_flaws, named
 
-    return find_flaws(problem, response)[:MOST_TRIGGERS]
+    return named(find_flaws(problem, response))
 
 
 def _of_run(path: Path, limit: int | None) -> Iterator[_Row]:

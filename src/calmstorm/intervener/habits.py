@@ -7,6 +7,7 @@ models use for these habits; a sentence that turns away from the habit ("instead
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from calmstorm.grading import extract_answer
 from calmstorm.intervener.findings import Finding
@@ -14,9 +15,12 @@ from calmstorm.intervener.hints import Correction
 from calmstorm.intervener.segments import Line, Segment, lines
 from calmstorm.records import SpanKind, Trigger
 
-_BY_HAND = r"\bby hand\b|\bmanually\b|\bmanual\b(?! (?:labou?r|work|workers?|tasks?|assembly))"
+_BY_HAND = (
+    r"\bby hand\b|\bmanually\b|\bwithout (?:the|a) solver\b|\bmanual\b(?! (?:labou?r|work|workers?|tasks?|assembly))"
+)
 _MANUAL = re.compile(  # "let me try to write the model" is no trial, "I guess that they mean" no guess at a plan
-    rf"{_BY_HAND}|\btry plan\b|\btrial and error\b|\bno code is needed\b|\bby inspection\b"
+    rf"{_BY_HAND}|\btry plan\b|\btrial and error\b|\bby inspection\b|\boverkill\b"
+    r"|\bno (?:code|solver|program|script) (?:is|would be) (?:needed|required|necessary)\b"
     r"|\b(?:let me|let's|i can|i(?:'ll| will)) (?:just )?(?:guess|estimate"
     r"|enumerate (?!(?:all )?(?:the )?(?:constraint|variable|decision|data|parameter|cost))"
     r"|try (?:(?:out )?(?:some|a few|all|them|these|those|different|various|several|each|every|values|combinations)\b"
@@ -28,9 +32,10 @@ _MANUAL = re.compile(  # "let me try to write the model" is no trial, "I guess t
 )
 _RECHECK = re.compile(
     rf"{_BY_HAND}|"
-    r"\bre-?(?:compute|calculate|do|verify)\b|\bevery product\b|\bstep by step\b.*\bsum\b"
+    r"\bre-?(?:comput(?:e|ing)|calculat(?:e|ing)|do|verify(?:ing)?)\b|\bevery product\b|\bstep by step\b.*\bsum\b"
     r"|\bverify (?:this|the) (?:sum|total|arithmetic|calculation)"
-    r"|\bdouble-?check (?:the )?(?:arithmetic|calculation|sum|total)",
+    r"|\bdouble-?check (?:the )?(?:arithmetic|calculation|sum|total)|\banother way\b"
+    r"|\bis there (?:an?|any)\b[^.?]*\b(?:lower|higher|better|cheaper)\b|\btry to (?:find|beat)\b",
     re.IGNORECASE,
 )
 _TURNED_AWAY = re.compile(
@@ -40,14 +45,24 @@ _TURNED_AWAY = re.compile(
 )
 _REFLECTION = re.compile(
     r"\bcheck(?:s|ed|ing)?\b|\bplausib|\breasonab|\bsensib|\bmakes? sense\b|\bsanity\b|\bverif|\bsatisf|\brespects?\b"
-    r"|\brealistic\b|\bconsistent\b|\blooks right\b|\bfeasib|\bwithin the\b|\bas (?:\w+ )?expected\b"
+    r"|\brealistic\b|\bconsistent\b|\blooks right\b|\bfeasib|\bwithin (?:the\b|\d)|\bas (?:\w+ )?expected\b"
     r"|\bexpected (?:range|order|magnitude)\b"
-    r"|\bstays? (?:under|below|within)\b|\bwrong\b|\bmistake\b|\bmissed\b|\bconfiden",
+    r"|\bstays? (?:well )?(?:under|below|within)\b|\bwrong\b|\bmistake\b|\bmissed\b|\bconfiden"
+    r"|\bbeliev|\bcredib|\bconvinc|\blogical\b|\bsurpris|\bexplains?\b|\bvalid\b|\bin line with\b"
+    r"|\bas (?:it|one|they) (?:should|must|would)\b|\b(?:would|i'd|what i) expect\b"
+    r"|\b(?:less|more|lower|higher|cheaper|dearer|shorter|longer|smaller|larger|better|worse|fewer) than\b"
+    r"|\bbounds?\b|\bbind(?:s|ing)?\b|\btight\b|\bslack\b|\bsurplus\b|\bused up\b|\blimits? holds?\b|\bcould never\b"
+    r"|\b(?:lies|is|are) between\b|\bat (?:its|their) (?:limit|ceiling|cap)\b"
+    r"|\d\s*(?:[<>]=?|\u2264|\u2265)\s*\d|\d (?:of|against) \d",
     re.IGNORECASE,
 )
 _AMOUNT = r"(?<![A-Za-z_\d.])\(?\$?\d[\d,]*(?:\.\d+)?\)?(?![A-Za-z_\d])"
+_OPERATION = r"(?:[*\u00d7+]|x|times|plus|\\times|\\cdot)"
 _ARITHMETIC = re.compile(  # numbers only: "3*x1 + 2*x2 = 7" is a constraint, not a calculation
-    rf"{_AMOUNT}\s*(?:[*\u00d7+]|x|\\times|\\cdot)\s*{_AMOUNT}[^=<>\u2264\u2265\n]{{0,60}}=\s*{_AMOUNT}(?!\s*\*)"
+    rf"{_AMOUNT}\s*{_OPERATION}\s*{_AMOUNT}"
+    rf"(?:[^=<>\u2264\u2265\n]{{0,60}}=|(?:\s*{_OPERATION}\s*{_AMOUNT}){{0,4}},?\s+(?:is|makes|gives|equals))"
+    rf"\s*({_AMOUNT})(?!\s*\*)",
+    re.IGNORECASE,
 )
 _AGAINST_LIMIT = re.compile(
     r"<|>|\u2264|\u2265|\\[lg]eq?\b|\bwithin\b|\bunder\b|\bbelow\b|\blimit|\bavailable\b|\bat (?:most|least)\b"
@@ -59,16 +74,41 @@ _BY_PROGRAM = re.compile(
     r"\b(?:code|script|program|block)\b|\b(?:with|in|using|by) (?:the |a )?(?:solver|pulp|scipy|python)\b",
     re.IGNORECASE,
 )
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _HAND = re.compile(_BY_HAND, re.IGNORECASE)
 _FAILED = re.compile(r"\b\w*Error\b")
 _FINAL = re.compile(
     r"\\boxed|\banswer is\b|\bbest value is\b|\b(?:maximum|minimum|optimal|total)\b[^.\n]{0,40}\bis\b", re.IGNORECASE
 )
+_FURTHER_BLOCK = re.compile(
+    r"\b(?:another|second|next|separate|further|small) (?:run|script|block|program|solve|piece of code|code block)\b",
+    re.IGNORECASE,
+)
+"""Announces one more script for the same task; one that puts an earlier one right is announced by what was wrong."""
 _NAME_ERROR = re.compile(r"\bNameError\b")
 
 
-def premature_solving(parts: list[Segment]) -> Finding | None:
-    """Trigger 1: solving in words what a solver should solve."""
+class _Sum(NamedTuple):
+    """A calculation with numbers in prose."""
+
+    line: Line
+    result: str
+
+
+def _sums(part: Segment) -> list[_Sum]:
+    return [_Sum(line, match.group(1)) for line in lines(part) for match in _ARITHMETIC.finditer(line.text)]
+
+
+def _arrives_at(calculation: _Sum, answer: float | str | None) -> bool:
+    """Whether a calculation ends at the final answer: then the words have solved the problem, or solved it again."""
+    if not isinstance(answer, float):
+        return False
+    result = float(re.sub(r"[^\d.]", "", calculation.result))
+    return abs(result - answer) <= 1e-6 * max(1.0, abs(answer))
+
+
+def premature_solving(parts: list[Segment], answer: float | str | None = None) -> Finding | None:
+    """Trigger 1: solving in words what a solver should solve; `answer` is the final one."""
     code = next((p for p in parts if p.solves and not _failed(parts, p)), None)
     limit = code.start if code else parts[-1].end
     for part in parts:
@@ -77,9 +117,9 @@ def premature_solving(parts: list[Segment]) -> Finding | None:
         for line in lines(part):
             if _MANUAL.search(line.text) and not _TURNED_AWAY.search(line.text):
                 return _by_hand(line, parts[-1].end)
-        if sum(bool(_ARITHMETIC.search(line.text)) for line in lines(part)) >= 3:
-            first = next(line for line in lines(part) if _ARITHMETIC.search(line.text))
-            return _by_hand(first, parts[-1].end)
+        sums = _sums(part)
+        if len(sums) >= 3 or any(_arrives_at(each, answer) for each in sums):
+            return _by_hand(sums[0].line, parts[-1].end)
     if any(p.kind is SpanKind.CODE for p in parts):
         return None
     final = _final_line(parts)
@@ -99,15 +139,17 @@ def _by_hand(line: Line, end: int) -> Finding:
 def fragmented_coding(parts: list[Segment]) -> Finding | None:
     """Trigger 2: pieces of code that cannot run alone, or that only prepare."""
     blocks = [p for p in parts if p.kind is SpanKind.CODE]
+    solving = any(block.solves for block in blocks)
     for index, block in enumerate(blocks):
         output = _output_after(parts, block)
         depends = output is not None and _NAME_ERROR.search(output.body) is not None and index > 0
         prepares = (
             not block.solves
             and re.search(r"\bimport\b|=", block.body) is not None
-            and (index + 1 < len(blocks) and index == 0)
+            and ((index + 1 < len(blocks) and index == 0) or (index > 0 and solving))
         )
-        if prepares or depends:
+        again = block.solves and index > 0 and _FURTHER_BLOCK.search(_between(parts, blocks[index - 1], block))
+        if prepares or depends or again:
             start = _lead(parts, block)
             return Finding(
                 Trigger.FRAGMENTED_CODING,
@@ -119,18 +161,19 @@ def fragmented_coding(parts: list[Segment]) -> Finding | None:
     return None
 
 
-def redundant_verification(parts: list[Segment]) -> Finding | None:
-    """Trigger 3: computing again by hand what the solver has computed."""
+def redundant_verification(parts: list[Segment], answer: float | str | None = None) -> Finding | None:
+    """Trigger 3: computing again by hand what the solver has computed; `answer` is the final one."""
     seen_output = False
     for part in parts:
         seen_output = seen_output or (part.kind is SpanKind.OUTPUT and not _FAILED.search(part.body))
         if part.kind is not SpanKind.TEXT or not seen_output:
             continue
-        prose = lines(part)
-        cue = next((line for line in prose if _is_recheck(line.text)), None)
-        sums = [line for line in prose if _ARITHMETIC.search(line.text) and not _AGAINST_LIMIT.search(line.text)]
-        if cue is None and len(sums) >= 2:
-            cue = sums[0]
+        cue = next((line for line in lines(part) if _is_recheck(line.text)), None)
+        if cue is None:
+            sums = _sums(part)
+            free = [each for each in sums if not _AGAINST_LIMIT.search(each.line.text)]
+            arrives = [each for each in sums if _arrives_at(each, answer)]
+            cue = free[0].line if len(free) >= 2 else arrives[0].line if arrives else None
         if cue is not None:
             return Finding(
                 Trigger.REDUNDANT_VERIFICATION,
@@ -143,9 +186,10 @@ def redundant_verification(parts: list[Segment]) -> Finding | None:
 
 
 def _is_recheck(text: str) -> bool:
-    if not _RECHECK.search(text) or _TURNED_AWAY.search(text):
+    if _TURNED_AWAY.search(text):
         return False
-    return bool(_HAND.search(text)) or not _BY_PROGRAM.search(text)
+    cues = [sentence for sentence in _SENTENCE_END.split(text) if _RECHECK.search(sentence)]
+    return any(_HAND.search(cue) or not _BY_PROGRAM.search(cue) for cue in cues)
 
 
 def no_sanity_check(parts: list[Segment]) -> Finding | None:
@@ -179,6 +223,12 @@ def protocol_violation(parts: list[Segment], response: str) -> Finding | None:
         "The final answer is not a single plain number in a box.",
         Correction.BOX,
     )
+
+
+def _between(parts: list[Segment], block: Segment, following: Segment) -> str:
+    """Returns the prose between two code blocks."""
+    prose = (p for p in parts if p.kind is SpanKind.TEXT and block.end <= p.start < following.start)
+    return "".join(p.body for p in prose)
 
 
 def _output_after(parts: list[Segment], block: Segment) -> Segment | None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from calmstorm.intervener.comparison import Difference, compare_models, minimizes_negative
 from calmstorm.intervener.direction import wanted_sense
+from calmstorm.intervener.fidelity import unfaithful
 from calmstorm.intervener.findings import Finding
 from calmstorm.intervener.hints import Correction
 from calmstorm.intervener.segments import Line, Segment, lines
@@ -49,6 +50,8 @@ def modeling_flaw(problem: Problem, parts: list[Segment], formulations: Sequence
     solved = formulations[-1] if formulations else None
     if solved is None:
         failed = _failed_code(parts)
+        if failed is None and problem.reference is None:
+            return unfaithful(parts)
         return failed and (_in_plain_text(problem.reference, plan, parts[-1].end) or failed)
     if problem.reference is not None and not solved.truncated:
         difference = compare_models(problem.reference, solved)

@@ -47,8 +47,12 @@ def find_flaws(
     parts = segments(response)
     if not parts:
         return [Finding(Trigger.PROTOCOL_VIOLATION, 0, 0, "There is no answer at all.", Correction.REREAD)]
-    found = [premature_solving(parts), fragmented_coding(parts), redundant_verification(parts)]
     verdict = grade(problem, response)
+    found = [
+        premature_solving(parts, verdict.got),
+        fragmented_coding(parts),
+        redundant_verification(parts, verdict.got),
+    ]
     complete = stop_reason is StopReason.FINISHED
     if complete:
         found.append(protocol_violation(parts, response))
@@ -63,8 +67,17 @@ def find_flaws(
 
 
 def annotate(problem: Problem, trajectory: Trajectory) -> list[Finding]:
-    """Returns the flaws of a trajectory, hints set aside, at most `MOST_TRIGGERS`."""
-    return _findings(problem, trajectory)[:MOST_TRIGGERS]
+    """Returns the flaws of a trajectory, hints set aside, as they are counted."""
+    return named(_findings(problem, trajectory))
+
+
+def named(found: Sequence[Finding]) -> list[Finding]:
+    """Returns the findings that count for a response: the first `MOST_TRIGGERS`.
+
+    Whoever has computed everything again has not gone straight to the answer, so trigger 4 does not count beside 3.
+    """
+    again = any(each.trigger is Trigger.REDUNDANT_VERIFICATION for each in found)
+    return [each for each in found if not (again and each.trigger is Trigger.NO_SANITY_CHECK)][:MOST_TRIGGERS]
 
 
 def _findings(problem: Problem, trajectory: Trajectory) -> list[Finding]:
@@ -105,4 +118,4 @@ class RulesIntervener:
         """Nothing to free."""
 
 
-__all__ = ["MOST_TRIGGERS", "RulesIntervener", "annotate", "find_flaws"]
+__all__ = ["MOST_TRIGGERS", "RulesIntervener", "annotate", "find_flaws", "named"]
