@@ -273,3 +273,59 @@ def test_rules_review_opens_a_block_for_the_first_flaw_and_repeats_itself_by_see
 def test_rules_review_finds_nothing_in_a_good_response():
     done = trajectory_of(PROBLEM, MODEL + SCRIPT + OUTPUT + CHECK + BOX)
     assert asyncio.run(RulesIntervener().review(PROBLEM, done)) is None
+
+
+# ------------------------------------------------------------------ other styles
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "A first thought: 20*20 = 400, which uses all hours.",
+        "Three items only, so a program would be overkill.",
+        "No solver is required for this.",
+        "One: 4 + 3 + 9 = 16. Two: 4 + 2 + 9 = 15. Three: 1 + 3 + 8 = 12.",
+        "20 times 20 makes 400.",
+    ],
+)
+def test_trigger_1_in_running_text(line):
+    assert triggers(MODEL + line + "\n" + SCRIPT + OUTPUT + CHECK + BOX) == [1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Recalculating: 20 chairs at 20 each. The code was right.",
+        "Another way to see it: what if one desk were made?",
+        "Is there a plan with a higher profit? With one desk it is 390.",
+        "Can this be seen without the solver? Each chair takes two hours.",
+        "Chairs bring 20 * 20 = 400, as the code said.",
+        "0 times 30 is 0 and 20 times 20 is 400.",
+    ],
+)
+def test_trigger_3_in_running_text(line):
+    assert triggers(MODEL + SCRIPT + OUTPUT + line + "\n" + CHECK + BOX) == [3]
+
+
+@pytest.mark.parametrize("lead", ["Now another run that prints the plan.", "In a second script I solve it again."])
+def test_trigger_2_when_a_further_script_is_announced(lead):
+    assert triggers(MODEL + SCRIPT + OUTPUT + lead + "\n" + SCRIPT + OUTPUT + CHECK + BOX) == [2]
+
+
+def test_trigger_2_when_a_piece_of_code_works_on_after_a_solve():
+    more = "The profit of it:\n```python\nprofit = 20 * 20\nprint(profit)\n```\n```output\n400\n```\n"
+    assert triggers(MODEL + SCRIPT + OUTPUT + more + CHECK + BOX) == [2]
+
+
+@pytest.mark.parametrize(
+    "reflection",
+    [
+        "All hours are used up, as it should be.",
+        "Labor: 40 of 40 hours.",
+        "This is less than the 600 that unlimited labor would allow.",
+        "20 chairs and no desks is surprising at first.",
+        "The labor limit holds.",
+    ],
+)
+def test_no_trigger_4_when_the_result_is_weighed_in_other_words(reflection):
+    assert triggers(MODEL + SCRIPT + OUTPUT + reflection + "\n" + BOX) == []

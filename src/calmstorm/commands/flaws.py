@@ -189,7 +189,8 @@ def _of_file(path: Path, limit: int | None) -> Iterator[_Row]:
     from calmstorm.problems.files import load_responses
 
     for each in load_responses(path, limit):
-        yield _Row({"id": each.problem.id}, each.problem, each.response, partial(_find, each.problem, each.response))
+        identity: dict[str, object] = {"id": each.problem.id, **({"sample": each.sample} if each.sample else {})}
+        yield _Row(identity, each.problem, each.response, partial(_find, each.problem, each.response))
 
 
 def _find(problem: Problem, response: str) -> list[Finding]:

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from calmstorm.cli import main
+
+DATA = Path(__file__).parents[1] / "data" / "flaws"
+HALVES = ("development", "reporting")
+
+
+def calm(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return int(ended.value.code or 0)
+
+
+def labelled(half: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (DATA / f"{half}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def against(half: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    path = str(DATA / f"{half}.jsonl")
+    assert calm("flaws", "--responses", path, "--against", path, "--json") == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)["agreement"]
+    return found
+
+
+def test_the_labelled_responses_cover_every_trigger_in_two_halves_by_a_fixed_hash() -> None:
+    halves = {half: labelled(half) for half in HALVES}
+    rows = [row for half in halves.values() for row in half]
+    counts = Counter(trigger for row in rows for trigger in row["triggers"])
+    assert len(rows) >= 80
+    assert len({row["id"] for row in rows}) == len({row["response"] for row in rows}) == len(rows)
+    assert all(counts[trigger] >= 8 for trigger in range(1, 8))
+    assert sum(not row["triggers"] for row in rows) >= 16
+    strata = defaultdict(list)
+    for row in rows:
+        strata[row["triggers"][0] if row["triggers"] else 0].append(row["id"])
+    order = [
+        name
+        for first in sorted(strata)
+        for name in sorted(strata[first], key=lambda each: hashlib.sha256(each.encode()).hexdigest())
+    ]
+    assert {row["id"] for row in halves["development"]} == set(order[::2])
+    assert {row["id"] for row in halves["reporting"]} == set(order[1::2])
+
+
+def test_the_rules_agree_with_the_labels_as_well_as_the_document_says(capsys: pytest.CaptureFixture[str]) -> None:
+    accuracy = {half: against(half, capsys)["accuracy"] for half in HALVES}
+    assert accuracy["development"] >= 0.93
+    assert accuracy["reporting"] >= 0.79
+
+
+def test_agreement_is_printed_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(DATA / "development.jsonl")
+    assert calm("flaws", "--responses", path, "--against", path, "--limit", "20") == 0
+    out = capsys.readouterr().out
+    assert "20 responses in common" in out
+    assert "Cohen's kappa of the first trigger" in out
+    assert "28 labels without a response" in out
+
+
+def test_labels_of_other_responses_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text('{"id": "elsewhere", "triggers": [1]}\n')
+    words = ("flaws", "--responses", str(DATA / "development.jsonl"), "--against")
+    assert calm(*words, str(labels)) == 2
+    assert "labels none of these responses; its ids must be those of the responses" in capsys.readouterr().err
+    assert calm(*words, str(tmp_path / "absent.jsonl")) == 2
+
+
+def test_two_annotations_by_the_command_can_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("flaws", "--responses", str(DATA / "development.jsonl"), "--json")
+    assert calm(*words) == 0
+    (tmp_path / "first.json").write_text(capsys.readouterr().out)
+    assert calm(*words, "--against", str(tmp_path / "first.json")) == 0
+    assert json.loads(capsys.readouterr().out)["agreement"]["accuracy"] == 1.0
