@@ -189,7 +189,7 @@ def test_benchmarks_are_opened_by_name_under_their_own_rules(
     assert calm(*words[:-1]) == 0
     out = capsys.readouterr().out
     assert "macro average" in out
-    assert "Each response had at most: samples 2" in out
+    assert "Attempt budget: samples 2" in out
 
 
 def test_a_source_that_is_named_twice_is_refused(problems: str, capsys: pytest.CaptureFixture[str]) -> None:

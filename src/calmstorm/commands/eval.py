@@ -114,6 +114,8 @@ def evaluate_command(
     bounds, how = recipe.rollout, recipe.evaluation
     todo = _Todo(problems or [], folder, download, question, answer, limit)
     results = Results()
+    for problem in todo:
+        results.add_problem(problem)
     if run is None:
         asyncio.run(_measure(todo, reasoner, model, bounds, how, seed, None, results, frozenset()))
     else:
@@ -258,8 +260,6 @@ async def _measure(
     limits = RolloutLimits(**bounds.model_dump(include=set(RolloutLimits.model_fields)))
     sampling = Sampling(temperature=how.temperature, top_p=how.top_p)
     total = todo.gradable * how.samples
-    for problem in todo:
-        results.add_problem(problem)
     opened = open_reasoner(reasoner, model)
     with (
         Interpreter(workers=bounds.workers, tier=bounds.tier) as interpreter,

@@ -27,8 +27,9 @@ class Results:
         self.versions: dict[str, None] = {}
 
     def add_problem(self, problem: Problem) -> None:
-        """Notes the label version of a problem that is evaluated."""
+        """Notes suite and label version of a problem that is evaluated."""
         self.versions.setdefault(problem.label_version)
+        self._tallies(problem.suite)
 
     def add(self, trajectory: Trajectory) -> None:
         """Adds a rollout."""
@@ -73,7 +74,7 @@ class Results:
             self._show_suites()
         print_summary(title, self.all.summary())
         if budget:
-            say("Each response had at most: " + ", ".join(f"{key} {value}" for key, value in budget.items()))
+            say("Attempt budget: " + ", ".join(f"{key} {value}" for key, value in budget.items()))
 
     def _tallies(self, suite: str) -> tuple[Tally, Tally]:
         from calmstorm.evaluation import Tally
@@ -177,17 +178,15 @@ def print_comparison(first: str, second: str, paired: Paired, macro: Comparison 
     """Prints how a second evaluation compares with a first."""
     rows = {**paired.suites, **({"macro average": macro} if macro else {})}
     table(
-        ["suite", "problems", "first", "second", "difference", "95 % interval", "better / worse", ""],
+        ["suite", "problems", "first", "second", "difference (95 %)", "better / worse"],
         [
             [
                 suite,
                 str(each.problems),
                 share(each.first),
                 share(each.second),
-                f"{100 * each.difference:+.1f}",
-                f"{100 * each.ci95[0]:+.1f} to {100 * each.ci95[1]:+.1f}",
+                f"{100 * each.difference:+.1f} ({100 * each.ci95[0]:+.1f} to {100 * each.ci95[1]:+.1f})",
                 f"{each.better} / {each.worse}",
-                "" if each.tells else "holds 0",
             ]
             for suite, each in rows.items()
         ],

@@ -37,11 +37,6 @@ class Comparison(Record):
     """Problems on which the second has the higher accuracy."""
     worse: int
 
-    @property
-    def tells(self) -> bool:
-        """Whether the interval leaves out a difference of 0."""
-        return not self.ci95[0] <= 0 <= self.ci95[1]
-
 
 def compare_outcomes(pairs: Sequence[tuple[Outcome, Outcome]], confidence: float = CONFIDENCE) -> Comparison | None:
     """Returns the comparison over problems, each with its outcomes in the first and in the second evaluation.
