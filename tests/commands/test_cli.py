@@ -44,7 +44,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["nonsense"], "No such command 'nonsense'"),
         (["eval", "--nonsense"], "No such option: --nonsense"),
         (["eval", "--samples", "0"], "Invalid value for '--samples'"),
-        (["eval"], "give either --problems FILE or --responses FILE"),
+        (["eval"], "give one of --problems FILE|NAME, --responses FILE|RUN and --compare FIRST SECOND"),
         (["problems"], "Missing command"),
         (["problems", "show"], "Missing argument"),
         (["problems", "check", "absent.jsonl"], "absent.jsonl: No such file"),
