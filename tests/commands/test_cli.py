@@ -104,6 +104,7 @@ def test_ctrl_c_ends_a_demo_with_one_line_and_keeps_what_was_finished(tmp_path: 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     problems = run / "problems.jsonl"
     deadline = time.monotonic() + 60

@@ -223,7 +223,11 @@ print(interpreter.pid, flush=True)
 
 def start_host(tier: str, then: str) -> tuple[subprocess.Popen[str], list[int]]:
     host = subprocess.Popen(
-        [sys.executable, "-c", HOST.format(tier=tier, then=then)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOST.format(tier=tier, then=then)],
+        stdout=subprocess.PIPE,
+        text=True,
+        # where the tests run as a background job, the shell lets them and their children ignore SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert host.stdout is not None
     warm = int(host.stdout.readline())

@@ -204,6 +204,7 @@ def test_command_prints_its_address_and_ends_cleanly_on_interrupt(run_path: Path
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout is not None
     url = process.stdout.readline().strip()
