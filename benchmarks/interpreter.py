@@ -1,0 +1,56 @@
+"""The interpreter against in-process exec and what people use instead: latency, CPU time, throughput, start-up.
+
+    python benchmarks/interpreter.py [--rounds 20] [--workers 1 2 4] [--scripts PATH ...] [--only APPROACH,...]
+                                     [--json FILE] [--plot FILE.html]
+
+All approaches are measured in the same run, taking turns. Each lives in a process of its own, and its CPU time is that
+of all its processes. Latency is seen by one caller (of two workers, where the approach has workers), after a pause of
+0.1 s, in which a child is parked, and back to back. Throughput is that of the mix, as the median of short windows; the
+floor is `exec` in as many processes as there are workers. An approach must print what in-process exec prints. Sympy's
+cache is emptied before each script in processes that live on: the mix repeats a script, a model's next script is new.
+The default of 20 rounds takes about a quarter of an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from interpreting import tables
+from interpreting.approaches import FLOOR, KINDS
+from interpreting.results import checks, machine
+from interpreting.rounds import measure
+
+_SCRIPTS = Path(__file__).parent / "interpreter_scripts"
+
+
+def main() -> None:
+    """Measures, prints, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20, help="visits to each approach with each script")
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4], help="none: no throughput")
+    parser.add_argument("--scripts", type=Path, nargs="+", default=[_SCRIPTS], help="the mix: files, or directories")
+    parser.add_argument("--only", help=f"of {', '.join(KINDS)}; {FLOOR} is always measured")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    only = KINDS if options.only is None else options.only.split(",")
+    unknown = set(only) - set(KINDS)
+    if unknown:
+        parser.error(f"--only has {', '.join(sorted(unknown))}; choose from {', '.join(KINDS)}")
+    paths = [
+        file.resolve() for path in options.scripts for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])
+    ]
+    names = [name for name in KINDS if name == FLOOR or name in only]
+    results = measure(names, paths, options.rounds, options.workers)
+    found = checks(results, paths)
+    tables.show(results, options.workers, found)
+    if options.json:
+        facts = {"command": sys.argv[1:], "machine": machine()}
+        document = {**facts, **results.as_json(), "checks": [{**vars(check), "met": check.met} for check in found]}
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
