@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calmstorm.evaluation import Estimate, clustered_interval, macro_average
+from calmstorm.evaluation.summary import estimate_pass_at_k
 
 EVALUATIONS = 2000
 
@@ -86,3 +87,22 @@ def test_perfect_scores_leave_room_for_doubt_that_shrinks_with_problems() -> Non
 def test_one_sample_a_problem_gives_wilson_s_interval() -> None:
     estimate = clustered_interval([1.0] * 30 + [0.0] * 70, 1)
     assert estimate == pytest.approx(Estimate(0.3, 0.2189, 0.3958), abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("problems", "samples", "mean", "likeness", "k"),
+    [(100, 8, 0.5, 0.5, 2), (100, 8, 0.5, 0.5, 8), (100, 8, 0.2, 0.3, 4), (200, 8, 0.1, 0.2, 2), (60, 4, 0.6, 0.7, 4)],
+)
+def test_intervals_of_pass_at_k_cover_the_truth_as_often_as_they_say(
+    problems: int, samples: int, mean: float, likeness: float, k: int
+) -> None:
+    rng = np.random.default_rng(20251120)
+    scale = (1 - likeness) / likeness
+    fail = 1 - mean
+    truth = 1 - np.prod([(fail * scale + step) / (scale + step) for step in range(k)])  # E[(1 - p)^k] of a beta law
+    covered = 0
+    for means in simulated_means(rng, problems, samples, mean, likeness):
+        estimate = estimate_pass_at_k([(samples, round(each * samples)) for each in means], k)
+        assert estimate is not None
+        covered += estimate.low <= truth <= estimate.high
+    assert 0.93 <= covered / EVALUATIONS <= 0.97

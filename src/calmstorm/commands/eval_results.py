@@ -118,7 +118,7 @@ def print_summary(title: str, summary: Summary) -> None:
         rate = f"{summary.pass_at_1:.1%}  (95 % interval {interval(summary.ci95)}, clustered by problem)"
     rows = [
         ["pass@1", rate],
-        *([f"pass@{k}", f"{chance:.1%}"] for k, chance in summary.pass_at_k.items() if k > 1),
+        *([f"pass@{k}", _at_k(summary, k)] for k in summary.pass_at_k if k > 1),
         ["problems x samples", f"{summary.problems} x {summary.samples}"],
         ["code blocks a response", f"{summary.code_blocks:.2f}"],
     ]
@@ -215,4 +215,8 @@ def interval(ends: tuple[float, float] | None) -> str:
 
 def _last_k(cell: Summary) -> str:
     k = max(cell.pass_at_k, default=1)
-    return f"pass@{k} {cell.pass_at_k[k]:.1%}" if k > 1 else ""
+    return f"pass@{k} {_at_k(cell, k)}" if k > 1 else ""
+
+
+def _at_k(cell: Summary, k: int) -> str:
+    return f"{cell.pass_at_k[k]:.1%} ({interval(cell.pass_at_k_ci95[k])})"

@@ -44,6 +44,8 @@ class Summary(Record):
     """Share of graded responses that reached a limit of tokens or executions; they count like any other."""
     pass_at_k: dict[int, float]
     """By k = 1, 2, 4, ... up to `samples`: chance that one of k samples is correct, over problems with that many."""
+    pass_at_k_ci95: dict[int, tuple[float, float]]
+    """95 % interval of each, clustered by problem."""
     infrastructure: int
     """Rollouts that our machinery failed; in no rate."""
     ungraded: int
@@ -121,6 +123,7 @@ class Tally:
             means = [correct / each for each, correct in counts]
             estimate = clustered_interval(means, graded / len(counts), confidence)
         samples = max((each for each, _ in counts), default=0)
+        at_k = {k: each for k in _doublings(samples) if (each := estimate_pass_at_k(counts, k, confidence)) is not None}
         return Summary(
             pass_at_1=estimate.mean if estimate else None,
             ci95=(estimate.low, estimate.high) if estimate else None,
@@ -132,7 +135,8 @@ class Tally:
             protocol_ok=self._protocol_ok / graded if graded else None,
             no_answer=self._statuses[VerdictStatus.NO_ANSWER] / graded if graded else None,
             cut_off=self._cut_off / graded if graded else None,
-            pass_at_k={k: chance for k in _doublings(samples) if (chance := pass_at_k(counts, k)) is not None},
+            pass_at_k={k: each.mean for k, each in at_k.items()},
+            pass_at_k_ci95={k: (each.low, each.high) for k, each in at_k.items()},
             infrastructure=self._statuses[VerdictStatus.INFRASTRUCTURE],
             ungraded=self._statuses[VerdictStatus.UNGRADED],
         )
@@ -164,10 +168,21 @@ def pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float | None:
     Returns:
         The mean over problems with at least k samples, or None when there is none.
     """
-    chances = [
-        1 - math.comb(samples - correct, k) / math.comb(samples, k) for samples, correct in counts if samples >= k
-    ]
-    return math.fsum(chances) / len(chances) if chances else None
+    estimate = estimate_pass_at_k(counts, k)
+    return estimate.mean if estimate else None
+
+
+def estimate_pass_at_k(counts: Iterable[tuple[int, int]], k: int, confidence: float = CONFIDENCE) -> Estimate | None:
+    """Returns pass@k with its interval, clustered by problem.
+
+    n samples hold n / k independent tries of k, and overlapping ones vary less still: that bounds from below how far
+    problems alike in difficulty differ, as k = 1 does for pass@1.
+    """
+    able = [(samples, correct) for samples, correct in counts if samples >= k]
+    if not able:
+        return None
+    chances = [1 - math.comb(samples - correct, k) / math.comb(samples, k) for samples, correct in able]
+    return clustered_interval(chances, sum(samples for samples, _ in able) / len(able) / k, confidence)
 
 
 def _doublings(most: int) -> Iterator[int]:
