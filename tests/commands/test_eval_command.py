@@ -185,11 +185,35 @@ def test_benchmarks_are_opened_by_name_under_their_own_rules(
     assert {suite: cell["pass_at_1"] for suite, cell in summary["suites"].items()} == {"nl4opt": 0.5, "mine": 0.0}
     assert summary["macro"]["pass_at_1"] == 0.25
     assert summary["pass_at_k"] == {"1": 0.25, "2": 0.25}
+    low, high = summary["pass_at_k_ci95"]["2"]
+    assert low < 0.25 < high
     assert (got["budget"]["samples"], got["budget"]["executions"]) == (2, 4)
     assert calm(*words[:-1]) == 0
     out = capsys.readouterr().out
     assert "macro average" in out
     assert "Attempt budget: samples 2" in out
+    assert "Versions: labels nl4opt/llmopt, labels mine" in out
+
+
+def test_the_version_of_the_prompt_stands_in_the_output_and_in_the_run(
+    problems: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def opened(prompt: str) -> None:
+        reasoner = ScriptedReasoner(lambda prefix, sampling: "So \\boxed{42}")
+        monkeypatch.setattr(
+            reasoners, "open_reasoner", lambda name, model=None: reasoners.Opened(reasoner, None, prompt)
+        )
+
+    words = ["eval", "--problems", problems, "--samples", "1", "--run", str(tmp_path / "run")]
+    opened("calm-1")
+    assert calm(*words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["summary"]["prompt_version"] == "calm-1"
+    assert 'prompt = "calm-1"' in (tmp_path / "run" / "config.toml").read_text()
+    assert calm(*words) == 0
+    assert "prompt calm-1" in capsys.readouterr().out
+    opened("calm-2")
+    assert calm(*words) == 2
+    assert "prompt is 'calm-2', but this run was started with 'calm-1'" in capsys.readouterr().err
 
 
 def test_a_source_that_is_named_twice_is_refused(problems: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from calmstorm.commands.console import emit, say, table
+from calmstorm.printable import printable
 
 if TYPE_CHECKING:
     from calmstorm.evaluation import Comparison, Estimate, Summary, Tally
@@ -25,6 +26,8 @@ class Results:
         self.correct = 0
         self.rows: list[dict[str, object]] = []
         self.versions: dict[str, None] = {}
+        self.prompt: str | None = None
+        """Name and version of the prompt, where we asked."""
 
     def add_problem(self, problem: Problem) -> None:
         """Notes suite and label version of a problem that is evaluated."""
@@ -59,6 +62,7 @@ class Results:
         """Returns rows and summary; `more` goes beside them."""
         summary = self.all.summary().model_dump(mode="json")
         summary["label_versions"] = [name for name in self.versions if name]
+        summary["prompt_version"] = self.prompt
         if len(self.suites) > 1:
             summary["suites"] = {suite: tally.summary().model_dump(mode="json") for suite, tally in self.suites.items()}
             macro = self._macro()
@@ -73,6 +77,9 @@ class Results:
         if len(self.suites) > 1:
             self._show_suites()
         print_summary(title, self.all.summary())
+        versions = [f"labels {name}" for name in self.versions if name]
+        if versions or self.prompt:
+            say(printable("Versions: " + ", ".join([*versions, f"prompt {self.prompt}"] if self.prompt else versions)))
         if budget:
             say("Attempt budget: " + ", ".join(f"{key} {value}" for key, value in budget.items()))
 
@@ -141,8 +148,6 @@ def print_summary(title: str, summary: Summary) -> None:
 
 def print_versions(scores: VersionScores) -> None:
     """Prints the same answers against every version."""
-    from calmstorm.printable import printable
-
     table(
         ["labels", "problems", "pass@1 (95 %)", "as given", "changed"],
         [

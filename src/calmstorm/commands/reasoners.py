@@ -6,10 +6,13 @@ import json
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from calmstorm.errors import InputError, MissingExtraError
 from calmstorm.reasoner.protocol import Reasoner
+
+if TYPE_CHECKING:
+    from calmstorm.reasoner.server import ServerReasoner
 
 POCKET = "pocket"
 
@@ -20,6 +23,8 @@ class Opened(NamedTuple):
     reasoner: Reasoner
     context_tokens: int | None
     """Prompt and response together at most; None where the Reasoner's server decides."""
+    prompt: str | None = None
+    """Name and version of the prompt that it is asked with ("calm-1")."""
 
 
 def open_reasoner(name: str, model: str | None = None) -> Opened:
@@ -30,7 +35,8 @@ def open_reasoner(name: str, model: str | None = None) -> Opened:
         MissingExtraError: a local model needs packages that are not installed.
     """
     if name.startswith(("http://", "https://")):
-        return Opened(_server(name, model), None)
+        server = _server(name, model)
+        return Opened(server, None, server.prompt)
     if model is not None:
         raise InputError(
             f"--model is {model!r}, but --reasoner is {name!r}, no server; drop --model or give a server's URL"
@@ -75,13 +81,13 @@ def _local(path: Path) -> Opened:
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
     positions = json.loads((path / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
-    return Opened(LocalReasoner(path), positions if isinstance(positions, int) else None)
+    reasoner = LocalReasoner(path)
+    return Opened(reasoner, positions if isinstance(positions, int) else None, reasoner.prompt)
 
 
-def _server(url: str, model: str | None) -> Reasoner:
+def _server(url: str, model: str | None) -> ServerReasoner:
     if model is None:
         raise InputError(f"--reasoner is the server {url}, which may have several models; name one with --model")
     from calmstorm.reasoner.server import ServerReasoner
 
-    reasoner: Reasoner = ServerReasoner(url, model=model)
-    return reasoner
+    return ServerReasoner(url, model=model)
