@@ -2,6 +2,7 @@
 
 from calmstorm.evaluation.agreement import Agreement, TriggerAgreement, agreement, cohens_kappa, read_labels
 from calmstorm.evaluation.evaluate import evaluate
+from calmstorm.evaluation.flaw_rates import FlawSummary, FlawTally, Rate, macro_flaws
 from calmstorm.evaluation.intervals import Estimate, clustered_interval, macro_average
 from calmstorm.evaluation.paired import Comparison, compare_outcomes, macro_comparison
 from calmstorm.evaluation.summary import Summary, Tally, count_code_blocks, pass_at_k, summarise, summarise_cells
@@ -10,6 +11,9 @@ __all__ = [
     "Agreement",
     "Comparison",
     "Estimate",
+    "FlawSummary",
+    "FlawTally",
+    "Rate",
     "Summary",
     "Tally",
     "TriggerAgreement",
@@ -21,6 +25,7 @@ __all__ = [
     "evaluate",
     "macro_average",
     "macro_comparison",
+    "macro_flaws",
     "pass_at_k",
     "read_labels",
     "summarise",
