@@ -199,6 +199,7 @@ class Adaptation:
                         "problem_id": trajectory.problem_id,
                         "sample": trajectory.sample,
                         "triggers": [int(f.trigger) for f in annotate(known[trajectory.problem_id], trajectory)],
+                        "annotator": "rules",
                     },
                 )
                 advance("")

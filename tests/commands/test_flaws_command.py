@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from calmstorm.cli import main
+from calmstorm.records import Author, LabelStatus, Problem, Span, SpanKind, StopReason, Trajectory
 
 DATA = Path(__file__).parents[1] / "data" / "flaws"
 HALVES = ("development", "reporting")
@@ -81,3 +82,68 @@ def test_two_annotations_by_the_command_can_be_compared(tmp_path: Path, capsys: 
     (tmp_path / "first.json").write_text(capsys.readouterr().out)
     assert calm(*words, "--against", str(tmp_path / "first.json")) == 0
     assert json.loads(capsys.readouterr().out)["agreement"]["accuracy"] == 1.0
+
+
+def evaluated(root: Path) -> Path:
+    """A run with two evaluated responses, one of which breaks the protocol, and one of the curation."""
+    problem = Problem(id="p", question="How many?", answer=3.0, status=LabelStatus.OPTIMAL, suite="easy")
+    root.mkdir()
+    (root / "problems.jsonl").write_text(problem.model_dump_json() + "\n")
+    texts = [("base", 0, "\\boxed{3 boxes}"), ("base", 1, "The answer is 3."), ("curation", 0, "\\boxed{3}")]
+    made = [
+        Trajectory(
+            problem_id="p",
+            sample=sample,
+            stage=stage,
+            suite="easy",
+            spans=(Span(author=Author.REASONER, kind=SpanKind.TEXT, text=text),),
+            stop_reason=StopReason.FINISHED,
+        )
+        for stage, sample, text in texts
+    ]
+    (root / "trajectories.jsonl").write_text("".join(each.to_json() + "\n" for each in made))
+    return root
+
+
+def test_kept_flaws_stand_in_the_run_once_with_their_annotator(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = evaluated(tmp_path / "run")
+    assert calm("flaws", "--run", str(run), "--keep", "--limit", "1", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["results"]) == 1
+    assert calm("flaws", "--run", str(run), "--keep") == 0
+    assert "1 responses are annotated already" in capsys.readouterr().err
+    rows = [json.loads(line) for line in (run / "flaws.jsonl").read_text().splitlines()]
+    assert [(row["stage"], row["suite"], row["problem_id"], row["sample"]) for row in rows] == [
+        ("base", "easy", "p", 0),
+        ("base", "easy", "p", 1),
+    ]
+    assert {row["annotator"] for row in rows} == {"rules"}
+    assert 7 in rows[0]["triggers"]
+
+
+def test_flaws_by_another_annotator_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = evaluated(tmp_path / "run")
+    row = {"stage": "base", "problem_id": "p", "sample": 0, "triggers": [], "annotator": "llm:x@annotator-1"}
+    (run / "flaws.jsonl").write_text(json.dumps(row) + "\n")
+    assert calm("flaws", "--run", str(run), "--keep") == 2
+    assert "is by llm:x@annotator-1" in capsys.readouterr().err
+    assert len((run / "flaws.jsonl").read_text().splitlines()) == 1
+
+
+def test_flaws_are_kept_only_in_a_run_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calm("flaws", "--responses", str(DATA / "development.jsonl"), "--keep") == 2
+    assert "--keep writes into a run" in capsys.readouterr().err
+    assert calm("flaws", "--run", str(tmp_path / "none"), "--keep") == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_rates_have_intervals(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("flaws", "--responses", str(DATA / "development.jsonl"))
+    assert calm(*words, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)["summary"]
+    for trigger, rate in summary["rates"].items():
+        low, high = summary["ci95"][trigger]
+        assert low <= rate <= high
+    assert calm(*words) == 0
+    assert "95 % interval" in capsys.readouterr().out

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from calmstorm.commands.console import emit, say, table
+from calmstorm.commands.flaws_kept import FlawRow, KeptFlaws
 from calmstorm.errors import InfrastructureError, InputError, WorkError
 
 if TYPE_CHECKING:
-    from calmstorm.evaluation import Agreement
+    from calmstorm.evaluation import Agreement, FlawSummary
     from calmstorm.intervener.findings import Finding
     from calmstorm.records import Problem
 
@@ -24,17 +26,6 @@ EXCERPT = 160
 """Characters of the first flawed passage that are shown."""
 BATCH = 64
 """Responses sent to a model before the next are read."""
-
-
-class _Row(NamedTuple):
-    """A response to annotate."""
-
-    identity: dict[str, object]
-    problem: Problem
-    response: str
-    """Without what hints say."""
-    find: Callable[[], list[Finding]]
-    """Asks the rules."""
 
 
 def register(app: typer.Typer) -> None:
@@ -56,6 +47,9 @@ def flaws(
         str, typer.Option("--model", help="Model of the llm annotator, at CALM_INTERVENER_URL.")
     ] = "gemini-2.5-pro",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Take the first N rows.")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="With --run: keep the triggers of evaluated responses in it, for reports.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results and summary as JSON.")] = False,
 ) -> None:
     """Name the flaws of responses: which triggers, in order of appearance, and where the first one is."""
@@ -63,21 +57,25 @@ def flaws(
         raise InputError(f"annotator is '{annotator}'; it must be rules or llm: set --annotator")
     if (responses is None) == (run is None):
         raise InputError("flaws needs one source: give either --responses FILE or --run DIRECTORY")
-    rows = _of_file(responses, limit) if responses is not None else _of_run(run or Path(), limit)
-    labels = _labels(against) if against is not None else None
-    name, results = (annotator, _by_rules(rows)) if annotator == "rules" else _by_llm(rows, model)
-    counts = Counter(trigger for row in results for trigger in row["triggers"] or [])
+    if keep and run is None:
+        raise InputError("--keep writes into a run: name it with --run DIRECTORY")
+    with contextlib.ExitStack() as stack:
+        rows = _of_file(responses, limit) if responses is not None else _of_run(run or Path(), limit)
+        kept = stack.enter_context(KeptFlaws(run)) if keep and run is not None else None
+        labels = _labels(against) if against is not None else None
+        if annotator == "rules":
+            name, results = annotator, _by_rules(kept.open(rows, annotator) if kept else rows, kept)
+        else:
+            name, results = _by_llm(rows, model, kept)
+    found = _tallied(results)
     annotated = [row for row in results if row["triggers"] is not None]
-    rates = {str(t): round(counts[t] / len(annotated), 4) if annotated else 0.0 for t in range(1, 8)}
-    flawless = sum(not row["triggers"] for row in annotated)
     failed = len(results) - len(annotated)
-    summary = {"responses": len(annotated), "flawless": flawless, "rates": rates, "annotator": name, "failed": failed}
     agreed = _agreement(labels, annotated, against) if labels is not None else None
     if as_json:
-        shown = {"results": results, "summary": summary}
+        shown = {"results": results, "summary": {**_summary(found), "annotator": name, "failed": failed}}
         emit({**shown, "agreement": agreed.model_dump(mode="json")} if agreed else shown)
     else:
-        _show(counts, rates, flawless, len(annotated))
+        _show(found, results)
         if agreed:
             _show_agreement(agreed)
     if failed:
@@ -86,14 +84,44 @@ def flaws(
         )
 
 
-def _show(counts: Counter[int], rates: dict[str, float], flawless: int, total: int) -> None:
+def _tallied(results: list[dict[str, Any]]) -> FlawSummary | None:
+    from calmstorm.evaluation import FlawTally
+
+    tally = FlawTally()
+    for row in results:
+        if row["triggers"] is not None:
+            tally.add((row.get("stage"), row["id"]), row["triggers"])
+    return tally.summary()
+
+
+def _summary(found: FlawSummary | None) -> dict[str, object]:
+    """Rates are means over problems; without a response they are 0 and have no interval."""
+    if found is None:
+        return {"responses": 0, "flawless": 0, "rates": dict.fromkeys(map(str, range(1, 8)), 0.0), "ci95": {}}
+    return {
+        "responses": found.responses,
+        "flawless": found.flawless_count,
+        "rates": {str(t): round(rate.mean, 4) for t, rate in found.triggers.items()},
+        "ci95": {str(t): [round(end, 4) for end in rate.ci95] for t, rate in found.triggers.items()},
+    }
+
+
+def _show(found: FlawSummary | None, results: list[dict[str, Any]]) -> None:
+    from calmstorm.commands.eval_results import interval
     from calmstorm.records import Trigger
 
+    if found is None:
+        say("no response was annotated")
+        return
+    counts = Counter(trigger for row in results for trigger in row["triggers"] or [])
     names = {t: Trigger(t).name.lower().replace("_", " ") for t in range(1, 8)}
     table(
-        ["trigger", "responses", "rate"],
-        [[f"{t} {names[t]}", str(counts[t]), f"{rates[str(t)]:.1%}"] for t in range(1, 8)]
-        + [["flawless", str(flawless), f"{flawless / max(1, total):.1%}"]],
+        ["trigger", "responses", "rate", "95 % interval"],
+        [
+            [f"{t} {names[t]}", str(counts[t]), f"{rate.mean:.1%}", interval(rate.ci95)]
+            for t, rate in found.triggers.items()
+        ]
+        + [["flawless", str(found.flawless_count), f"{found.flawless.mean:.1%}", interval(found.flawless.ci95)]],
     )
 
 
@@ -146,27 +174,33 @@ def _show_agreement(agreed: Agreement) -> None:
             say(f"{count} {what}")
 
 
-def _by_rules(rows: Iterable[_Row]) -> list[dict[str, Any]]:
+def _by_rules(rows: Iterable[FlawRow], kept: KeptFlaws | None) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     for row in rows:
         found = row.find()
         excerpt = row.response[found[0].start : found[0].end].strip()[:EXCERPT] if found else ""
         results.append({**row.identity, "triggers": [int(f.trigger) for f in found], "excerpt": excerpt})
+        if kept:
+            kept.keep(row, results[-1]["triggers"])
     return results
 
 
-def _by_llm(rows: Iterable[_Row], model: str) -> tuple[str, list[dict[str, Any]]]:
+def _by_llm(rows: Iterable[FlawRow], model: str, kept: KeptFlaws | None) -> tuple[str, list[dict[str, Any]]]:
     """Asks a model about every row; one that could not be annotated says why and has null triggers."""
     from calmstorm.intervener.llm import LlmAnnotator
 
     annotator = LlmAnnotator(model)
+    rows = kept.open(rows, annotator.name) if kept else rows
 
-    async def one(row: _Row) -> dict[str, Any]:
+    async def one(row: FlawRow) -> dict[str, Any]:
         try:
             found = await annotator.annotate(row.problem.question, row.response)
         except InfrastructureError as error:
             return {**row.identity, "triggers": None, "excerpt": "", "error": str(error)}
-        return {**row.identity, "triggers": [int(trigger) for trigger in found], "excerpt": ""}
+        triggers = [int(trigger) for trigger in found]
+        if kept:
+            kept.keep(row, triggers)
+        return {**row.identity, "triggers": triggers, "excerpt": ""}
 
     async def work() -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
@@ -185,12 +219,12 @@ def _first_error(results: list[dict[str, Any]]) -> str:
     return next(str(row["error"]) for row in results if "error" in row)
 
 
-def _of_file(path: Path, limit: int | None) -> Iterator[_Row]:
+def _of_file(path: Path, limit: int | None) -> Iterator[FlawRow]:
     from calmstorm.problems.files import load_responses
 
     for each in load_responses(path, limit):
         identity: dict[str, object] = {"id": each.problem.id, **({"sample": each.sample} if each.sample else {})}
-        yield _Row(identity, each.problem, each.response, partial(_find, each.problem, each.response))
+        yield FlawRow(identity, each.problem, each.response, partial(_find, each.problem, each.response))
 
 
 def _find(problem: Problem, response: str) -> list[Finding]:
@@ -199,7 +233,7 @@ def _find(problem: Problem, response: str) -> list[Finding]:
     return named(find_flaws(problem, response))
 
 
-def _of_run(path: Path, limit: int | None) -> Iterator[_Row]:
+def _of_run(path: Path, limit: int | None) -> Iterator[FlawRow]:
     from calmstorm.intervener.rules import annotate
     from calmstorm.intervener.segments import without_hints
     from calmstorm.records import Problem
@@ -212,4 +246,4 @@ def _of_run(path: Path, limit: int | None) -> Iterator[_Row]:
             if each.problem_id not in problems:
                 raise WorkError(f"{path}: problems.jsonl lacks {each.problem_id!r}, which has trajectories; restore it")
             problem = problems[each.problem_id]
-            yield _Row(identity, problem, without_hints(each.spans), partial(annotate, problem, each))
+            yield FlawRow(identity, problem, without_hints(each.spans), partial(annotate, problem, each))

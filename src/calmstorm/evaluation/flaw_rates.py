@@ -35,7 +35,10 @@ class FlawSummary(Record):
 
     responses: int
     problems: int
+    flawless_count: int
+    """Responses without any trigger."""
     flawless: Rate
+    """Share of them."""
     triggers: dict[int, Rate]
     """Share of responses that show it, by trigger, all seven."""
     loads: dict[str, Rate]
@@ -75,6 +78,7 @@ class FlawTally:
         return FlawSummary(
             responses=self.responses,
             problems=len(self._responses),
+            flawless_count=self._flawless.total(),
             flawless=_rate(self._estimate(self._flawless)),
             triggers={int(trigger): _rate(self._estimate(self._found[trigger])) for trigger in Trigger},
             loads={name: self._load(members) for name, members in CATEGORIES.items()},
@@ -109,6 +113,7 @@ def macro_flaws(suites: Mapping[str, FlawSummary]) -> FlawSummary:
     return FlawSummary(
         responses=sum(each.responses for each in every),
         problems=sum(each.problems for each in every),
+        flawless_count=sum(each.flawless_count for each in every),
         flawless=macro_rate([each.flawless for each in every]),
         triggers={int(number): macro_rate([each.triggers[number] for each in every]) for number in Trigger},
         loads={
