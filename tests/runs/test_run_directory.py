@@ -233,3 +233,17 @@ def test_a_full_disk_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "rl.jsonl").symlink_to("/dev/full")
     with RunDirectory(tmp_path) as run, pytest.raises(WorkError, match="No space left on device; free space"):
         run.append("rl", {"step": 1})
+
+
+def test_a_record_is_found_again_at_its_offset(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run") as run:
+        for name in ("a", "b é \u2028", "c"):
+            run.append("problems", Problem(id=name, question=f"Question {name}?"))
+        placed = list(run.placed("problems", Problem))
+        run.append("problems", Problem(id="d", question="later"))
+        assert [each.id for _, each in placed] == ["a", "b é \u2028", "c"]
+        assert [run.at("problems", Problem, offset) for offset, _ in reversed(placed)] == [
+            each for _, each in reversed(placed)
+        ]
+        with pytest.raises(WorkError, match="not a Problem"):
+            run.at("problems", Problem, placed[1][0] + 3)

@@ -97,14 +97,30 @@ class RunDirectory:
         Raises:
             WorkError: a line is whole but is no record of this kind.
         """
+        return (record for _, record in self.placed(name, kind))
+
+    def placed(self, name: str, kind: type[R]) -> Iterator[tuple[int, R]]:
+        """Yields the records with the byte offset of their line, at which `at` finds them again.
+
+        Raises:
+            WorkError: as `read`.
+        """
         path = self.file(name)
+        offset = 0
         for number, line in read_lines(path):
-            try:
-                yield kind.model_validate_json(line)
-            except ValidationError as error:
-                first = error.errors()[0]
-                place = ".".join(map(str, first["loc"]))
-                raise unreadable(path, number, f"not a {kind.__name__}: {place} {first['msg']}".strip()) from None
+            yield offset, _parsed(path, number, line, kind)
+            offset += len(line)
+
+    def at(self, name: str, kind: type[R], offset: int) -> R:
+        """Returns the record whose line begins at a byte offset; files grow at their end, so that offsets stay good.
+
+        Raises:
+            WorkError: no record of this kind stands there; the file was replaced.
+        """
+        path = self.file(name)
+        with path.open("rb") as lines:
+            lines.seek(offset)
+            return _parsed(path, 0, lines.readline(), kind)
 
     def read_rows(self, name: str) -> Iterator[dict[str, Any]]:
         """Yields the rows of a file that holds plain objects, such as `sft` and `rl`."""
@@ -253,6 +269,15 @@ class RunDirectory:
         return RunLockedError(
             f"{self.path}: {holder} is writing to this run; wait for it or name another run directory"
         )
+
+
+def _parsed(path: Path, number: int, line: bytes, kind: type[R]) -> R:
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise unreadable(path, number, f"not a {kind.__name__}: {place} {first['msg']}".strip()) from None
 
 
 def _without_nan(value: object) -> object:
