@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from interpreting import tables
+from interpreting import plots, tables
 from interpreting.approaches import FLOOR, KINDS
 from interpreting.results import checks, machine
 from interpreting.rounds import measure
@@ -33,23 +33,37 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4], help="none: no throughput")
     parser.add_argument("--scripts", type=Path, nargs="+", default=[_SCRIPTS], help="the mix: files, or directories")
     parser.add_argument("--only", help=f"of {', '.join(KINDS)}; {FLOOR} is always measured")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers, and the machine")
+    parser.add_argument("--plot", type=Path, metavar="FILE.html", help="charts, on one page that needs no network")
     options = parser.parse_args()
-    only = KINDS if options.only is None else options.only.split(",")
+    only = list(KINDS) if options.only is None else options.only.split(",")
     unknown = set(only) - set(KINDS)
     if unknown:
         parser.error(f"--only has {', '.join(sorted(unknown))}; choose from {', '.join(KINDS)}")
-    paths = [
-        file.resolve() for path in options.scripts for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])
-    ]
+    if options.rounds < 1 or min(options.workers, default=1) < 1:
+        parser.error("--rounds and --workers must be >= 1")
+    paths = _files(options.scripts)
+    if not paths or len({path.stem for path in paths}) < len(paths):
+        parser.error("--scripts must name at least one .py file, and no two of the same name")
     names = [name for name in KINDS if name == FLOOR or name in only]
     results = measure(names, paths, options.rounds, options.workers)
     found = checks(results, paths)
     tables.show(results, options.workers, found)
+    if options.plot:
+        plots.write(options.plot, results, found, machine())
     if options.json:
-        facts = {"command": sys.argv[1:], "machine": machine()}
-        document = {**facts, **results.as_json(), "checks": [{**vars(check), "met": check.met} for check in found]}
+        document = {
+            "machine": machine(),
+            "rounds": options.rounds,
+            **results.as_json(),
+            "checks": [{**vars(check), "met": check.met} for check in found],
+        }
         options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    files = [file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    return [file.resolve() for file in files if file.is_file()]
 
 
 if __name__ == "__main__":

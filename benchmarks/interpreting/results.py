@@ -15,8 +15,6 @@ from typing import Any
 
 from interpreting.approaches import FLOOR, KINDS
 
-_WAYS = ("rested", "busy")
-
 
 @dataclass
 class Times:
@@ -84,6 +82,12 @@ class Results:
         mine, floor = self.approaches[name].windows.get(workers, []), self.approaches[FLOOR].windows.get(workers, [])
         return [speed / base for speed, base in zip(mine, floor, strict=False)]
 
+    def not_measured(self) -> list[str]:
+        """A line for each approach that is absent, and for each script that one fails on."""
+        failed = ((name, *failure) for name, measured in self.approaches.items() for failure in measured.failed.items())
+        lines = [f"{name} fails on {what}: {why}" for name, what, why in failed]
+        return lines + [f"{name} is left out: {why}" for name, why in self.absent.items()]
+
     def as_json(self) -> dict[str, Any]:
         """All raw numbers, as JSON."""
         return asdict(self)
@@ -110,6 +114,11 @@ class Check:
     def met(self) -> bool:
         """Whether it is reached."""
         return self.value >= self.target if self.at_least else self.value <= self.target
+
+    @property
+    def word(self) -> str:
+        """How that is said."""
+        return "met" if self.met else "missed"
 
 
 def checks(results: Results, paths: Sequence[Path]) -> list[Check]:

@@ -66,7 +66,7 @@ class Station:
             try:
                 self._milliseconds(self._scripts[number])
             except FailedError as error:
-                failure = error  # the rest of the queue must go, or the next window would find it
+                failure = error  # go on: the next window must not find the rest of the queue
         if failure is not None:
             raise failure
         return done

@@ -24,14 +24,11 @@ def show(results: Results, workers: Sequence[int], found: Sequence[Check]) -> No
         console.print(_latency(results, script))
     if workers:
         console.print(_throughput(results, workers))
-    for name, measured in results.approaches.items():
-        for script, reason in measured.failed.items():
-            console.print(f"{name} fails on {script}: {reason}", markup=False, highlight=False)
-    for name, reason in results.absent.items():
-        console.print(f"{name} is left out: {reason}", markup=False, highlight=False)
+    for line in results.not_measured():
+        console.print(line, markup=False, highlight=False)
     for check in found:
-        word, target = "met" if check.met else "missed", f"{'>=' if check.at_least else '<='} {check.target:g}"
-        line = f"{word:<7} {check.approach:<11} {check.what}: {check.value:.2f} (target {target}{check.unit})"
+        target = f"{'>=' if check.at_least else '<='} {check.target:g}"
+        line = f"{check.word:<7} {check.approach:<11} {check.what}: {check.value:.2f} (target {target}{check.unit})"
         console.print(line, markup=False, highlight=False, style="green" if check.met else "red")
 
 
@@ -64,7 +61,7 @@ def _throughput(results: Results, workers: Sequence[int]) -> Table:
     )
     table.add_column("approach")
     for count in workers:
-        table.add_column(f"{count} workers", justify="right")
+        table.add_column(f"{count} worker{'s' * (count > 1)}", justify="right")
         table.add_column("x floor", justify="right")
     table.add_column("start, s", justify="right")
     for name, measured in results.approaches.items():
