@@ -25,7 +25,7 @@ from calmstorm.records import (
     Trajectory,
     Variable,
 )
-from calmstorm.solving import Solution, attempt, choose, examine, formulation_lines, lp_text
+from calmstorm.solving import Solution, attempt, choose, examine, lp_text
 
 QUESTION = (
     "A workshop makes desks and chairs. A desk earns $30 and takes 4 hours of labor; a chair earns $20 and takes 2 "
@@ -201,17 +201,6 @@ def test_attempts_that_our_machinery_failed_are_no_answers():
 
 
 # ------------------------------------------------------------------ showing and saving
-
-
-def test_a_model_is_shown_as_lines():
-    assert formulation_lines(solved()) == [
-        "maximize 30 desk + 20 chair",
-        "  4 desk + 2 chair <= 40",
-        "integer: desk, chair",
-        "solution: chair = 20",
-    ]
-    many = solved(constraints=solved().constraints * 99)
-    assert formulation_lines(many)[-1] == "... 62 more lines"
 
 
 def read_back(text: str, tmp_path) -> float:

@@ -26,7 +26,6 @@ from calmstorm.records import Domain, Formulation, Problem, Sense, SpanKind, Sto
 from calmstorm.rollout import RolloutLimits, rollout
 from calmstorm.settings import derive_seed
 
-_MOST_LINES = 40
 _NUMBER = re.compile(r"(?<![\w.])\$?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(\s?%|\s?percent\b)?")
 
 
@@ -188,27 +187,6 @@ def _occurs(value: float, present: set[float]) -> bool:
 
 def _rounded(answer: float | str | None) -> float | str | None:
     return float(f"{answer:.4g}") if isinstance(answer, int | float) else answer
-
-
-def formulation_lines(formulation: Formulation) -> list[str]:
-    """Returns a model as lines for reading, cut when it is long."""
-    lines = [f"{formulation.sense.value} {_expression(formulation.costs)}"]
-    lines += [f"  {_expression(row.coefficients)} {row.operator} {row.bound:g}" for row in formulation.constraints]
-    kinds: dict[str, list[str]] = {}
-    for variable in formulation.variables:
-        kinds.setdefault(variable.domain.value, []).append(variable.name)
-    lines += [f"{kind}: {', '.join(names)}" for kind, names in kinds.items()]
-    values = {v.name: v.value for v in formulation.variables if v.value}
-    lines.append("solution: " + (", ".join(f"{n} = {v:g}" for n, v in values.items()) or "all zero"))
-    return lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], f"... {len(lines) - _MOST_LINES} more lines"]
-
-
-def _expression(terms: dict[str, float]) -> str:
-    text = ""
-    for name, value in terms.items():
-        sign = (" - " if value < 0 else " + ") if text else ("-" if value < 0 else "")
-        text += f"{sign}{'' if abs(value) == 1 else f'{abs(value):g} '}{name}"
-    return text or "0"
 
 
 def lp_text(formulation: Formulation) -> str:

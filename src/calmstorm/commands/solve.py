@@ -95,8 +95,8 @@ def print_solution(solution: Solution, reasoner: str, show_all: bool) -> None:
     """Prints a solution for a person; model-written text is printed as text, never interpreted."""
     from rich.console import Console
 
+    from calmstorm.algebra import formulation_lines
     from calmstorm.printable import printable
-    from calmstorm.solving import formulation_lines
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     if solution.backed:
