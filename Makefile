@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM := false
 # more than one thread is slower for a model this small
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-engines lint format docs bench clean
+.PHONY: setup demo test test-engines lint format docs bench bench-interpreter clean
 
 setup: $(STAMP)
 
@@ -48,6 +48,10 @@ docs: setup
 
 bench: setup
 	$(BIN)/python benchmarks/decoding.py
+
+bench-interpreter: setup
+	mkdir -p runs
+	$(BIN)/python benchmarks/interpreter.py --json runs/bench-interpreter.json --plot runs/bench-interpreter.html
 
 clean:
 	rm -rf build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

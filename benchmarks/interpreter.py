@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from interpreting import plots, tables
 from interpreting.approaches import FLOOR, KINDS
 from interpreting.results import checks, machine
 from interpreting.rounds import measure
+
+from calmstorm.errors import InputError
 
 _SCRIPTS = Path(__file__).parent / "interpreter_scripts"
 
@@ -46,7 +49,10 @@ def main() -> None:
     if not paths or len({path.stem for path in paths}) < len(paths):
         parser.error("--scripts must name at least one .py file, and no two of the same name")
     names = [name for name in KINDS if name == FLOOR or name in only]
-    results = measure(names, paths, options.rounds, options.workers)
+    try:
+        results = measure(names, paths, options.rounds, options.workers)
+    except InputError as error:
+        parser.error(str(error))
     found = checks(results, paths)
     tables.show(results, options.workers, found)
     if options.plot:
@@ -67,4 +73,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

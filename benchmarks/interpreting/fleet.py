@@ -49,6 +49,7 @@ class Station:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno(), queue],
+                start_new_session=True,  # Ctrl-C is the driver's to handle
             )
         self._connection: Connection[Any, Any] = Connection(mine.detach())
         word, answer = self._receive()

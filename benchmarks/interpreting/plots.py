@@ -14,7 +14,7 @@ import plotly.io
 from interpreting.approaches import FLOOR, KINDS
 from interpreting.results import Check, Results
 
-_OURS, _WEAK, _OTHERS, _FLOOR_COLOUR = "#0b6e99", "#6fa9c4", "#8a6d3b", "#333333"
+_OURS, _WEAK, _OTHERS, _FLOOR_COLOUR = "#0b6e99", "#6fa9c4", "#a8763e", "#333333"
 _ROW_PIXELS = 34
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -26,7 +26,8 @@ body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max
         padding: 0 1rem }}
 h1, h2 {{ line-height: 1.2 }}
 h2 {{ margin-top: 2.5rem }}
-.charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 1rem }}
+.charts {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 480px), 1fr)); gap: 1rem }}
+.charts > div {{ min-width: 0 }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
 td, th {{ padding: .2rem .8rem .2rem 0; text-align: left; border-bottom: 1px solid #ddd }}
 .note {{ color: #555 }}
@@ -87,12 +88,21 @@ def _latency(results: Results, script: str) -> dict[str, Any]:
                 line = {"color": colour, "width": width}
                 data.append(_trace([median, end], [height] * 2, hover, mode="lines", line=line))
             symbol = "circle" if filled else "circle-open"
-            marker = {"size": 10, "color": colour, "symbol": symbol, "line": {"width": 2}}
+            marker = {"size": 10, "color": colour, "symbol": symbol, "line": {"width": 2, "color": colour}}
             data.append(_trace([median], [height], hover, mode="markers", marker=marker))
     floor = statistics.median(results.approaches[FLOOR].times[script].rested_ms)
     layout = _layout(script, names, floor)
-    layout["xaxis"] |= {"type": "log", "title": {"text": "ms"}, "dtick": "D2", "minor": {"showgrid": False}}
+    ticks = [digit * 10**power for power in range(-1, 6) for digit in (1, 2, 5)]
+    layout["xaxis"] |= {"type": "log", "title": {"text": "ms"}, "tickmode": "array", "tickvals": ticks}
+    layout["xaxis"] |= {"ticktext": [f"{tick:g}" for tick in ticks], "range": _log_range(results)}
     return {"data": data, "layout": layout}
+
+
+def _log_range(results: Results) -> list[float]:
+    """The same axis for all scripts."""
+    times = [time for measured in results.approaches.values() for time in measured.times.values()]
+    latencies = [latency for time in times for latency in time.rested_ms + time.busy_ms]
+    return [float(np.log10(min(latencies) / 1.2)), float(np.log10(max(latencies) * 1.2))]
 
 
 def _throughput(results: Results, workers: int) -> dict[str, Any]:

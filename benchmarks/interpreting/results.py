@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from calmstorm.errors import InputError
 from interpreting.approaches import FLOOR, KINDS
 
 
@@ -60,22 +61,30 @@ class Results:
     """What each script prints in process: what it must print everywhere."""
 
     def enter(self, name: str, start_seconds: list[float], answers: Sequence[tuple[str | None, str]]) -> None:
-        """Notes that an approach was started, and what its scripts printed; the floor comes first."""
+        """Notes that an approach was started, and what its scripts printed; the floor comes first.
+
+        Raises:
+            InputError: A script does not work at all.
+        """
         measured = self.approaches.setdefault(name, Measured(times={script: Times() for script in self.scripts}))
         measured.start_seconds += start_seconds
         for script, (output, failure) in zip(self.scripts, answers, strict=True):
+            if output is None and name == FLOOR:
+                raise InputError(f"{script} is no script to measure: it must run in process ({failure}): see --scripts")
             if output is None:
                 measured.failed[script] = failure
             elif output != self.printed.setdefault(script, output):
                 measured.failed[script] = f"printed {output[:100]!r} instead of {self.printed[script][:100]!r}"
 
-    def over_floor(self, name: str, script: str) -> tuple[float, float] | None:
-        """Median latency after a pause and mean CPU time, each less the floor's; None without numbers."""
+    def latency_over_floor(self, name: str, script: str) -> float:
+        """Median latency after a pause, less the floor's, in milliseconds."""
         mine, floor = self.approaches[name].times[script], self.approaches[FLOOR].times[script]
-        if not mine.rested_ms or not floor.rested_ms:
-            return None
-        latency = statistics.median(mine.rested_ms) - statistics.median(floor.rested_ms)
-        return latency, statistics.median(mine.cpu_ms) - statistics.median(floor.cpu_ms)
+        return statistics.median(mine.rested_ms) - statistics.median(floor.rested_ms)
+
+    def cpu_over_floor(self, name: str, script: str) -> float:
+        """Median over rounds of the CPU time per execution less the floor's in the same round, in milliseconds."""
+        mine, floor = self.approaches[name].times[script].cpu_ms, self.approaches[FLOOR].times[script].cpu_ms
+        return statistics.median(cpu - base for cpu, base in zip(mine, floor, strict=True))
 
     def ratios(self, name: str, workers: int) -> list[float]:
         """Throughput over the floor's in the same round of windows."""
@@ -132,13 +141,14 @@ def checks(results: Results, paths: Sequence[Path]) -> list[Check]:
             what = f"throughput, {THROUGHPUT_WORKERS} workers, over in-process"
             found.append(Check(name, what, statistics.median(ratios), THROUGHPUT_RATIO, "", at_least=True))
         for path in paths:
-            over = results.over_floor(name, path.stem)
-            if over is None:
+            if path.stem in measured.failed:
                 continue
             if any(kind in path.stem for kind in ("linprog", "assign")):
-                found.append(Check(name, f"{path.stem}: latency over in-process", over[0], LATENCY_MS, " ms"))
+                latency = results.latency_over_floor(name, path.stem)
+                found.append(Check(name, f"{path.stem}: latency over in-process", latency, LATENCY_MS, " ms"))
             target = CPU_MS_PULP_ALONE if _imports(path) == {"pulp"} else CPU_MS
-            found.append(Check(name, f"{path.stem}: CPU over in-process", over[1], target, " ms"))
+            cpu = results.cpu_over_floor(name, path.stem)
+            found.append(Check(name, f"{path.stem}: CPU over in-process", cpu, target, " ms"))
         found.append(Check(name, "start", statistics.median(measured.start_seconds), START_SECONDS, " s"))
     return found
 

@@ -6,6 +6,7 @@ share: one byte is the number of a script, `NO_MORE` ends one lane. Whoever is f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -39,8 +40,8 @@ class Station:
                     self._approach.timed(script)
                 self._expected[script.name] = output
                 answers.append((output, ""))
-            except FailedError as error:
-                answers.append((None, str(error)))
+            except Exception as error:
+                answers.append((None, _why(error)))
         return answers
 
     def visit(self, number: int, paused: int, burst: int) -> tuple[list[float], list[float]]:
@@ -65,7 +66,7 @@ class Station:
             done += 1
             try:
                 self._milliseconds(self._scripts[number])
-            except FailedError as error:
+            except Exception as error:
                 failure = error  # go on: the next window must not find the rest of the queue
         if failure is not None:
             raise failure
@@ -76,6 +77,10 @@ class Station:
         if output != self._expected[script.name]:
             raise FailedError(f"{script.name} printed something else than before: {output[:100]!r}")
         return 1000 * seconds
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, FailedError) else f"{type(error).__name__}: {error}"
 
 
 def main() -> None:
@@ -93,15 +98,15 @@ def main() -> None:
     connection.send(("started", time.perf_counter() - start))
     station = Station(approach, scripts, int(queue), lanes)
     orders: dict[str, Callable[..., Any]] = {"check": station.check, "visit": station.visit, "drain": station.drain}
-    try:
+    with contextlib.suppress(EOFError, ConnectionError):  # the other end hung up
         while True:
             order, *arguments = connection.recv()
             try:
-                connection.send(("done", orders[order](*arguments)))
-            except FailedError as error:
-                connection.send(("failed", str(error)))
-    except EOFError:
-        approach.close()
+                answer = "done", orders[order](*arguments)
+            except Exception as error:
+                answer = "failed", _why(error)
+            connection.send(answer)
+    approach.close()
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ def _latency(results: Results, script: str) -> Table:
         for mine, base in ((times.rested_ms, floor.rested_ms), (times.busy_ms, floor.busy_ms)):
             median, p90, p99 = np.quantile(mine, (0.5, 0.9, 0.99))
             cells += [f"{median:.1f}", f"{p90:.1f}", f"{p99:.1f}", f"{median / statistics.median(base):.2f}"]
-        cpu = statistics.median(times.cpu_ms)
-        table.add_row(name, *cells, f"{cpu:.1f}", f"{cpu - statistics.median(floor.cpu_ms):+.1f}")
+        cpu, over = statistics.median(times.cpu_ms), results.cpu_over_floor(name, script)
+        table.add_row(name, *cells, f"{cpu:.1f}", f"{over:+.1f}")
     return table
 
 
