@@ -7,7 +7,7 @@ import pytest
 
 from calmstorm.cli import main
 from calmstorm.commands import reasoners
-from calmstorm.errors import InfrastructureError, InputError
+from calmstorm.errors import InfrastructureError
 from calmstorm.grading import grade
 from calmstorm.reasoner.scripted import ScriptedReasoner
 from calmstorm.records import (
@@ -25,7 +25,7 @@ from calmstorm.records import (
     Trajectory,
     Variable,
 )
-from calmstorm.solving import Solution, attempt, choose, examine, lp_text
+from calmstorm.solving import Solution, attempt, choose, examine
 
 QUESTION = (
     "A workshop makes desks and chairs. A desk earns $30 and takes 4 hours of labor; a chair earns $20 and takes 2 "
@@ -198,61 +198,6 @@ def test_attempts_that_our_machinery_failed_are_no_answers():
 
     with pytest.raises(InfrastructureError, match="all 3 attempts failed"):
         asyncio.run(attempt(QUESTION, ScriptedReasoner(dead), attempts=3, response_tokens=500, seed=1))
-
-
-# ------------------------------------------------------------------ showing and saving
-
-
-def read_back(text: str, tmp_path) -> float:
-    import highspy
-
-    path = tmp_path / "model.lp"
-    path.write_text(text)
-    solver = highspy.Highs()
-    solver.silent()
-    assert solver.readModel(str(path)) == highspy.HighsStatus.kOk
-    solver.run()
-    return solver.getInfo().objective_function_value
-
-
-@pytest.mark.parametrize(
-    ("formulation", "optimum"),
-    [
-        (solved(), 400.0),
-        (solved(offset=-15.0), 385.0),
-        (solved(variables=tuple(v.model_copy(update={"upper": 5.0}) for v in solved().variables)), 250.0),
-    ],
-)
-def test_a_saved_model_has_the_same_optimum(formulation, optimum, tmp_path):
-    assert read_back(lp_text(formulation), tmp_path) == pytest.approx(optimum)
-
-
-def test_a_saved_model_has_names_of_its_own_where_the_format_has_no_room(tmp_path):
-    odd = {"desk": "e1", "chair": "x[0, 1]\nEnd"}
-    formulation = solved(
-        costs={odd[n]: c for n, c in solved().costs.items()},
-        variables=tuple(v.model_copy(update={"name": odd[v.name]}) for v in solved().variables),
-        constraints=tuple(
-            r.model_copy(update={"coefficients": {odd[n]: c for n, c in r.coefficients.items()}})
-            for r in solved().constraints
-        ),
-    )
-    text = lp_text(formulation)
-    assert "v_e1" in text
-    assert read_back(text, tmp_path) == pytest.approx(400.0)
-
-
-def test_names_that_become_the_same_stay_apart(tmp_path):
-    names = ("x 1", "x_1")
-    variables = tuple(Variable(name=n, domain=Domain.INTEGER, lower=0, upper=3) for n in names)
-    text = lp_text(solved(costs=dict.fromkeys(names, 1.0), variables=variables, constraints=()))
-    assert read_back(text, tmp_path) == pytest.approx(6.0)
-
-
-def test_a_model_that_was_not_recorded_whole_is_not_saved():
-    for broken in (solved(truncated=True), solved(costs={"ghost": 1.0})):
-        with pytest.raises(InputError, match="not recorded whole"):
-            lp_text(broken)
 
 
 # ------------------------------------------------------------------ the command

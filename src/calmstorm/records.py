@@ -128,8 +128,15 @@ class ExecutionStatus(StrEnum):
     """Our machinery failed; says nothing about the script."""
 
 
+_FINITE = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+LP_TEXT_BYTES = 16_384
+"""Longest text of a model that is kept with its record."""
+
+
 class Variable(Record):
     """A decision variable of a solved model."""
+
+    model_config = _FINITE
 
     name: str
     domain: Domain
@@ -141,6 +148,8 @@ class Variable(Record):
 class Constraint(Record):
     """A constraint of a solved model: `sum(coefficients[name] * name)  operator  bound`."""
 
+    model_config = _FINITE
+
     name: str
     coefficients: dict[str, float]
     operator: str
@@ -149,6 +158,8 @@ class Constraint(Record):
 
 class Formulation(Record):
     """An optimization model that a script actually handed to a solver."""
+
+    model_config = _FINITE
 
     source: str
     """Library it was captured from ("pulp")."""
@@ -160,9 +171,13 @@ class Formulation(Record):
     constraints: tuple[Constraint, ...]
     solver: str = ""
     solver_status: str = ""
+    """As the library words it; `Not solved` where the solve raised or a limit of the interpreter ended it."""
     objective: float | None = None
     truncated: bool = False
-    """True when the model was too large to record whole."""
+    """True when it is not the whole model: that was too large to record, or has parts that are not linear."""
+    lp_text: str = ""
+    """The model in the LP file format that solvers read; "" where it is truncated or that takes more than
+    `LP_TEXT_BYTES`. Written by the interpreter from the other fields, never by the script."""
 
 
 class Execution(Record):

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import pulp
-
-from calmstorm.errors import InfrastructureError, InputError
+from calmstorm.errors import InfrastructureError
 from calmstorm.grading import graded_trajectory
 from calmstorm.interpreter import Interpreter, verify
 from calmstorm.intervener.comparison import minimizes_negative
 from calmstorm.intervener.direction import wanted_sense
 from calmstorm.reasoner.protocol import Reasoner, Sampling
-from calmstorm.records import Domain, Formulation, Problem, Sense, SpanKind, StopReason, Trajectory
+from calmstorm.records import Formulation, Problem, Sense, SpanKind, StopReason, Trajectory
 from calmstorm.rollout import RolloutLimits, rollout
 from calmstorm.settings import derive_seed
 
@@ -187,51 +183,3 @@ def _occurs(value: float, present: set[float]) -> bool:
 
 def _rounded(answer: float | str | None) -> float | str | None:
     return float(f"{answer:.4g}") if isinstance(answer, int | float) else answer
-
-
-def lp_text(formulation: Formulation) -> str:
-    """Returns a model in the LP file format that solvers read.
-
-    Names are reduced to what the format allows. A constant in the objective becomes a variable fixed at 1.
-
-    Raises:
-        InputError: The record of the model is not complete.
-    """
-    names = _lp_names([v.name for v in formulation.variables])
-    used = set(formulation.costs).union(*(row.coefficients for row in formulation.constraints))
-    if formulation.truncated or not used <= set(names):
-        raise InputError("the model was not recorded whole, so it cannot be saved; leave --save out")
-    program = pulp.LpProblem("model", pulp.LpMaximize if formulation.sense is Sense.MAXIMIZE else pulp.LpMinimize)
-    categories = {Domain.CONTINUOUS: "Continuous", Domain.INTEGER: "Integer", Domain.BINARY: "Binary"}
-    columns = {
-        v.name: pulp.LpVariable(names[v.name], lowBound=v.lower, upBound=v.upper, cat=categories[v.domain])
-        for v in formulation.variables
-    }
-    costs = pulp.lpSum(c * columns[n] for n, c in formulation.costs.items())
-    if formulation.offset:
-        costs += formulation.offset * pulp.LpVariable(_free("constant", set(names.values())), lowBound=1, upBound=1)
-    program += costs
-    for row in formulation.constraints:
-        left = pulp.lpSum(c * columns[n] for n, c in row.coefficients.items())
-        program += {"<=": left <= row.bound, ">=": left >= row.bound, "==": left == row.bound}[row.operator]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.lp"
-        program.writeLP(str(path))
-        return path.read_text(encoding="utf-8")
-
-
-def _lp_names(names: list[str]) -> dict[str, str]:
-    """Returns a distinct name that the LP format allows for each name."""
-    found: dict[str, str] = {}
-    taken: set[str] = set()
-    for name in names:
-        plain = re.sub(r"[^A-Za-z0-9_]", "_", name)[:200]
-        if not re.match(r"[A-DF-Za-df-z_]", plain):  # e1 would be read as a number
-            plain = f"v_{plain}"
-        found[name] = _free(plain, taken)
-        taken.add(found[name])
-    return found
-
-
-def _free(name: str, taken: set[str]) -> str:
-    return next(each for i in range(len(taken) + 1) if (each := f"{name}_{i}" if i else name) not in taken)

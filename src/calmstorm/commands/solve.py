@@ -84,7 +84,7 @@ def read_problem(text: str) -> str:
 
 def save_lp(path: Path, formulation: Formulation | None) -> None:
     """Writes a captured model as an LP file."""
-    from calmstorm.solving import lp_text
+    from calmstorm.interpreter import lp_text
 
     if formulation is None:
         raise InputError(f"{path}: nothing to save, since no script handed a model to a solver; leave --save out")

@@ -7,6 +7,7 @@ with Interpreter(workers=2) as interpreter:
 
 from calmstorm.interpreter.host import Interpreter, Tier, probe
 from calmstorm.interpreter.limits import Limits
+from calmstorm.interpreter.lp_format import lp_text
 from calmstorm.interpreter.verification import Doubt, Verification, verify
 from calmstorm.records import Constraint, Execution, ExecutionStatus, Formulation, Variable
 
@@ -21,6 +22,7 @@ __all__ = [
     "Tier",
     "Variable",
     "Verification",
+    "lp_text",
     "probe",
     "verify",
 ]

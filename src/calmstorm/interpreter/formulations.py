@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
-from calmstorm.records import Formulation
+from calmstorm.interpreter.lp_format import short_lp_text
+from calmstorm.records import LP_TEXT_BYTES, Formulation
+
+_Fields = dict[str, Any]
 
 
 def parse(records: bytes) -> tuple[Formulation, ...]:
-    """Returns the formulations in a stream of JSON lines, in the order they were solved.
+    """Returns the formulations in a stream of JSON lines, in the order they were handed to a solver.
 
-    A line that is not one (a script can write to its own channel) is passed over.
+    A line tells a model, or under the same serial number what came of it. A line that is neither (a script can write
+    to its own channel) is passed over, and so is what came of a model that was not told.
     """
-    return tuple(_valid(records))
-
-
-def _valid(records: bytes) -> Iterator[Formulation]:
+    models: dict[str | int, _Fields] = {}
     for line in records.splitlines():
-        try:
-            yield Formulation.model_validate(_without_nonsense(json.loads(line)))
-        except (ValidationError, ValueError, RecursionError):
-            continue
+        fields = _fields(line)
+        serial = fields.pop("serial", None)
+        if "source" in fields:
+            models[serial if isinstance(serial, str) else len(models)] = fields
+        elif isinstance(serial, str) and serial in models:
+            _add_outcome(models[serial], fields)
+    return tuple(found for fields in models.values() if (found := _formulation(fields)) is not None)
 
 
-def _without_nonsense(value: Any) -> Any:  # noqa: ANN401 -- what JSON holds
-    """Returns the value; refuses numbers that JSON cannot carry on."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("not a finite number")
-    if isinstance(value, dict):
-        return {key: _without_nonsense(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_nonsense(inner) for inner in value]
-    return value
+def _fields(line: bytes) -> _Fields:
+    try:
+        value = from_json(line, allow_inf_nan=False)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _add_outcome(model: _Fields, outcome: _Fields) -> None:
+    model.update(solver_status=outcome.get("solver_status"), objective=outcome.get("objective"))
+    variables, values = model.get("variables"), outcome.get("values")
+    if isinstance(variables, list) and isinstance(values, list) and len(variables) == len(values):
+        for variable, value in zip(variables, values, strict=True):
+            if isinstance(variable, dict):
+                variable["value"] = value
+
+
+def _formulation(fields: _Fields) -> Formulation | None:
+    try:
+        found = Formulation.model_validate({**fields, "lp_text": ""})
+    except (ValidationError, RecursionError):
+        return None
+    return found.model_copy(update={"lp_text": short_lp_text(found, LP_TEXT_BYTES)})

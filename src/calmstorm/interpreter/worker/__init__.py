@@ -9,6 +9,6 @@ path, as a package of another name, which is why its modules import each other r
     script.py      inside the child: runs the script the way `python script.py` would
     jails.py       what each isolation tier does at each step of that life
     namespaces.py, landlock.py, seccomp.py, syscalls.py   the kernel's tools
-    capture.py     records the optimization models that scripts solve
+    capture/       records the optimization models that scripts solve
     wire.py        frames on the sockets between the processes
 """
