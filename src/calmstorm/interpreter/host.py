@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import queue
 import sys
 import threading
 from collections.abc import Sequence
@@ -16,8 +15,9 @@ from typing import Self
 
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.interpreter import formulations
+from calmstorm.interpreter.levels import Levels
 from calmstorm.interpreter.limits import Limits
-from calmstorm.interpreter.slot import Slot, SlotLostError
+from calmstorm.interpreter.slot import SlotLostError
 from calmstorm.interpreter.warm import PRELOAD, WarmParent, WarmSettings
 from calmstorm.interpreter.worker.wire import Header
 from calmstorm.records import Execution, ExecutionStatus
@@ -52,7 +52,8 @@ class Interpreter:
         strict: Scripts may not start other programs; PuLP's bundled CBC is then unavailable.
         python: Python executable whose environment the scripts use; None for the one running this.
         spare: Children kept ready beyond `workers`, so that one is waiting while another is being forked.
-        preload: Modules to import before any script.
+        preload: Modules to import before any script, in groups: the first for all scripts, the others for those that
+            need them (see `PRELOAD`).
 
     Raises:
         InputError: The tier is unknown, or does not work on this machine.
@@ -67,7 +68,7 @@ class Interpreter:
         strict: bool = False,
         python: str | None = None,
         spare: int = 1,
-        preload: Sequence[str] = PRELOAD,
+        preload: Sequence[Sequence[str]] = PRELOAD,
     ) -> None:
         if workers < 1:
             raise InputError(f"workers is {workers}; it must be >= 1: set Interpreter(workers=...)")
@@ -78,20 +79,16 @@ class Interpreter:
         self._owner = os.getpid()
         self._closed = False
         self._ids = itertools.count(1)
-        self._warm = WarmParent(WarmSettings(_tiers_to_try(tier), python or sys.executable, preload, strict))
+        self._warm = WarmParent(
+            WarmSettings(_tiers_to_try(tier), python or sys.executable, tuple(preload) or ((),), strict)
+        )
         self._turns = threading.Semaphore(workers)
-        self._idle: queue.SimpleQueue[Slot] = queue.SimpleQueue()
-        self._slots: list[Slot] = []
+        self._levels = Levels(self._warm, workers + spare)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="calmstorm-interpreter")
         try:
             if not self._warm.tier:
                 raise InputError(_why_none(tier, self._warm.reasons))
-            for _ in range(workers + spare):
-                slot = Slot(self._warm)
-                self._slots.append(slot)
-                self._idle.put(slot)
-            for slot in self._slots:
-                slot.greet()
+            self._levels.open()
         except SlotLostError as error:
             self.close()
             raise InfrastructureError(f"the interpreter could not start: {error}") from error
@@ -133,7 +130,7 @@ class Interpreter:
             return await loop.run_in_executor(self._threads, self._run, code, limits or _DEFAULT_LIMITS, cancelled)
         except asyncio.CancelledError:
             cancelled.set()
-            for slot in self._slots:
+            for slot in self._levels.slots:
                 slot.abandon(cancelled)
             raise
 
@@ -142,7 +139,7 @@ class Interpreter:
         if self._closed or os.getpid() != self._owner:
             return
         self._closed = True
-        for slot in self._slots:
+        for slot in self._levels.slots:
             slot.close()
         self._warm.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -164,12 +161,17 @@ class Interpreter:
     def _run(self, code: str | bytes, limits: Limits, cancelled: threading.Event) -> Execution:
         blob = code.encode("utf-8", "surrogatepass") if isinstance(code, str) else bytes(code)
         header: Header = {"limits": limits.for_worker(), "is_text": isinstance(code, str)}
+        level = self._levels.level_for(blob)
         reason = ""
         for again in (False, True):
             with self._turns:
                 if self._closed or cancelled.is_set():
                     return self._infrastructure("the interpreter was closed" if self._closed else "cancelled")
-                slot = self._idle.get()
+                try:
+                    slot = self._levels.take(level)
+                except SlotLostError as error:
+                    reason = str(error)
+                    continue
                 try:
                     if again:
                         slot.renew()  # whatever killed one supervisor may have killed the idle ones too
@@ -180,7 +182,7 @@ class Interpreter:
                     reason = str(error)
                     continue
                 finally:
-                    self._idle.put(slot)
+                    self._levels.put_back(slot, level)
             if answer["status"] != ExecutionStatus.INFRASTRUCTURE:
                 return self._execution(answer, blobs)
             reason = blobs[1].decode("utf-8", "replace").strip()
@@ -213,7 +215,7 @@ def probe(python: str | None = None) -> list[tuple[str, bool, str]]:
     found = []
     for tier in Tier:
         try:
-            warm = WarmParent(WarmSettings((tier.value,), python or sys.executable, preload=(), warm=False))
+            warm = WarmParent(WarmSettings((tier.value,), python or sys.executable, preload=((),), practise=False))
         except InfrastructureError as error:
             found.append((tier.value, False, str(error)))
             continue

@@ -22,8 +22,9 @@ class SlotLostError(Exception):
 class Slot:
     """One place where a script can run. Used by one thread at a time; `abandon` and `close` by any."""
 
-    def __init__(self, warm: WarmParent) -> None:
+    def __init__(self, warm: WarmParent, level: int) -> None:
         self._warm = warm
+        self._level = level
         self._lock = threading.Lock()
         self._closed = False
         self._pid = 0
@@ -103,7 +104,7 @@ class Slot:
         mine, theirs = socket.socketpair()
         with theirs:
             try:
-                self._pid = self._warm.spawn(theirs)
+                self._pid = self._warm.spawn(theirs, self._level)
             except InfrastructureError as error:
                 mine.close()
                 raise SlotLostError(str(error)) from error

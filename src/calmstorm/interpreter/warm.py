@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -19,11 +20,16 @@ from calmstorm.interpreter.limits import Limits
 from calmstorm.interpreter.worker import scratch
 
 PRELOAD = (
-    "numpy", "scipy", "scipy.optimize", "scipy.sparse", "pulp", "highspy", "sympy", "math", "itertools", "json",
-    "random", "collections", "fractions", "decimal", "tempfile", "uuid", "multiprocessing", "subprocess", "ctypes",
-    "glob", "heapq", "re", "statistics", "functools", "time", "datetime", "typing", "string", "dataclasses",
+    (
+        "numpy", "pulp", "highspy", "math", "itertools", "json", "random", "collections", "fractions", "decimal",
+        "tempfile", "uuid", "multiprocessing", "subprocess", "ctypes", "glob", "heapq", "re", "statistics",
+        "functools", "time", "datetime", "typing", "string", "dataclasses",
+    ),
+    ("scipy", "scipy.optimize", "scipy.sparse"),
+    ("sympy",),
 )  # fmt: skip
-"""Modules imported once, before any script."""
+"""Modules imported once, before any script: the first group for all, each further one in a process of its own on top of
+it, and all together in one more. A script runs in a fork of the smallest that has what it imports."""
 
 _WORKER = Path(__file__).parent / "worker"
 _BOOTSTRAP = """
@@ -60,35 +66,38 @@ class WarmSettings:
     """Tiers to try, strongest first."""
     python: str
     """Python executable whose environment the scripts use."""
-    preload: Sequence[str] = PRELOAD
+    preload: Sequence[Sequence[str]] = PRELOAD
+    """Modules to import, in groups (see `PRELOAD`)."""
     strict: bool = False
-    warm: bool = True
-    """Also import what the libraries import lazily."""
+    practise: bool = True
+    """Also run what scripts commonly do, so that it is faster later."""
 
 
 class WarmParent:
-    """A running warm parent. Methods may be called from any thread."""
+    """The running warm parents, one for each level of imports. Methods may be called from any thread."""
 
     def __init__(self, settings: WarmSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
+        self._controls: list[socket.socket] = []
         self.tier = ""
         """The tier it works in; "" when none of those asked for works."""
         self.reasons: dict[str, str] = {}
         """Why each tier that was tried does not work; "" for the one that does."""
         self.absent: tuple[str, ...] = ()
         """Modules of `preload` that are not installed."""
+        self.modules: list[frozenset[bytes]] = []
+        """Top-level modules that are imported at each level."""
         self._start()
 
     @property
     def pid(self) -> int:
-        """Process id of the warm parent."""
+        """Process id of the warm parent that the others were forked from."""
         return 0 if self._process is None else self._process.pid
 
-    def spawn(self, channel: socket.socket) -> int:
-        """Has a supervisor forked that talks over `channel`; restarts the warm parent first if it died.
+    def spawn(self, channel: socket.socket, level: int) -> int:
+        """Has a supervisor forked that talks over `channel`; restarts the warm parents first if they died.
 
         Returns:
             Process id of the supervisor.
@@ -102,7 +111,7 @@ class WarmParent:
                     self._stop()
                     self._start()
                 try:
-                    return self._ask_for_supervisor(channel)
+                    return self._ask_for_supervisor(channel, level)
                 except (OSError, ValueError) as error:
                     self._stop()
                     if attempt == 2:
@@ -114,48 +123,63 @@ class WarmParent:
         with self._lock:
             self._stop()
 
-    def _ask_for_supervisor(self, channel: socket.socket) -> int:
-        assert self._control is not None  # noqa: S101
-        socket.send_fds(self._control, [b"{}"], [channel.fileno()])
-        self._control.settimeout(_ANSWER_SECONDS)
-        return int(json.loads(self._control.recv(4096))["pid"])
+    def _ask_for_supervisor(self, channel: socket.socket, level: int) -> int:
+        control = self._controls[level]
+        socket.send_fds(control, [b"{}"], [channel.fileno()])
+        control.settimeout(_ANSWER_SECONDS)
+        return int(json.loads(control.recv(4096))["pid"])
 
     def _start(self) -> None:
-        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        common, *extra = [list(group) for group in self._settings.preload]
+        levels = [[], *extra, *([list(itertools.chain(*extra))] if len(extra) > 1 else [])]
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in levels]
+        self._controls = [mine for mine, _ in pairs]
+        theirs = [other for _, other in pairs]
         scratch_root = tempfile.mkdtemp(prefix="calmstorm-")
         Path(scratch_root).chmod(0o711)
         self._scratch_root = scratch_root
         settings: dict[str, Any] = {
-            "control": theirs.fileno(),
+            "controls": [control.fileno() for control in theirs],
             "host": os.getpid(),
             "tiers": list(self._settings.tiers),
-            "preload": list(self._settings.preload),
-            "warm": self._settings.warm,
+            "preload": common,
+            "levels": levels,
+            "practise": self._settings.practise,
             "hidden": [str(_WORKER.parent.parent)],
             "scratch_root": scratch_root,
             "strict": self._settings.strict,
             "trial_limits": Limits().for_worker(),
         }
         flags = ["-s", "-P", "-B", "-X", "utf8", "-W", "ignore::DeprecationWarning"]
-        self._control = mine
         try:
-            with theirs:
-                self._process = subprocess.Popen(  # noqa: S603 -- our own program
-                    [self._settings.python, *flags, "-c", _BOOTSTRAP, str(_WORKER), json.dumps(settings)],
-                    env=_ENVIRONMENT,
-                    cwd="/",
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                    start_new_session=True,  # Ctrl-C is the host's to handle
-                )
+            self._process = subprocess.Popen(  # noqa: S603 -- our own program
+                [self._settings.python, *flags, "-c", _BOOTSTRAP, str(_WORKER), json.dumps(settings)],
+                env=_ENVIRONMENT,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=settings["controls"],
+                start_new_session=True,  # Ctrl-C is the host's to handle
+            )
         except OSError as error:
             self._stop()
             raise InfrastructureError(f"{self._settings.python} cannot be started: {error.strerror}") from error
-        mine.settimeout(_START_SECONDS)
+        finally:
+            for control in theirs:
+                control.close()
+        self.modules = []
+        for control in self._controls:
+            hello = self._greeting(control)
+            self.modules.append(frozenset(name.encode() for name in hello["modules"]))
+            self.tier, self.reasons, self.absent = hello["tier"], hello["reasons"], tuple(hello["absent"])
+            if not self.tier:
+                break
+
+    def _greeting(self, control: socket.socket) -> dict[str, Any]:
+        control.settimeout(_START_SECONDS)
         try:
-            hello = json.loads(mine.recv(1 << 16))
+            hello: dict[str, Any] = json.loads(control.recv(1 << 16))
         except (OSError, ValueError) as error:
             self._stop()
             raise InfrastructureError(
@@ -164,12 +188,12 @@ class WarmParent:
         if "failed" in hello:
             self._stop()
             raise InfrastructureError(f"the interpreter's warm parent did not start: {hello['failed']}")
-        self.tier, self.reasons, self.absent = hello["tier"], hello["reasons"], tuple(hello["absent"])
+        return hello
 
     def _stop(self) -> None:
-        if self._control is not None:
-            self._control.close()
-            self._control = None
+        for control in self._controls:
+            control.close()
+        self._controls = []
         if self._process is not None:
             try:
                 self._process.wait(_END_SECONDS)

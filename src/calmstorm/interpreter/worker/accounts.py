@@ -35,7 +35,6 @@ def become(account: int, *, read_everything: bool) -> None:
     os.setgroups([])
     if read_everything:
         syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
-    syscalls.empty_bounding_set()
     os.setresgid(account, account, account)
     os.setresuid(account, account, account)
     syscalls.keep_only_capabilities(frozenset({syscalls.CAP_DAC_READ_SEARCH} if read_everything else ()))

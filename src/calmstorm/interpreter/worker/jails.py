@@ -1,7 +1,7 @@
 """What each isolation tier does at each step of a slot's life.
 
-in the supervisor:   enter, open_scratch, [run], end_everything, close_scratch
-in the parked child: settle (before it knows its script), seal (after; nothing of ours runs with rights from there)
+in the supervisor:   enter, open_scratch, [park, resize_scratch, run], end_everything, close_scratch
+in the parked child: seal (before it knows its script; nothing of ours runs with rights from there), then limit
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Surroundings:
     """Scripts may not start other programs."""
     mapped_bytes: int
     """Address space that a parked child starts with: libraries, mostly."""
-    used: tuple[touch.Range, ...]
-    """Memory that scripts usually use."""
+    toucher: touch.Toucher
+    """Brings in the memory that scripts usually use."""
     inherited_bytes: int
     """Memory that a parked child shares with the warm parent."""
 
@@ -60,6 +60,7 @@ class UnsafeJail:
         """Once, in the supervisor."""
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         self._account = accounts.account_for_slot()
+        syscalls.empty_bounding_set()
         if self._account is not None:
             self._read_everything = accounts.closed_to_others([p for p in self.around.readable if os.path.isdir(p)])
             if self._read_everything and not syscalls.effective_capabilities() >> syscalls.CAP_DAC_READ_SEARCH & 1:
@@ -87,19 +88,22 @@ class UnsafeJail:
         """How much the script keeps in its directory; 0 where the kernel enforces the limit itself."""
         return scratch.size(self.home, at_most)
 
-    def settle(self) -> None:
-        """In the child, before it knows its script."""
-        os.chdir(self.home)
+    def resize_scratch(self, megabytes: int) -> None:
+        """Before a script that is allowed another size: nothing, it is only looked at."""
 
-    def seal(self, limits: dict[str, Any]) -> None:
-        """In the child, before the script starts: limits, then no way back."""
+    def seal(self) -> None:
+        """In the child, before it knows its script: no way back from here."""
+        os.chdir(self.home)
+        if self._account is not None:
+            accounts.become(self._account, read_everything=self._read_everything)
+        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+
+    def limit(self, limits: dict[str, Any]) -> None:
+        """In the child, before the script starts."""
         processes_allowed = int(limits["processes"])
         if self._account is None:
             processes_allowed += self._task_count[1] + _OTHERS_MAY_START
         apply_resource_limits(limits, processes_allowed, self.around.mapped_bytes)
-        if self._account is not None:
-            accounts.become(self._account, read_everything=self._read_everything)
-        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
 
     def end_everything(self) -> None:
         """In the supervisor, when the script's first process is dead: no process of it is left afterwards."""
@@ -124,9 +128,9 @@ class LandlockJail(UnsafeJail):
             raise OSError(38, "the kernel has no Landlock (Linux 5.13, enabled at boot: lsm=landlock,...)")
         super().enter()
 
-    def seal(self, limits: dict[str, Any]) -> None:
-        """In the child, before the script starts."""
-        super().seal(limits)
+    def seal(self) -> None:
+        """In the child, before it knows its script."""
+        super().seal()
         landlock.restrict(self.around.readable, [self.home], _DEVICES)
         ordinary = self._account is None
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # lets the supervisor see how its memory is shared
@@ -154,6 +158,7 @@ class NamespaceJail:
     tree: processes.Tree = field(init=False)
     _switch: bool = field(init=False, default=False)
     _filter: bytes = field(init=False, default=b"")
+    _size: int = field(init=False, default=_DEFAULT_SCRATCH_MB)
 
     def enter(self) -> None:
         """Once, in the supervisor, which goes on as process 1 of its namespace."""
@@ -165,37 +170,42 @@ class NamespaceJail:
         outside_pid = namespaces.enter(account, self.around.readable, self.around.hidden)
         self.tree = processes.Tree(proc, outside_pid)
         self._filter = seccomp.assemble(seccomp.Filter(allow_exec=not self.around.strict))
+        syscalls.empty_bounding_set()
 
     def open_scratch(self) -> None:
-        """Before each fork: nothing, the child mounts its own."""
+        """Before each fork: an empty home."""
+        self._size = _DEFAULT_SCRATCH_MB
+        namespaces.mount_home(self._size, switch_account=self._switch)
 
     def close_scratch(self) -> None:
-        """After each execution: nothing, the tmpfs went with the last process in it."""
+        """After each execution."""
+        syscalls.unmount(self.home)
 
     def scratch_bytes(self, at_most: int) -> int:
         """Always 0: the tmpfs enforces its size."""
         return 0
 
-    def settle(self) -> None:
-        """In the child, before it knows its script."""
-        namespaces.mount_home(_DEFAULT_SCRATCH_MB, switch_account=self._switch)
-        os.chdir(self.home)
+    def resize_scratch(self, megabytes: int) -> None:
+        """Before a script that is allowed another size."""
+        if megabytes != self._size:
+            namespaces.resize_home(megabytes)
 
-    def seal(self, limits: dict[str, Any]) -> None:
-        """In the child, before the script starts."""
-        if limits["scratch_mb"] != _DEFAULT_SCRATCH_MB:
-            namespaces.resize_home(int(limits["scratch_mb"]))
-        # An ordinary user's supervisor and its parent count against the same limit.
-        allowed = int(limits["processes"]) + (0 if self._switch else 2)
-        apply_resource_limits(limits, allowed, self.around.mapped_bytes)
+    def seal(self) -> None:
+        """In the child, before it knows its script."""
+        os.chdir(self.home)
         if self._switch:
             accounts.become(namespaces.ACCOUNT, read_everything=False)
         else:
-            syscalls.empty_bounding_set()
             syscalls.keep_only_capabilities()
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # lets the supervisor see how its memory is shared
         seccomp.install(self._filter)
+
+    def limit(self, limits: dict[str, Any]) -> None:
+        """In the child, before the script starts."""
+        # An ordinary user's supervisor and its parent count against the same limit.
+        allowed = int(limits["processes"]) + (0 if self._switch else 2)
+        apply_resource_limits(limits, allowed, self.around.mapped_bytes)
 
     def end_everything(self) -> None:
         """In the supervisor: kill(-1) from process 1 reaches all others of the namespace, at once."""

@@ -55,8 +55,7 @@ def enter(outside_account: int | None, readable: Sequence[str], hidden: Sequence
 
 
 def mount_home(megabytes: int, *, switch_account: bool) -> None:
-    """Gives this process an empty home that no other process sees; it vanishes with the last process in it."""
-    syscalls.unshare(syscalls.CLONE_NEWNS)
+    """Puts an empty file system where scripts are at home."""
     owner = f",uid={ACCOUNT},gid={ACCOUNT}" if switch_account else ""
     options = f"size={megabytes}m,nr_inodes={_INODES},mode=0700{owner}"
     syscalls.mount("tmpfs", HOME, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)

@@ -8,6 +8,7 @@ believes is the kernel's word (exit status, resource use); the two marks below o
 from __future__ import annotations
 
 import atexit
+import gc
 import linecache
 import os
 import signal
@@ -35,8 +36,8 @@ class Surroundings(Protocol):
     """What all jails of one warm parent share, as far as the child needs it."""
 
     @property
-    def used(self) -> tuple[touch.Range, ...]:
-        """Memory that scripts usually use."""
+    def toucher(self) -> touch.Toucher:
+        """Brings in the memory that scripts usually use."""
         ...
 
 
@@ -53,23 +54,23 @@ class Setting(Protocol):
         """What it shares with the others."""
         ...
 
-    def settle(self) -> None:
-        """Enters what can be entered before the script is known."""
-
-    def seal(self, limits: dict[str, Any]) -> None:
+    def seal(self) -> None:
         """Gives up all rights."""
+
+    def limit(self, limits: dict[str, Any]) -> None:
+        """Sets what the script may use."""
 
 
 def live(jail: Setting, job: socket.socket, output: int, errors: int, records: int) -> NoReturn:
     """Parks, receives a script, runs it, and ends the process."""
     status = 1
     try:
+        jail.around.toucher.touch()
         channel = _arrange_descriptors(job, output, errors, records)
-        jail.settle()
         _point_libraries_at(jail.home)
-        touch.touch(jail.around.used)
+        jail.seal()
         header, (code,) = wire.receive(channel)
-        jail.seal(header["limits"])
+        jail.limit(header["limits"])
         recorder = capture.Recorder(_RECORDS, int(header["limits"]["capture_bytes"]))
         capture.start(recorder)
         _mark(STARTED)
@@ -106,9 +107,9 @@ def _point_libraries_at(home: str) -> None:
     default_solver = getattr(pulp, "LpSolverDefault", None)
     if default_solver is not None:
         default_solver.tmpDir = home
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()  # fork copied the generator: without this all scripts draw the same numbers
+    random = sys.modules.get("numpy.random")
+    if random is not None:
+        random.seed()  # fork copied the generator: without this all scripts draw the same numbers
 
 
 def _mark(mark: bytes) -> None:
@@ -119,6 +120,7 @@ def _mark(mark: bytes) -> None:
 
 
 def _run(code: bytes, *, is_text: bool, strict: bool) -> int:
+    gc.enable()
     sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = open(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115

@@ -1,7 +1,11 @@
-"""The warm parent: imports the solver libraries once, finds the strongest tier that works, forks supervisors.
+"""The warm parents: import the solver libraries once, find the strongest tier that works, fork supervisors.
 
-It is started by the host with an environment that holds no secrets, talks to it over one control socket, and ends
-when that closes or the host dies. It stays single-threaded: only such a process may fork and go on in Python.
+The first imports what nearly all scripts need. It forks one process for each level, which imports what that level adds
+and serves the scripts that need no more: a small process is forked, and ends, sooner. All of them end when one of them
+or the host dies.
+
+The host starts them with an environment that holds no secrets, talks to each level over a control socket, and they
+stay single-threaded: only such a process may fork and go on in Python.
 """
 
 from __future__ import annotations
@@ -30,34 +34,84 @@ def main(settings: dict[str, Any]) -> None:
     """Serves until the host goes away.
 
     Args:
-        settings: `control` (descriptor), `host` (process id), `tiers` (to try, in order), `preload` (modules),
-            `warm` (whether to find lazy imports), `hidden`, `scratch_root`, `strict`, `trial_limits`.
+        settings: `host` (process id), `tiers` (to try, in order), `preload` (modules for all), `levels` (modules that
+            each level adds), `controls` (a descriptor for each level), `practise` (whether to run warm-up scripts),
+            `hidden`, `scratch_root`, `strict`, `trial_limits`.
     """
-    control = socket.socket(fileno=settings["control"])
+    gc.disable()  # a script's process turns it on again
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    controls = [socket.socket(fileno=descriptor) for descriptor in settings["controls"]]
+    lifelines = [os.pidfd_open(settings["host"]), os.pidfd_open(os.getpid())]
     try:
-        lifeline = os.pidfd_open(settings["host"])
-        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-        absent = warmup.load(settings["preload"], find_lazy=settings["warm"])
         capture.install()
-        threads = len(os.listdir("/proc/self/task"))
-        if threads != 1:
-            raise RuntimeError(f"importing the solver libraries started {threads - 1} threads")
-        gc.collect()
-        gc.freeze()
-        scouts = [functools.partial(warmup.run_scripts, (source,)) for source in warmup.SCRIPTS]
-        around = _surroundings(settings, touch.used_by_most(scouts) if settings["warm"] else ())
-        tier, reasons = _strongest(settings, around)
+        absent = warmup.load(settings["preload"], practise=settings["practise"])
+        tier, reasons = _strongest(settings, _surroundings(settings, ()))
     except Exception as error:
-        control.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
+        controls[0].send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
         return
-    control.send(json.dumps({"tier": tier, "reasons": reasons, "absent": absent}).encode())
-    if tier:
-        _Parent(control, lifeline, tier, around).serve()
+    hello = {"tier": tier, "reasons": reasons, "absent": absent}
+    if not tier:
+        controls[0].send(json.dumps({**hello, "modules": []}).encode())
+        return
+    levels = []
+    for control, adds in zip(controls, settings["levels"], strict=True):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _serve_level(control, adds, settings, lifelines, hello)
+            finally:
+                os._exit(0)
+        levels.append(os.pidfd_open(pid))
+    for control in controls:
+        control.close()
+    _until_one_is_readable([lifelines[0], *levels])
+    _part(processes.Tree(os.open("/proc", os.O_PATH | os.O_CLOEXEC), os.getpid()))
     with contextlib.suppress(OSError):
         scratch.erase(settings["scratch_root"])
 
 
+def _serve_level(
+    control: socket.socket, adds: list[str], settings: dict[str, Any], lifelines: list[int], hello: dict[str, Any]
+) -> None:
+    """Imports what the level adds, tells the host, then forks supervisors until it is gone."""
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        absent = [*hello["absent"], *warmup.load(adds, practise=settings["practise"])]
+        common = warmup.scripts_for(adds or settings["preload"])[:1] if settings["practise"] else []
+        used = touch.written_by(functools.partial(warmup.run_scripts, common)) if common else ()
+        around = _surroundings(settings, used)
+        _refuse_threads()
+    except Exception as error:
+        control.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
+        return
+    modules = sorted({name.partition(".")[0] for name in sys.modules})
+    control.send(json.dumps({**hello, "absent": absent, "modules": modules}).encode())
+    _Parent(control, lifelines, hello["tier"], around).serve()
+
+
+def _until_one_is_readable(descriptors: list[int]) -> None:
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    poll.poll()
+
+
+def _part(tree: processes.Tree) -> None:
+    """Lets all below notice that it is over, then ends whoever is left."""
+    deadline = time.monotonic() + _PARTING_SECONDS
+    while processes.reap_everything() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    processes.end_descendants(tree)
+
+
+def _refuse_threads() -> None:
+    threads = len(os.listdir("/proc/self/task"))
+    if threads != 1:
+        raise RuntimeError(f"importing the solver libraries started {threads - 1} threads")
+
+
 def _surroundings(settings: dict[str, Any], used: tuple[touch.Range, ...]) -> Surroundings:
+    """What the slots of this process share."""
     interpreter = os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))
     trees: list[str] = []
     for path in (*_SYSTEM_TREES, sys.base_prefix, sys.base_exec_prefix, interpreter, sys.prefix, sys.exec_prefix):
@@ -76,7 +130,7 @@ def _surroundings(settings: dict[str, Any], used: tuple[touch.Range, ...]) -> Su
         scratch_root=settings["scratch_root"],
         strict=settings["strict"],
         mapped_bytes=mapped,
-        used=used,
+        toucher=touch.Toucher(used),
         inherited_bytes=processes.own_private_bytes(),
     )
 
@@ -126,9 +180,9 @@ def _trial(tier: str, around: Surroundings, limits: dict[str, Any], tell: int) -
 class _Parent:
     """Forks a supervisor whenever the host asks for one, and reaps."""
 
-    def __init__(self, control: socket.socket, lifeline: int, tier: str, around: Surroundings) -> None:
+    def __init__(self, control: socket.socket, lifelines: list[int], tier: str, around: Surroundings) -> None:
         self._control = control
-        self._lifeline = lifeline
+        self._lifelines = lifelines
         self._tier = tier
         self._around = around
         self._supervisors: set[int] = set()
@@ -136,21 +190,21 @@ class _Parent:
         self._mine = os.pidfd_open(os.getpid())
 
     def serve(self) -> None:
-        """Until the control socket closes or the host dies."""
+        """Until the control socket closes, or the host or the first warm parent dies."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         wake_read, wake_write = os.pipe()
         for descriptor in (wake_read, wake_write):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         poll = select.poll()
-        for descriptor in (wake_read, self._lifeline, self._control.fileno()):
+        for descriptor in (wake_read, *self._lifelines, self._control.fileno()):
             poll.register(descriptor, select.POLLIN)
         while True:
             ready = [descriptor for descriptor, _ in poll.poll()]
             if wake_read in ready:
                 os.read(wake_read, 4096)
                 self._reap()
-            if self._lifeline in ready:
+            if not set(ready).isdisjoint(self._lifelines):
                 break
             if self._control.fileno() in ready:
                 message, descriptors, _, _ = socket.recv_fds(self._control, 4096, 1)
@@ -158,7 +212,7 @@ class _Parent:
                     break
                 pid = self._fork_supervisor(descriptors[0])
                 self._control.send(json.dumps({"pid": pid}).encode())
-        self._part()
+        _part(self._tree)
 
     def _fork_supervisor(self, descriptor: int) -> int:
         pid = os.fork()
@@ -183,14 +237,14 @@ class _Parent:
                 # Killed outright with the warm parent: the kernel then ends the whole namespace.
                 syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
             jail.enter()
-            supervisor.Slot(jail, channel, [self._lifeline, self._mine]).serve()
+            supervisor.Slot(jail, channel, [*self._lifelines, self._mine]).serve()
         except Exception as error:
             channel.settimeout(1)
             wire.send(channel, {"ready": False, "reason": f"{type(error).__name__}: {error}"})
         os._exit(0)
 
     def _reap(self) -> None:
-        died = False
+        died = set()
         while True:
             try:
                 pid, _ = os.waitpid(-1, os.WNOHANG)
@@ -198,13 +252,13 @@ class _Parent:
                 break
             if pid == 0:
                 break
-            died = died or pid in self._supervisors
-            self._supervisors.discard(pid)
-        if died:
+            died.add(pid)
+        if died & self._supervisors:
+            self._supervisors -= died
             self._end_orphans()
 
     def _end_orphans(self) -> None:
-        """Kills what a dead supervisor left behind: it was handed to us, and is none of our supervisors."""
+        """Kills what a dead supervisor left behind: it was handed to us, and is none of those we started."""
         for pid in self._tree.children():
             if pid not in self._supervisors:
                 for orphan in (*processes.Tree(self._tree.proc, pid).descendants(), pid):
@@ -212,11 +266,3 @@ class _Parent:
                         os.kill(orphan, signal.SIGKILL)
                     except OSError:
                         continue
-
-    def _part(self) -> None:
-        """Lets the supervisors notice that the host is gone, then ends whoever is left."""
-        deadline = time.monotonic() + _PARTING_SECONDS
-        while self._supervisors and time.monotonic() < deadline:
-            self._reap()
-            time.sleep(0.002)
-        processes.end_descendants(self._tree)

@@ -77,6 +77,7 @@ class Slot:
                 self._end(child)
                 return
             wire.send(self._channel, answer, *blobs)
+            self._jail.close_scratch()
             child = self.park()
 
     def _wait_for_work(self, channel: socket.socket) -> None:
@@ -117,6 +118,7 @@ class Slot:
             zip(child.order, (limits["stdout_bytes"], limits["stderr_bytes"], limits["capture_bytes"]), strict=True)
         )
         parked_cpu = time.clock_gettime(_cpu_clock(child.pid))
+        self._jail.resize_scratch(int(limits["scratch_mb"]))
         start = time.perf_counter()
         try:
             wire.send(
@@ -137,7 +139,6 @@ class Slot:
         child.marks += _rest_of(child.job)
         out, errors, records = (bytes(child.streams[read][: caps[read]]) for read in child.order)
         child.close()
-        self._jail.close_scratch()
         cpu = max(0.0, used.ru_utime + used.ru_stime - parked_cpu)
         answer = {
             "id": header["id"],

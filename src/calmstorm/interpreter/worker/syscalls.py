@@ -39,6 +39,7 @@ _NUMBERS = {
     "aarch64": {"pivot_root": 41, "seccomp": 277},
 }
 _SAME_EVERYWHERE = {
+    "process_madvise": 440,
     "mount_setattr": 442,
     "landlock_create_ruleset": 444,
     "landlock_add_rule": 445,

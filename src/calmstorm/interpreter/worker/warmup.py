@@ -1,52 +1,84 @@
-"""Imports what scripts import, down to what libraries import lazily, before any script runs."""
+"""Imports what scripts import, down to what libraries import lazily, and practises it, before any script runs."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import importlib
 import importlib.util
 import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 
-SCRIPTS = (
-    """
+SCRIPTS = {
+    "pulp": (
+        """
+import pulp
+m = pulp.LpProblem("w", pulp.LpMaximize)
+x = pulp.LpVariable.dicts("x", (range(3), range(3)), 0, 5, cat="Integer")
+y = [pulp.LpVariable(f"y{i}", cat="Binary") for i in range(3)]
+m += pulp.lpSum(x[i][j] for i in range(3) for j in range(3)) + pulp.lpSum(y)
+m += pulp.lpSum(x[0]) + 2 * y[0] <= 7
+m += x[1][1] - y[1] >= 1
+m += pulp.lpSum(x[i][2] for i in range(3)) == 4
+m.solve(pulp.PULP_CBC_CMD(msg=0))
+print(pulp.LpStatus[m.status], pulp.value(m.objective), [v.varValue for v in m.variables()])
+""",
+        """
 import pulp
 m = pulp.LpProblem("w", pulp.LpMaximize)
 x = pulp.LpVariable.dicts("x", range(3), 0, 5, cat="Integer")
 m += pulp.lpSum(x.values())
 m += pulp.lpSum(x.values()) <= 7
-m.solve(pulp.PULP_CBC_CMD(msg=0))
 m.solve(pulp.HiGHS(msg=False))
 print(pulp.LpStatus[m.status], pulp.value(m.objective))
 """,
-    """
+    ),
+    "scipy.optimize": (
+        """
+import numpy as np
+from scipy.optimize import linprog
+r = linprog(np.array([1.0, 2.0]), A_ub=np.array([[-1, -1]]), b_ub=[-1], A_eq=[[1, -1]], b_eq=[0], bounds=[(0, 9)] * 2)
+print(r.status, round(r.fun, 4), np.round(r.x, 4).tolist(), r.message)
+""",
+        """
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linear_sum_assignment, linprog, milp, minimize
-print(linprog([1, 2], A_ub=[[-1, -1]], b_ub=[-1]))
+print(linprog([1, 2], A_ub=[[-1, -1]], b_ub=[-1], method="highs").x)
 print(milp([1, 2], constraints=LinearConstraint([[1, 1]], 1, 5), integrality=[1, 1], bounds=Bounds(0, 9)))
 print(minimize(lambda v: (v[0] - 1) ** 2 + v[1] ** 2, [0, 0], method="SLSQP", bounds=[(0, 2)] * 2))
 print(linear_sum_assignment(np.eye(3)), np.linalg.solve(np.eye(3), np.ones(3)), np.random.default_rng(0).normal())
 """,
-    """
+    ),
+    "sympy": (
+        """
 import sympy as sp
 x, y = sp.symbols("x y", positive=True)
-f = x**3 * sp.exp(-x) + sp.sin(x) + sp.log(x) * sp.sqrt(y)
-print(sp.simplify(sp.diff(f, x)), sp.solve([x + y - 3, x - y - 1], [x, y]), sp.nsolve(x**2 - 2, 1), sp.latex(f))
-print(sp.lambdify(x, x**2)(2), sp.integrate(x**2, x), sp.Matrix([[1, 2], [3, 4]]).inv(), sp.N(sp.pi, 5))
+f = x**2 * sp.exp(-y) + sp.cos(y) + sp.log(x) * sp.sqrt(y)
+print(sp.simplify(sp.diff(f, x)), sp.solve([x + y - 3, x - y - 1], [x, y]), sp.N(f.subs({x: 2, y: 1}), 5))
 """,
-)
+        """
+import sympy as sp
+x, y = sp.symbols("x y")
+print(sp.solve(x**2 - 4, x), sp.nsolve(x**2 - 2, 1), sp.latex(x / y), sp.lambdify(x, x**2)(2), sp.expand((x + y) ** 2))
+print(sp.integrate(x**2, x), sp.Matrix([[1, 2], [3, 4]]).inv(), sp.factor(x**2 - 1), sp.Rational(1, 3) + sp.pi)
+""",
+    ),
+}
+"""What scripts commonly do with a library, by the module it takes; the most common first."""
 
 
-def load(preload: Sequence[str], *, find_lazy: bool) -> list[str]:
+def load(preload: Sequence[str], *, practise: bool) -> list[str]:
     """Imports modules and what they import on first use.
 
     Args:
         preload: Modules to import; one that is not installed is passed over.
-        find_lazy: Also run `SCRIPTS` in a throw-away child and import here what they caused to be loaded there. They
-            never run in this process: solvers start threads, and a process with threads must not fork.
+        practise: Also run their `SCRIPTS`: code that ran before is faster and leaves memory alone that it would
+            otherwise change (Python specialises what it runs, in place).
 
     Returns:
         The modules that are not installed.
@@ -57,41 +89,81 @@ def load(preload: Sequence[str], *, find_lazy: bool) -> list[str]:
             importlib.import_module(name)
         except ImportError:
             absent.append(name)
-    if find_lazy:
-        for name in _loaded_by_scripts():
-            with contextlib.suppress(Exception):
-                importlib.import_module(name)
+    for source in scripts_for(preload) if practise else ():
+        _practise(source)
+    _forget()
     return absent
 
 
-def _loaded_by_scripts() -> list[str]:
+def scripts_for(preload: Sequence[str]) -> list[str]:
+    """Returns the scripts that go with what is imported, at least one for each library."""
+    return [source for name in preload if name in sys.modules for source in SCRIPTS.get(name, ())]
+
+
+def _practise(source: str) -> None:
+    """Runs a script here if that starts no thread, which a throw-away child finds out.
+
+    A process with threads must not fork. Where solvers start some (HiGHS does from four processors on), only the
+    modules that the script causes to be loaded are imported here.
+    """
     told, tell = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(told)
             known = set(sys.modules)
-            run_scripts(SCRIPTS)
-            with open(tell, "w", encoding="utf-8") as names:
-                names.write("\n".join(sorted(set(sys.modules) - known)))
+            run_scripts((source,))
+            threads = len(os.listdir("/proc/self/task"))
+            with open(tell, "w", encoding="utf-8") as findings:
+                findings.write("\n".join((str(threads), *sorted(set(sys.modules) - known))))
         finally:
             os._exit(0)
     os.close(tell)
-    with open(told, encoding="utf-8") as names:
-        found = names.read().split("\n")
+    with open(told, encoding="utf-8") as findings:
+        threads, *modules = findings.read().split("\n")
     os.waitpid(child, 0)
-    return [name for name in found if name and "__main__" not in name]
+    for name in modules:
+        if "__main__" not in name:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+    if threads == "1":
+        for _ in range(2):
+            run_scripts((source,))
+
+
+def _forget() -> None:
+    """Leaves nothing of practising behind that a script could notice, and memory as a fork likes it."""
+    cache = sys.modules.get("sympy.core.cache")
+    if cache is not None:
+        cache.clear_cache()
+    solver = getattr(sys.modules.get("highspy"), "Highs", None)
+    if hasattr(solver, "resetGlobalScheduler"):
+        solver.resetGlobalScheduler(True)  # type: ignore[union-attr] # else a script could not choose its threads
+    gc.collect()
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    gc.freeze()
 
 
 def run_scripts(sources: Sequence[str]) -> None:
-    """Runs scripts here, unseen. Only for a child that will never fork again: solvers start threads."""
+    """Runs scripts here, unseen."""
     directory = tempfile.mkdtemp()
     os.chdir(directory)
+    visible = [os.dup(1), os.dup(2)]
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    for source in sources:
-        with contextlib.suppress(BaseException):
-            exec(compile(source, "warmup", "exec"), {"__name__": "__main__"})  # noqa: S102
-    os.chdir("/")
-    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+        with warnings.catch_warnings():  # leaving it also makes Python forget which warnings it has given
+            for source in sources:
+                with contextlib.suppress(BaseException):
+                    exec(compile(source, "warmup", "exec"), {"__name__": "__main__"})  # noqa: S102
+            sys.stdout.flush()
+            sys.stderr.flush()
+    finally:
+        for descriptor, kept in zip((1, 2), visible, strict=True):
+            os.dup2(kept, descriptor)
+            os.close(kept)
+        os.close(nowhere)
+        os.chdir("/")
+        shutil.rmtree(directory, ignore_errors=True)
