@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 
 import pytest
 
-from calmstorm.interpreter import Execution, Formulation, Interpreter, Limits, verify
+from calmstorm.interpreter import Execution, Formulation, Interpreter, Limits, formulations, lp_text, verify
 from calmstorm.records import Domain, Sense
 
 LINPROG = """
@@ -159,6 +160,63 @@ def test_model_beyond_the_budget_is_recorded_in_outline(opened: Interpreter) -> 
     assert (model.truncated, model.variables, model.objective) == (True, (), 199.0)
 
 
+def test_solve_that_a_limit_ends_leaves_the_model(opened: Interpreter) -> None:
+    code = """
+        import pulp, time
+        class Slow(pulp.LpSolver):
+            def actualSolve(self, problem, **options):
+                time.sleep(60)
+        p = pulp.LpProblem("p", pulp.LpMaximize)
+        x = pulp.LpVariable("x", 0, 3)
+        p += 2 * x
+        p.solve(Slow())
+    """
+    execution = opened.run(textwrap.dedent(code), Limits(wall_seconds=1))
+    assert execution.status == "timeout"
+    (model,) = execution.formulations
+    assert (model.costs, model.solver_status, model.objective) == ({"x": 2.0}, "Not solved", None)
+    assert model.variables[0].value is None
+
+
+def test_solve_that_raises_leaves_the_model(opened: Interpreter) -> None:
+    code = PULP.replace("{solver}", "pulp.GLPK_CMD(path='nowhere', msg=0)")
+    execution = opened.run(code)
+    assert execution.status == "error"
+    assert [(model.solver_status, model.objective) for model in execution.formulations] == [("Not solved", None)]
+
+
+def test_solves_of_several_threads_are_all_recorded(opened: Interpreter) -> None:
+    code = """
+        import threading
+        from scipy.optimize import linprog
+        threads = [threading.Thread(target=linprog, args=([k, 1],), kwargs={"bounds": (1, 2)}) for k in range(1, 9)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+    """
+    execution = opened.run(textwrap.dedent(code))
+    assert sorted(model.objective or 0 for model in execution.formulations) == [k + 1 for k in range(1, 9)]
+
+
+def test_solves_of_forked_processes_are_all_recorded(opened: Interpreter) -> None:
+    code = """
+        import os
+        from scipy.optimize import linprog
+        for k in (1, 2, 3):
+            pid = os.fork()
+            if pid == 0:
+                linprog([k], bounds=(1, 2))
+                os._exit(0)
+            os.waitpid(pid, 0)
+    """
+    execution = opened.run(textwrap.dedent(code))
+    assert [model.objective for model in execution.formulations] == [1, 2, 3]
+
+
+def test_reloaded_module_is_recorded_again(opened: Interpreter) -> None:
+    code = "import importlib, scipy.optimize as o\no = importlib.reload(o)\no.linprog([1])\no.linprog([2])"
+    assert len(opened.run(code).formulations) == 2
+
+
 def test_forged_record_is_caught_by_verification(opened: Interpreter) -> None:
     code = """
         import json, os
@@ -173,3 +231,65 @@ def test_forged_record_is_caught_by_verification(opened: Interpreter) -> None:
 def test_record_with_numbers_json_lacks_is_passed_over(opened: Interpreter) -> None:
     record = b'{"source":"x","sense":"minimize","costs":{"x":NaN},"variables":[],"constraints":[]}\n'
     assert opened.run(f"import os; os.write(251, {record!r})").formulations == ()
+
+
+MODEL = {"source": "pulp", "sense": "maximize", "costs": {"x": 1}, "constraints": [],
+         "variables": [{"name": "x", "domain": "continuous", "lower": 0, "upper": 1}]}  # fmt: skip
+
+
+def parsed(*lines: object) -> tuple[Formulation, ...]:
+    return formulations.parse(b"\n".join(json.dumps(line).encode() for line in lines))
+
+
+def test_outcome_is_added_to_the_model_of_the_same_serial_number() -> None:
+    (first, second) = parsed(
+        {**MODEL, "serial": "7.1"},
+        {**MODEL, "serial": "7.2", "costs": {}},
+        {"serial": "7.1", "solver_status": "Optimal", "objective": 1, "values": [1]},
+    )
+    assert (first.solver_status, first.objective, first.variables[0].value) == ("Optimal", 1, 1)
+    assert (second.solver_status, second.objective, second.variables[0].value) == ("", None, None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"serial": "7.9", "solver_status": "Optimal", "objective": 3, "values": [3]},
+        {"serial": 1, "solver_status": "Optimal", "objective": 3},
+        {"serial": ["7.1"], "solver_status": "Optimal"},
+        {"solver_status": "Optimal", "objective": 3},
+        {**MODEL, "serial": "7.2", "sense": "sideways"},
+        {**MODEL, "serial": "7.2", "more": 1},
+        ["7.1"],
+        "7.1",
+        None,
+    ],
+)
+def test_line_that_belongs_to_no_model_is_passed_over(line: object) -> None:
+    assert parsed({**MODEL, "serial": "7.1"}, line) == parsed({**MODEL, "serial": "7.1"})
+
+
+@pytest.mark.parametrize("values", [[], [1, 2], "1", None])
+def test_values_that_do_not_fit_the_variables_are_left_out(values: object) -> None:
+    told = {"serial": "7.1", "solver_status": "Optimal", "objective": 1, "values": values}
+    (model,) = parsed({**MODEL, "serial": "7.1"}, told)
+    assert (model.solver_status, model.variables[0].value) == ("Optimal", None)
+
+
+def test_forged_outcome_is_caught_by_verification() -> None:
+    (model,) = parsed(
+        {**MODEL, "serial": "7.1"},
+        {"serial": "7.1", "solver_status": "Optimal", "objective": 1, "values": [1]},
+        {"serial": "7.1", "solver_status": "Optimal", "objective": 9, "values": [9]},
+    )
+    assert not verify(model).holds
+
+
+def test_text_of_the_model_is_written_here_whatever_the_script_says() -> None:
+    (model,) = parsed({**MODEL, "lp_text": "Maximize\n obj: 99 x\nEnd\n"})
+    assert model.lp_text == lp_text(model)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_json_lacks_or_cannot_hold_are_refused(number: str) -> None:
+    assert formulations.parse(json.dumps(MODEL).replace('{"x": 1}', f'{{"x": {number}}}').encode()) == ()

@@ -93,7 +93,8 @@ def _solve(formulation: Formulation, seconds: float) -> tuple[str, float | None]
         solver.run()
         found = solver.getModelStatus()
     names = {kind.kOptimal: "optimal", kind.kInfeasible: "infeasible", kind.kUnbounded: "unbounded"}
-    names[kind.kModelEmpty] = "optimal"
+    if found == kind.kModelEmpty:
+        return "optimal", formulation.offset  # HiGHS says 0
     status = names.get(found, "unknown")
     return status, float(solver.getInfo().objective_function_value) if status == "optimal" else None
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .recording import unseen
+from .recording import leave_no_trace, unseen
 
 Wrap = Callable[[Any], None]
 """Puts wrapped functions into a module; may fail, which leaves the library as it is."""
@@ -60,7 +60,11 @@ def _follow(loader: Any, wrap: Wrap) -> None:
 
     def exec_module(module: Any) -> None:
         del loader.exec_module
-        execute(module)
+        try:
+            execute(module)
+        except BaseException as error:
+            leave_no_trace(error)
+            raise
         _apply(wrap, module)
 
     loader.exec_module = unseen(exec_module)

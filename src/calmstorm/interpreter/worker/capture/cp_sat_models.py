@@ -32,7 +32,7 @@ def _solve(solver: Any, model: Any, *_arguments: Any, **_named: Any) -> Generato
     read = model.proto if hasattr(model, "proto") else model.Proto()
     named = names([each.name for each in read.variables])
     limited: list[str] = []
-    whole = not len(read.assumptions) and not len(read.objective.domain)
+    whole = not len(read.assumptions)  # asking for a part that is not there would make it
     size = 0
     for index, row in enumerate(read.constraints):
         sums = _linear(row)

@@ -62,7 +62,7 @@ def _take_back(problem: Any, solution: Any, chain: Any, inverse_data: Any) -> Ge
             _here.model,
             status=_STATUS.get(status, status.replace("_", " ").capitalize()),
             objective=problem.value,
-            values=next((entry.ravel().tolist() for entry in entries.values()), None),
+            values=next((sys.modules["numpy"].ravel(entry).tolist() for entry in entries.values()), None),
         )
 
 

@@ -11,8 +11,9 @@ from .recording import wrap
 
 _PYWRAPLP_STATUS = ("Optimal", "Feasible", "Infeasible", "Unbounded", "Abnormal", "Model invalid", "Not solved")
 _SOLVED = ("Optimal", "Feasible")
+_MODEL_BUILDER_LINEAR = {"name", "variable", "constraint", "maximize", "objective_offset", "solution_hint"}
 _MATHOPT_LINEAR = {"name", "variables", "objective", "linear_constraints", "linear_constraint_matrix"}
-"""Parts of a model that a linear one consists of."""
+"""Parts of a model that a linear one consists of, in either interface."""
 
 
 def wrap_pywraplp(module: Any) -> None:
@@ -58,7 +59,7 @@ def _pywraplp(solver: Any, *_arguments: Any) -> Generator[Any, Any, None]:
         whole=whole,
     )
     answer = yield model
-    status = _PYWRAPLP_STATUS[answer] if answer in range(len(_PYWRAPLP_STATUS)) else str(answer)
+    status = _PYWRAPLP_STATUS[answer] if answer in range(len(_PYWRAPLP_STATUS)) else "Unknown"
     solved = status in _SOLVED  # to ask for values otherwise is logged
     yield Outcome(
         model,
@@ -69,32 +70,27 @@ def _pywraplp(solver: Any, *_arguments: Any) -> Generator[Any, Any, None]:
 
 
 def _model_builder(solver: Any, model: Any, *_arguments: Any, **_named: Any) -> Generator[Any, Any, None]:
-    read = model.helper
-    count, rows = read.num_variables(), range(read.num_constraints())
-    named = names([read.var_name(index) for index in range(count)])
-    enforced = [hasattr(read, "is_enforced_linear_constraint") and read.is_enforced_linear_constraint(k) for k in rows]
+    read = model.export_to_proto()
+    columns = read.variable
+    named = names([each.name for each in columns])
+    whole = sum(len(row.var_index) for row in read.constraint) <= COEFFICIENTS_WORTH_READING
     limited = []
-    size = 0
-    for index in rows:
-        columns = read.constraint_var_indices(index)
-        size += len(columns)
-        if not enforced[index] and size <= COEFFICIENTS_WORTH_READING:
-            left = terms(named, columns, read.constraint_coefficients(index))
-            name = read.constraint_name(index) or f"r{index}"
-            limited += sides(name, left, read.constraint_lower_bound(index), read.constraint_upper_bound(index))
+    for index, row in enumerate(read.constraint if whole else ()):
+        left = terms(named, row.var_index, row.coefficient)
+        limited += sides(row.name or f"r{index}", left, row.lower_bound, row.upper_bound)
     told = Model(
         source="ortools.model_builder",
-        sense="maximize" if read.maximize() else "minimize",
-        costs=terms(named, range(count), map(read.var_objective_coefficient, range(count))),
-        offset=read.objective_offset(),
+        sense="maximize" if read.maximize else "minimize",
+        costs=terms(named, range(len(columns)), [each.objective_coefficient for each in columns]),
+        offset=read.objective_offset,
         variables=variables(
             named,
-            map(read.var_is_integral, range(count)),
-            map(read.var_lower_bound, range(count)),
-            map(read.var_upper_bound, range(count)),
+            [each.is_integer for each in columns],
+            [each.lower_bound for each in columns],
+            [each.upper_bound for each in columns],
         ),
         constraints=limited,
-        whole=not any(enforced) and size <= COEFFICIENTS_WORTH_READING,
+        whole=whole and {field.name for field, _ in read.ListFields()} <= _MODEL_BUILDER_LINEAR,
     )
     answer = yield told
     status = _words(answer.name)

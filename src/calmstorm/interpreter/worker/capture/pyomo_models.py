@@ -207,5 +207,6 @@ def _status_of_native(solver: Any) -> str:
     """Returns the status that the solver below knows, where it is one that is asked in this process."""
     native: Any = getattr(solver, "_solver_model", None)
     if hasattr(native, "modelStatusToString"):
-        return str(native.modelStatusToString(native.getModelStatus()))
+        status = str(native.modelStatusToString(native.getModelStatus()))
+        return NOT_SOLVED if status == "Not Set" else status
     return {3: "Infeasible", 5: "Unbounded"}.get(getattr(native, "Status", 0), NOT_SOLVED)

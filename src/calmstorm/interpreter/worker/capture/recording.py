@@ -95,9 +95,8 @@ def wrapped(original: Callable[..., Any], account: Account) -> Callable[..., Any
         try:
             answer = original(*arguments, **named)
         except BaseException as error:
-            trace = error.__traceback__
+            leave_no_trace(error)
             _end(record, error=error)
-            error.__traceback__ = trace and trace.tb_next  # without this frame, as if the library had been called
             raise
         _end(record, answer)
         return answer
@@ -112,6 +111,11 @@ def wrap(owner: Any, name: str, account: Account) -> None:
         solve = wrapped(original, account)
         solve._account = account  # type: ignore[attr-defined]
         setattr(owner, name, solve)
+
+
+def leave_no_trace(error: BaseException) -> None:
+    """Takes the caller's frame, the newest so far, out of an error's traceback; a bare `raise` does not put it back."""
+    error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
 
 
 def unseen(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -150,14 +154,20 @@ def _begin(account: Account, arguments: tuple[Any, ...], named: dict[str, Any]) 
         return _Record(_recorder, account(*arguments, **named))
     except Exception:
         return None  # a model we cannot describe must not disturb the script
+    except BaseException:  # Ctrl-C, or an alarm of the script's own
+        _here.depth -= 1
+        raise
 
 
 def _end(record: _Record | None, answer: Any = None, error: BaseException | None = None) -> None:
+    trace = error and error.__traceback__
     try:
         if record is not None:
             record.finish(answer, error)
     except BaseException as raised:
         if raised is not error and not isinstance(raised, Exception):
-            raise  # Ctrl-C, or an alarm of the script's own
+            raise
     finally:
         _here.depth -= 1
+        if error is not None:
+            error.__traceback__ = trace  # an account that was shown the error has left its frame there
