@@ -28,6 +28,8 @@ def opened(any_tier: str) -> Iterator[Interpreter]:
 
 
 def processes_below(root: int) -> list[int]:
+    if root <= 1:  # between two warm parents there is none; below 0 and 1 is everything else on this machine
+        return []
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

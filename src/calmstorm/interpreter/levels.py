@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import re
 import threading
-from collections.abc import Sequence
 
 from calmstorm.interpreter.slot import Slot
 from calmstorm.interpreter.warm import WarmParent
@@ -56,7 +55,7 @@ class Levels:
         self._idle[level].put(slot)
 
     def level_for(self, code: bytes) -> int:
-        """The lowest level that has all the preloaded libraries that a script names; a wrong guess costs it an import."""
+        """The first level that has all preloaded libraries that a script names; a wrong guess costs it an import."""
         needed = named_imports(code)
         preloaded = needed & self._warm.modules[-1]
         for level, modules in enumerate(self._warm.modules):

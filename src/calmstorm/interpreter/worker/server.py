@@ -41,7 +41,8 @@ def main(settings: dict[str, Any]) -> None:
     gc.disable()  # a script's process turns it on again
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     controls = [socket.socket(fileno=descriptor) for descriptor in settings["controls"]]
-    lifelines = [os.pidfd_open(settings["host"]), os.pidfd_open(os.getpid())]
+    host = os.pidfd_open(settings["host"])
+    lifeline, held = os.pipe()  # the levels see it end when we let go of it, or die
     try:
         capture.install()
         absent = warmup.load(settings["preload"], practise=settings["practise"])
@@ -58,13 +59,15 @@ def main(settings: dict[str, Any]) -> None:
         pid = os.fork()
         if pid == 0:
             try:
-                _serve_level(control, adds, settings, lifelines, hello)
+                os.close(held)
+                _serve_level(control, adds, settings, [host, lifeline], hello)
             finally:
                 os._exit(0)
         levels.append(os.pidfd_open(pid))
     for control in controls:
         control.close()
-    _until_one_is_readable([lifelines[0], *levels])
+    _until_one_is_readable([host, *levels])
+    os.close(held)
     _part(processes.Tree(os.open("/proc", os.O_PATH | os.O_CLOEXEC), os.getpid()))
     with contextlib.suppress(OSError):
         scratch.erase(settings["scratch_root"])
