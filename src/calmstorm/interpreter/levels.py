@@ -73,7 +73,7 @@ class Levels:
 
 def named_imports(code: bytes) -> frozenset[bytes]:
     """Top-level modules that the text seems to import."""
-    found = set()
+    found: set[bytes] = set()
     for groups in _IMPORTS.findall(code):
         for listed in groups:
             found.update(name.strip().partition(b" ")[0].partition(b".")[0] for name in listed.split(b","))

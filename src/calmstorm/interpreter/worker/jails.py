@@ -127,24 +127,28 @@ class LandlockJail(UnsafeJail):
         if landlock.abi() < 1:
             raise OSError(38, "the kernel has no Landlock (Linux 5.13, enabled at boot: lsm=landlock,...)")
         super().enter()
+        # Before signals are scoped, an ordinary user's scripts could reach everything else of that user.
+        self._signals_itself_only = self._account is None and landlock.abi() < landlock.SIGNALS_SCOPED_SINCE
+        self._filter = self._assembled()
 
     def seal(self) -> None:
         """In the child, before it knows its script."""
         super().seal()
         landlock.restrict(self.around.readable, [self.home], _DEVICES)
-        ordinary = self._account is None
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # lets the supervisor see how its memory is shared
-        unscoped = landlock.abi() < landlock.SIGNALS_SCOPED_SINCE
         syscalls.keep_only_capabilities(
             frozenset({syscalls.CAP_DAC_READ_SEARCH} if self._read_everything else ()),
         )
+        seccomp.install(self._assembled(os.getpid()) if self._signals_itself_only else self._filter)
+
+    def _assembled(self, signals_only_to: int | None = None) -> bytes:
         chosen = seccomp.Filter(
             allow_exec=not self.around.strict,
             sees_outside_files=True,
             refuse_truncate=landlock.abi() < landlock.TRUNCATE_SINCE,
-            signals_only_to=os.getpid() if ordinary and unscoped else None,
+            signals_only_to=signals_only_to,
         )
-        seccomp.install(seccomp.assemble(chosen))
+        return seccomp.assemble(chosen)
 
 
 @dataclass

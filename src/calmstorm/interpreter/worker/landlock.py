@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 from collections.abc import Iterable
@@ -64,7 +63,7 @@ def _add(ruleset: int, path: str, rights: int) -> None:
     try:
         if not os.path.isdir(path):
             rights &= ~_READ_DIR
-        rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, tree), 12)
+        rule = struct.pack("=Qi", rights, tree)
         done = syscalls.raw("landlock_add_rule", ruleset, _RULE_PATH_BENEATH, rule, 0)
         syscalls.check(done, f"landlock_add_rule {path}")
     finally:

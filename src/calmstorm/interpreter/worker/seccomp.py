@@ -142,6 +142,6 @@ def assemble(chosen: Filter) -> bytes:
 
 def install(program: bytes) -> None:
     """Applies the filter to this process and all that it starts; needs no_new_privs."""
-    instructions = ctypes.create_string_buffer(program, len(program))
-    header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(instructions)), 16)
+    address = ctypes.cast(ctypes.c_char_p(program), ctypes.c_void_p).value
+    header = struct.pack("HxxxxxxQ", len(program) // 8, address)
     syscalls.check(syscalls.raw("seccomp", _SECCOMP_SET_MODE_FILTER, 0, header), "seccomp")

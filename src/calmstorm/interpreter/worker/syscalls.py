@@ -50,6 +50,7 @@ MACHINE = platform.machine()
 """Architecture as the kernel names it; isolation needs one of the two in `_NUMBERS`."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_capset = _libc.capset  # looked up before there is a child that would have to
 
 
 def supported() -> bool:
@@ -128,9 +129,9 @@ def keep_only_capabilities(kept: frozenset[int] = frozenset()) -> None:
     """Gives up every capability but `kept`, in the permitted and effective sets."""
     mask = sum(1 << capability for capability in kept)
     low, high = mask & 0xFFFFFFFF, mask >> 32
-    header = ctypes.create_string_buffer(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), 8)
-    sets = ctypes.create_string_buffer(struct.pack("IIIIII", low, low, 0, high, high, 0), 24)
-    check(_libc.capset(header, sets), "capset")
+    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    sets = struct.pack("IIIIII", low, low, 0, high, high, 0)
+    check(_capset(header, sets), "capset")
 
 
 def empty_bounding_set() -> None:

@@ -120,13 +120,13 @@ def _practise(source: str) -> None:
             os._exit(0)
     os.close(tell)
     with open(told, encoding="utf-8") as findings:
-        threads, *modules = findings.read().split("\n")
+        counted, *modules = findings.read().split("\n")
     os.waitpid(child, 0)
     for name in modules:
         if "__main__" not in name:
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
-    if threads == "1":
+    if counted == "1":
         for _ in range(2):
             run_scripts((source,))
 
