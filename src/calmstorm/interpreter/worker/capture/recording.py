@@ -160,7 +160,7 @@ def _begin(account: Account, arguments: tuple[Any, ...], named: dict[str, Any]) 
 
 
 def _end(record: _Record | None, answer: Any = None, error: BaseException | None = None) -> None:
-    trace = error and error.__traceback__
+    trace = None if error is None else error.__traceback__
     try:
         if record is not None:
             record.finish(answer, error)
