@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from calmstorm.records import Author, Intervention, Span, SpanKind, StopReason, Trajectory, Trigger
-from calmstorm.report.counts import count
-from calmstorm.report.examples import annotate, choose_examples
-from calmstorm.runs import RunDirectory
+from calmstorm.report import read_run
+from calmstorm.report.examples import choose_examples
+from calmstorm.report.passages import annotate
 
 
 def made(round: int, *spans: tuple[Author, SpanKind, str]) -> Trajectory:
@@ -41,8 +41,7 @@ def cut(round: int, position: int, target: str, words: str) -> Intervention:
 
 
 def test_examples_show_every_trigger_an_unaided_golden_one_and_a_failure(run_path: Path) -> None:
-    run = RunDirectory(run_path, readonly=True)
-    examples = choose_examples(run, count(run.trajectories()))
+    examples = choose_examples(read_run(run_path))
     titles = [example.title for example in examples]
     assert [title.split(":")[0] for title in titles[:7]] == [f"Trigger {number}" for number in range(1, 8)]
     assert titles[7:] == ["Golden without any hint", "A failure of the RL model"]
@@ -55,9 +54,8 @@ def test_examples_show_every_trigger_an_unaided_golden_one_and_a_failure(run_pat
 
 
 def test_choice_is_the_same_when_made_twice(run_path: Path) -> None:
-    run = RunDirectory(run_path, readonly=True)
-    first = choose_examples(run, count(run.trajectories()))
-    assert choose_examples(run, count(run.trajectories())) == first
+    first = choose_examples(read_run(run_path))
+    assert choose_examples(read_run(run_path)) == first
 
 
 def test_dropped_text_stands_before_the_hint_that_replaced_it() -> None:

@@ -11,9 +11,11 @@ import plotly.graph_objects as go
 import pytest
 from hostile_run import HOSTILE, NAME
 
-from calmstorm.report import build_report, figures, render_html, write_report
-from calmstorm.report.page import draw, script_json, unfenced, visible
-from calmstorm.runs import RunDirectory
+from calmstorm.report import read_run, render_html, write_report
+from calmstorm.report.charts.layout import Figure, label
+from calmstorm.report.content import content
+from calmstorm.report.html import script_json, visible
+from calmstorm.report.transcripts import unfenced
 
 
 class Reader(HTMLParser):
@@ -50,21 +52,29 @@ def read(html: str) -> Reader:
 
 @pytest.fixture(scope="module")
 def page(run_path: Path) -> str:
-    return render_html(build_report(run_path), RunDirectory(run_path, readonly=True))
+    return render_html([read_run(run_path)], pages=True)
 
 
 @pytest.fixture(scope="module")
 def hostile_page(hostile_path: Path) -> str:
-    return render_html(build_report(hostile_path), RunDirectory(hostile_path, readonly=True))
+    return render_html([read_run(hostile_path)], pages=True)
+
+
+@pytest.fixture(scope="module")
+def charts(run_path: Path) -> dict[str, Figure]:
+    return content([read_run(run_path)]).drawn
 
 
 def test_hostile_text_adds_no_element_and_no_attribute(page: str, hostile_page: str) -> None:
     plain, hostile = read(page), read(hostile_page)
     assert {tag for tag, _ in hostile.tags} <= {tag for tag, _ in plain.tags}
-    assert len(hostile.raw["script"]) == len(plain.raw["script"]) == 4
+    assert len(hostile.raw["script"]) == len(plain.raw["script"]) == 5
     assert not [name for _, attributes in hostile.tags for name in attributes if name.startswith("on")]
     links = {attributes["href"] for tag, attributes in hostile.tags if tag == "a"}
-    assert all(str(link).startswith(("#", "https://arxiv.org/")) for link in links)
+    pages = {str(link) for link in links if str(link).startswith("report_files/problems/")}
+    assert len(pages) == 18
+    assert all(re.fullmatch(r"report_files/problems/[a-z0-9-]+\.html", link) for link in pages)
+    assert all(str(link).startswith(("#", "https://arxiv.org/")) for link in links - pages)
 
 
 def test_hostile_text_is_shown_as_it_is(hostile_page: str) -> None:
@@ -83,7 +93,7 @@ def test_characters_that_turn_or_hide_text_are_written_out(hostile_page: str) ->
 
 def test_scripts_are_the_same_whatever_the_run_says(page: str, hostile_page: str) -> None:
     plain, hostile = read(page).raw["script"], read(hostile_page).raw["script"]
-    assert [plain[index] == hostile[index] for index in range(4)] == [True, False, True, True]
+    assert [plain[index] == hostile[index] for index in range(5)] == [True, True, False, True, True]
 
 
 def test_policy_names_exactly_the_scripts_that_run_and_forbids_requests(page: str) -> None:
@@ -93,10 +103,10 @@ def test_policy_names_exactly_the_scripts_that_run_and_forbids_requests(page: st
     assert directives[0] == "default-src 'none'"
     assert not any("connect-src" in directive or "http" in directive for directive in directives)
     hashes = set(re.findall(r"'sha256-([^']+)'", directives[1]))
-    theme, _, _, charts = read(page).raw["script"]
-    for script in (theme, charts):
+    theme, problem_list, _, _, charts = read(page).raw["script"]
+    for script in (theme, problem_list, charts):
         assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in hashes
-    assert len(hashes) == 3
+    assert len(hashes) == 4
     assert "unsafe-inline" not in directives[1]
     assert "unsafe-eval" not in directives[1]
 
@@ -123,16 +133,20 @@ def test_page_names_the_reasoner_when_it_is_not_the_pocket(hostile_page: str) ->
     assert "This is a pocket demonstration" not in hostile_page
 
 
-def test_every_chart_has_a_place_a_caption_and_tables_have_captions(page: str, run_path: Path) -> None:
+def test_every_chart_has_a_place_and_a_caption_and_every_table_a_title(page: str, charts: dict[str, Figure]) -> None:
     tags = read(page).tags
-    places = {str(attributes["id"]) for tag, attributes in tags if attributes.get("class") == "chart"}
-    assert places == {f"chart-{name}" for name in draw(build_report(run_path))}
-    count = {name: sum(tag == name for tag, _ in tags) for name in ("figure", "figcaption", "table", "caption")}
+    places = [str(attributes["id"]) for tag, attributes in tags if attributes.get("class") == "chart"]
+    assert sorted(places) == sorted(f"chart-{name}" for name in charts)
+    count = {name: sum(tag == name for tag, _ in tags) for name in ("figure", "figcaption")}
     assert count["figure"] == count["figcaption"] == len(places)
-    assert count["table"] == count["caption"] > 5
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    titled = [attributes for tag, attributes in tags if tag == "table" and "aria-label" not in attributes]
+    assert len(titled) > 12
+    assert all(attributes["aria-labelledby"] in ids for attributes in titled)
 
 
-def test_charts_are_valid_plotly_figures_once_colours_are_resolved(run_path: Path) -> None:
+def test_charts_are_valid_plotly_figures_once_colours_are_resolved(charts: dict[str, Figure]) -> None:
     def coloured(value: object) -> object:
         if isinstance(value, dict):
             return {key: coloured(item) for key, item in value.items()}
@@ -140,29 +154,36 @@ def test_charts_are_valid_plotly_figures_once_colours_are_resolved(run_path: Pat
             return [coloured(item) for item in value]
         return "#123456" if isinstance(value, str) and value.startswith("--") else value
 
-    for name, figure in draw(build_report(run_path)).items():
+    for name, figure in charts.items():
         drawn = go.Figure(coloured({"data": figure["data"], "layout": figure["layout"]}))
         assert len(drawn.data) >= 1, name
+        assert set(figure) <= {"data", "layout", "narrow"}
 
 
-def test_bars_start_at_zero_and_accuracy_spans_all_shares(run_path: Path) -> None:
-    charts = draw(build_report(run_path))
-    for name in ("funnel", "triggers", "flaws"):
+def test_no_chart_is_empty(charts: dict[str, Figure]) -> None:
+    for name, figure in charts.items():
+        assert all(len(trace["x"]) > 0 for trace in figure["data"]), name
+
+
+def test_bars_start_at_zero_and_accuracy_spans_all_shares(charts: dict[str, Figure]) -> None:
+    for name in ("funnel", "triggers", "flaws", "figure-2-triggers", "figure-2-a", "figure-2-b", "figure-5"):
         assert charts[name]["layout"]["xaxis"]["range"][0] == 0
-    assert charts["accuracy"]["layout"]["xaxis"]["range"] == [0, 1]
+    for name in ("accuracy", "figure-4"):
+        assert charts[name]["layout"]["xaxis"]["range"] == [0, 1]
     assert all(any(trace["error_x"]["array"]) for trace in charts["accuracy"]["data"])
+    assert all(any(trace["error_x"]["array"]) for trace in charts["flaws"]["data"])
 
 
-def test_every_colour_of_a_figure_is_defined_in_both_themes(page: str, run_path: Path) -> None:
-    used = set(re.findall(r'"(--[a-z0-9-]+)"', json.dumps(draw(build_report(run_path)))))
+def test_every_colour_of_a_figure_is_defined_in_both_themes(page: str, charts: dict[str, Figure]) -> None:
+    used = set(re.findall(r'"(--[a-z0-9-]+)"', json.dumps(charts)))
     style = read(page).raw["style"][0]
     light, dark = style.split(':root[data-theme="dark"]', 1)
-    assert used
+    assert "--published" in used
     assert all(f"{name}:" in light for name in used)
     assert all(f"{name}:" in dark for name in used - {"--font"})
 
 
-def test_colours_stand_only_where_the_page_resolves_them(page: str, run_path: Path) -> None:
+def test_colours_stand_only_where_the_page_resolves_them(page: str, charts: dict[str, Figure]) -> None:
     def keys(value: object, key: str = "") -> set[str]:
         if isinstance(value, dict):
             return set().union(*(keys(item, name) for name, item in value.items()))
@@ -170,9 +191,9 @@ def test_colours_stand_only_where_the_page_resolves_them(page: str, run_path: Pa
             return set().union(*(keys(item, key) for item in value))
         return {key} if isinstance(value, str) and value.startswith("--") else set()
 
-    resolved = re.search(r"colourKeys = new Set\(\[([^]]*)\]", read(page).raw["script"][3])
+    resolved = re.search(r"colourKeys = new Set\(\[([^]]*)\]", read(page).raw["script"][4])
     assert resolved is not None
-    assert keys(draw(build_report(run_path))) <= set(re.findall(r'"(\w+)"', resolved[1]))
+    assert keys(charts) <= set(re.findall(r'"(\w+)"', resolved[1]))
 
 
 def contrast(first: str, second: str) -> float:
@@ -199,7 +220,8 @@ def test_text_and_marks_have_enough_contrast(page: str, theme: str) -> None:
     text += [("--drop-ink", "--ground"), ("--ink", "--output-ground"), ("--hint-ink", "--ground")]
     for front, back in text:
         assert contrast(colours[front], colours[back]) >= 4.5, (front, back)
-    for mark in ("--mark", "--golden", "--stage-base", "--stage-sft", "--stage-rl", "--group-code", "--group-or"):
+    arms = [f"--arm-{number}" for number in range(1, 7)]
+    for mark in ("--mark", "--golden", "--published", "--group-code", "--group-or", *arms):
         assert contrast(colours[mark], colours["--ground"]) >= 3, mark
 
 
@@ -211,9 +233,9 @@ def test_json_in_a_script_has_no_markup_and_reads_back_unchanged() -> None:
 
 
 def test_chart_labels_are_escaped_for_plotly_and_short() -> None:
-    assert figures.label("<b>x</b>") == "&lt;b&gt;x&lt;/b&gt;"
-    assert "\u202e" not in figures.label("a\u202eb")
-    assert len(figures.label("x" * 100)) == 28
+    assert label("<b>x</b>") == "&lt;b&gt;x&lt;/b&gt;"
+    assert "\u202e" not in label("a\u202eb")
+    assert len(label("x" * 100)) == 30
 
 
 def test_fences_are_not_shown_but_inner_text_is() -> None:

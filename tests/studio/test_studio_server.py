@@ -99,6 +99,21 @@ def test_problems_and_report_are_served_as_json(server: StudioServer) -> None:
     assert "curation" in json.loads(ask(server, "/api/report")[2])
 
 
+def test_pages_of_problems_are_served_as_written_and_nothing_else_beside_them(
+    server: StudioServer, run_path: Path
+) -> None:
+    write_report(run_path)
+    pages = sorted((run_path / "report_files" / "problems").glob("*.html"))
+    assert len(pages) == 3
+    status, headers, body = ask(server, f"/report_files/problems/{pages[0].name}")
+    assert (status, body) == (200, pages[0].read_bytes())
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    (run_path / "report_files" / "problems" / "other.txt").write_text("x")
+    for path in ("no-such.html", "other.txt", "../../config.toml", "..%2f..%2fconfig.toml", "A.html", ""):
+        assert ask(server, f"/report_files/problems/{path}")[0] == 404
+
+
 @pytest.mark.parametrize("path", [*ROUTES, "/nothing", "/api/trajectories?limit=x"])
 def test_every_answer_carries_the_safe_headers(server: StudioServer, path: str) -> None:
     _, headers, _ = ask(server, path)

@@ -45,4 +45,4 @@ def demo(
     if as_json:
         typer.echo(json.dumps(write_report(run), indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        report(run)
+        report([run])

@@ -45,4 +45,4 @@ def experiment(
         directory.keep_config(settings)
         main = Adaptation(settings, directory, base, load_local, RulesIntervener(settings.seed))
         run_experiment(main, Experiment(name), TokenizerCodec(tokenizer), int(tokenizer.eos_token_id))
-    report(run)
+    report([run])

@@ -1,4 +1,4 @@
-"""`calm report RUN`: the numbers of a run, for programs and for people."""
+"""`calm report RUN...`: the numbers of runs, for programs and for people; the paper's tables and figures from them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from calmstorm.commands.console import emit, note, say, table
+from calmstorm.errors import InputError
 
 
 def register(app: typer.Typer) -> None:
@@ -16,34 +17,53 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run directory, for example runs/demo.", show_default=False)],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories, for example runs/demo.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write into; a single run is reported into itself without.")
+    ] = None,
+    pages: Annotated[bool, typer.Option(help="A page for each problem, with all its trajectories.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json on stdout.")] = False,
 ) -> None:
-    """Write report.json and report.html into a run directory, as far as the run is done, and print a summary."""
-    from calmstorm.report import write_report
+    """Write report.json, report.html and the folder report_files, as far as the runs are done, and print a summary.
 
-    numbers = write_report(run)
-    for gap in numbers["missing"]:
-        note(f"missing: {gap}")
+    Several runs, such as evaluations of several models on the same benchmarks, become one report; they need --out.
+    The folder holds every table as Markdown, CSV and LaTeX, and a page for each problem.
+    """
+    from calmstorm.report import write_reports
+
+    if len(runs) > 1 and out is None:
+        raise InputError("a report on several runs belongs to none of them; name a folder for it with --out")
+    folder = out or runs[0]
+    numbers = write_reports(runs, folder, pages=pages)
+    several: list[dict[str, Any]] = numbers.get("runs", [numbers])
+    for each in several:
+        for gap in each["missing"]:
+            note(f"missing: {gap}" if len(several) == 1 else f"{_plain(each['run']['name'])}: missing: {gap}")
     if as_json:
         emit(numbers)
         return
-    if numbers["evaluation"]:
-        table(["suite", "stage", "pass@1", "95% interval"], accuracy_rows(numbers), title="Accuracy")
-    if numbers["curation"]["attempts"]:
+    rows = [row for each in several for row in accuracy_rows(each, named=len(several) > 1)]
+    if rows:
+        heads = ["suite", "stage", "pass@1", "95% interval"]
+        table(["run", *heads] if len(several) > 1 else heads, rows, title="Accuracy")
+    if len(several) == 1 and numbers["curation"]["attempts"]:
         table(["", "before", "after"], curation_rows(numbers["curation"]), title="Curation")
-    say(f"{run / 'report.html'}")
+    say(f"{folder / 'report.html'}")
 
 
-def accuracy_rows(numbers: dict[str, Any]) -> list[list[str]]:
-    """Pass@1 with its interval, suite by suite, the macro average last."""
+def accuracy_rows(numbers: dict[str, Any], *, named: bool = False) -> list[list[str]]:
+    """Pass@1 with its interval, suite by suite, the macro average last; with the run's name before, if asked."""
     evaluation = numbers["evaluation"]
     suites = list(dict.fromkeys(suite for cells in evaluation.values() for suite in cells))
     blocks = [(suite, {stage: cells.get(suite) for stage, cells in evaluation.items()}) for suite in suites]
     if len(suites) > 1:
         blocks.append(("macro average", numbers["macro"]))
+    name = [_plain(numbers["run"]["name"])] if named else []
     return [
-        [_plain(suite), _plain(stage), _percent(cell["pass_at_1"]), _bounds(cell["ci95"])]
+        [*name, _plain(suite), _plain(stage), _percent(cell["pass_at_1"]), _bounds(cell["ci95"])]
         for suite, cells in blocks
         for stage, cell in cells.items()
         if cell is not None

@@ -3,9 +3,9 @@
 A rate is the mean over problems of the share of their responses that show a trigger. A load is the mean number of flaws
 of one of the paper's two categories in a response (what figure 7 draws); a response shows a trigger once or not at all.
 The method of both intervals is that of accuracies, see `calmstorm.evaluation.intervals`. A load lies between 0 and the
-number of triggers of its category, so its interval is that of its share of this number, scaled back; as such a share
-can vary less than a yes or no, its likeness within a problem is bounded from below less tightly. Simulated coverage is
-checked in tests/evaluation/test_flaw_rates.py.
+number of triggers that an annotator names, so its interval is that of its share of this number, scaled back; as such a
+share can vary less than a yes or no, its likeness within a problem is bounded from below less tightly. Simulated
+coverage is checked in tests/evaluation/test_flaw_rates.py.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ CATEGORIES = {
     "expertise": (Trigger.NO_SANITY_CHECK, Trigger.FLAWED_MODELING, Trigger.IMPLEMENTATION_ERROR),
 }
 """The paper's two categories: distrust of code, and lack of expertise. Trigger 7 is in neither."""
+MOST_NAMED = 2
+"""Triggers that an annotator names in a response, at most (paper appendix J)."""
 
 
 class Rate(Record):
@@ -58,9 +60,10 @@ class FlawTally:
 
         Args:
             problem: what tells its problem from the others.
-            triggers: those it shows; one that is named twice counts once.
+            triggers: those it shows, at most `MOST_NAMED`; one that is named twice counts once, and of more the first
+                count.
         """
-        shown = {Trigger(each) for each in triggers}
+        shown = list(dict.fromkeys(map(Trigger, triggers)))[:MOST_NAMED]
         self._responses[problem] += 1
         self._flawless[problem] += not shown
         for trigger in shown:
@@ -93,7 +96,7 @@ class FlawTally:
         together: Counter[Hashable] = Counter()
         for trigger in members:
             together.update(self._found[trigger])
-        return _rate(self._estimate(together, len(members)), len(members))
+        return _rate(self._estimate(together, MOST_NAMED), MOST_NAMED)
 
 
 def macro_rate(parts: Sequence[Rate], most: int = 1) -> Rate:
@@ -116,9 +119,7 @@ def macro_flaws(suites: Mapping[str, FlawSummary]) -> FlawSummary:
         flawless_count=sum(each.flawless_count for each in every),
         flawless=macro_rate([each.flawless for each in every]),
         triggers={int(number): macro_rate([each.triggers[number] for each in every]) for number in Trigger},
-        loads={
-            name: macro_rate([each.loads[name] for each in every], len(members)) for name, members in CATEGORIES.items()
-        },
+        loads={name: macro_rate([each.loads[name] for each in every], MOST_NAMED) for name in CATEGORIES},
     )
 
 

@@ -111,7 +111,11 @@ class Tally:
 
     def counts(self) -> list[tuple[int, int]]:
         """Returns (graded, correct) for each problem."""
-        return [(graded, self._correct[key]) for key, graded in self._graded.items()]
+        return list(self.outcomes().values())
+
+    def outcomes(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Returns (graded, correct) by (suite, problem id)."""
+        return {key: (graded, self._correct[key]) for key, graded in self._graded.items()}
 
     def summary(self, confidence: float = CONFIDENCE) -> Summary:
         """Returns the cell for what was counted so far."""

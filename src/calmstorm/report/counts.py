@@ -1,17 +1,20 @@
-"""Counts what a run's trajectories show, in one pass: outcomes stay, texts do not.
+"""Counts what a run's trajectories show, in one pass: outcomes and places stay, texts do not.
 
-Memory grows with the number of trajectories (a few hundred bytes each), never with their length. A trajectory that was
-finished twice, which a resume never does but a hand-merged file may, counts once: the first one stands.
+Memory grows with the number of trajectories (a few hundred bytes each), never with their length; whoever needs a text
+reads it again at its place. A trajectory that was finished twice, which a resume never does but a hand-merged file may,
+counts once: the first one stands.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import sys
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from calmstorm.evaluation import Summary, Tally
-from calmstorm.records import Intervention, Trajectory, Verdict, VerdictStatus
+from calmstorm.records import Trajectory, Verdict, VerdictStatus
+from calmstorm.runs import RunDirectory
 
 CURATION = "curation"
 """Stage whose trajectories come from the hint loop; all other stages are evaluations of a model."""
@@ -21,40 +24,51 @@ UNGRADED = Verdict(correct=False, expected=None, got=None, tolerance=0.0, status
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What is kept of a curation trajectory."""
+class Place:
+    """What is kept of a trajectory, and where it stands."""
 
-    verdict: Verdict
+    stage: str
     suite: str
+    problem_id: str
+    sample: int
+    round: int
+    status: VerdictStatus
     tokens: int
     """Tokens of the response."""
+    executions: int
+    offset: int
+    """Of its line in `trajectories.jsonl`, bytes."""
 
     @property
     def correct(self) -> bool:
         """Whether it was graded correct."""
-        return self.verdict.correct
+        return self.status is VerdictStatus.CORRECT
 
 
 @dataclass(frozen=True)
 class Attempt:
     """One sample of one curation problem, through all its rounds."""
 
-    rounds: dict[int, Outcome]
+    rounds: dict[int, Place]
     """By round; round 0 is there."""
 
     @property
-    def first(self) -> Outcome:
+    def first(self) -> Place:
         """Before any hint."""
         return self.rounds[0]
 
     @property
-    def last(self) -> Outcome:
+    def last(self) -> Place:
         """After the last hint."""
         return self.rounds[max(self.rounds)]
 
-    def stopped_at(self, limit: int) -> Outcome:
+    def stopped_at(self, limit: int) -> Place:
         """What the attempt would have come to with at most `limit` hints."""
         return self.rounds[max(number for number in self.rounds if number <= limit)]
+
+
+Outcomes = dict[str, tuple[int, int]]
+"""(graded samples, correct samples) by problem id."""
 
 
 @dataclass(frozen=True)
@@ -63,55 +77,93 @@ class RunCounts:
 
     cells: dict[str, dict[str, Summary]]
     """Evaluation results by stage and suite, in the order of the method."""
-    correct: dict[str, dict[str, int]]
-    """Correct samples of each cell."""
+    outcomes: dict[str, dict[str, Outcomes]]
+    """By stage and suite, for comparisons problem by problem."""
+    tolerances: frozenset[float]
+    """Relative tolerances that evaluated responses were graded with."""
     attempts: dict[tuple[str, int], Attempt]
     """By (problem id, sample), curation only; an attempt without round 0 is left out."""
+    places: list[Place]
+    """Every trajectory, in the order they ended."""
+
+
+def count_run(run: RunDirectory) -> RunCounts:
+    """Reads all trajectories of a run once and counts them."""
+    return _counted(run.placed("trajectories", Trajectory))
 
 
 def count(trajectories: Iterable[Trajectory]) -> RunCounts:
-    """Reads all trajectories once and counts them."""
+    """Counts trajectories that stand nowhere: their places have the offset 0."""
+    return _counted((0, each) for each in trajectories)
+
+
+def _counted(placed: Iterable[tuple[int, Trajectory]]) -> RunCounts:
     tallies: defaultdict[tuple[str, str], Tally] = defaultdict(Tally)
-    rounds: defaultdict[tuple[str, int], dict[int, Outcome]] = defaultdict(dict)
+    rounds: defaultdict[tuple[str, int], dict[int, Place]] = defaultdict(dict)
+    places: list[Place] = []
+    tolerances: set[float] = set()
     seen: set[tuple[str, str, int, int]] = set()
-    for trajectory in trajectories:
+    for offset, trajectory in placed:
         if trajectory.key in seen:
             continue
-        seen.add(trajectory.key)
-        if trajectory.stage == CURATION:
-            outcome = Outcome(trajectory.verdict or UNGRADED, trajectory.suite, trajectory.usage.completion_tokens)
-            rounds[trajectory.problem_id, trajectory.sample][trajectory.round] = outcome
+        place = _place(trajectory, offset)
+        seen.add((place.stage, place.problem_id, place.sample, place.round))
+        places.append(place)
+        if place.stage == CURATION:
+            rounds[place.problem_id, place.sample][place.round] = place
         else:
-            tallies[trajectory.stage, trajectory.suite].add_trajectory(trajectory)
+            tallies[place.stage, place.suite].add_trajectory(trajectory)
+            if trajectory.verdict is not None and place.status is not VerdictStatus.INFRASTRUCTURE:
+                tolerances.add(trajectory.verdict.tolerance)
     cells: defaultdict[str, dict[str, Summary]] = defaultdict(dict)
-    correct: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    outcomes: defaultdict[str, dict[str, Outcomes]] = defaultdict(dict)
     for stage, suite in sorted(tallies, key=lambda key: (stage_rank(key[0]), suite_rank(key[1]))):
         tally = tallies[stage, suite]
         cells[stage][suite] = tally.summary()
-        correct[stage][suite] = sum(right for _, right in tally.counts())
-    attempts = {key: Attempt(by_round) for key, by_round in sorted(rounds.items()) if 0 in by_round}
-    return RunCounts(cells=dict(cells), correct=dict(correct), attempts=attempts)
+        outcomes[stage][suite] = {problem_id: counts for (_, problem_id), counts in tally.outcomes().items()}
+    return RunCounts(
+        cells=dict(cells),
+        outcomes=dict(outcomes),
+        tolerances=frozenset(tolerances),
+        attempts={key: Attempt(by_round) for key, by_round in sorted(rounds.items()) if 0 in by_round},
+        places=places,
+    )
 
 
-def accuracy(outcomes: dict[tuple[str, int], Outcome]) -> Summary:
-    """pass@1 of curation outcomes, by (problem id, sample)."""
+def _place(trajectory: Trajectory, offset: int) -> Place:
+    return Place(
+        stage=sys.intern(trajectory.stage),
+        suite=sys.intern(trajectory.suite),
+        problem_id=sys.intern(trajectory.problem_id),
+        sample=trajectory.sample,
+        round=trajectory.round,
+        status=(trajectory.verdict or UNGRADED).status,
+        tokens=trajectory.usage.completion_tokens,
+        executions=len(trajectory.executions),
+        offset=offset,
+    )
+
+
+def accuracy(places: Iterable[Place]) -> Summary:
+    """pass@1 of curation outcomes."""
     tally = Tally()
-    for (problem_id, _), outcome in outcomes.items():
-        tally.add(outcome.suite, problem_id, outcome.verdict, tokens=outcome.tokens)
+    for place in places:
+        verdict = UNGRADED.model_copy(update={"status": place.status, "correct": place.correct})
+        tally.add(place.suite, place.problem_id, verdict, tokens=place.tokens)
     return tally.summary()
 
 
-def trigger_counts(interventions: Iterable[Intervention]) -> dict[str, int]:
-    """Interventions per trigger, all seven named, "1" to "7"."""
-    counts = Counter(int(item.trigger) for item in interventions)
-    return {str(number): counts[number] for number in range(1, 8)}
+STAGES = ("base", "sft", "rl", "pilot", "control_sft", "control_rl")
+"""Evaluated stages in the order of the method: the main arm, then those of the experiments."""
+SUITES = ("easy", "complex", "nl4opt", "mamo-easy", "mamo-complex", "industryor", "optmath")
+"""Suites from easy to hard, as the paper's tables have them."""
 
 
 def stage_rank(stage: str) -> int:
-    """Sort key: base, sft, rl, then everything else."""
-    return {"base": 0, "sft": 1, "rl": 2}.get(stage, 3)
+    """Sort key: the order of `STAGES`, then everything else."""
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
 
 
 def suite_rank(suite: str) -> int:
-    """Sort key: easy, complex, then everything else."""
-    return {"easy": 0, "complex": 1}.get(suite, 2)
+    """Sort key: the order of `SUITES`, then everything else."""
+    return SUITES.index(suite) if suite in SUITES else len(SUITES)

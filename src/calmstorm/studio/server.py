@@ -1,11 +1,12 @@
 """Serves one run to a browser on this machine: its report, and its trajectories as JSON. Reads only.
 
 What it protects from: other web pages (no cross-origin access is granted, and a request whose Host is not this server's
-is refused, which stops DNS rebinding), path traversal (there are four fixed routes and no file names in them), slow and
-malformed clients. What it does not: it has no login, so whoever can open a connection can read the run. It therefore
-binds to the loopback interface unless told otherwise.
+is refused, which stops DNS rebinding), path traversal (the routes are fixed, and the one file name in them is made of
+letters, digits and hyphens), slow and malformed clients. What it does not: it has no login, so whoever can open a
+connection can read the run. It therefore binds to the loopback interface unless told otherwise.
 
     /                     report.html, rendered anew when the run has none yet
+    /report_files/problems/NAME.html    the pages it leads to, as `calm report` wrote them
     /api/report           report.json
     /api/problems         {items: [Problem], next}
     /api/trajectories     {items: [Trajectory], next}; filters: stage, problem_id
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import re
 import socket
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -29,7 +31,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from calmstorm.errors import CalmstormError, InputError
 from calmstorm.records import Problem, Trajectory
-from calmstorm.report import build_report, render_html
+from calmstorm.report import FILES, build_report, read_run, render_html
 from calmstorm.runs import RunDirectory
 
 PAGE_LIMIT = 200
@@ -46,6 +48,9 @@ SAFE_HEADERS = {
 JSON_POLICY = "default-src 'none'; frame-ancestors 'none'"
 PAGE_POLICY = "frame-ancestors 'none'"
 """The page itself carries a stricter policy, with the hashes of its scripts; a browser enforces both."""
+
+
+_PROBLEM_PAGE = re.compile(rf"/{FILES}/problems/([a-z0-9-]+\.html)")
 
 
 class StudioServer(ThreadingHTTPServer):
@@ -107,7 +112,7 @@ class StudioServer(ThreadingHTTPServer):
 
 
 class StudioHandler(BaseHTTPRequestHandler):
-    """Answers GET and HEAD on the four routes."""
+    """Answers GET and HEAD on the routes."""
 
     protocol_version = "HTTP/1.1"
     server_version = "calmstorm"
@@ -129,6 +134,11 @@ class StudioHandler(BaseHTTPRequestHandler):
             return
         parts = urlsplit(self.path)
         route = self.routes.get(parts.path)
+        written = _PROBLEM_PAGE.fullmatch(parts.path)
+        page = self.server.run.path / FILES / "problems" / written[1] if written else None
+        if page is not None and page.is_file():
+            self._send(page.read_bytes(), "text/html; charset=utf-8", PAGE_POLICY)
+            return
         if route is None:
             self._send_json({"error": f"no such page; there are {', '.join(self.routes)}"}, HTTPStatus.NOT_FOUND)
             return
@@ -149,7 +159,7 @@ class StudioHandler(BaseHTTPRequestHandler):
         written = self.server.run.path / "report.html"
         if written.is_file():
             return written.read_bytes()
-        return render_html(build_report(self.server.run.path), self.server.run).encode()
+        return render_html([read_run(self.server.run.path)]).encode()
 
     def _data(self, route: str, query: dict[str, str]) -> dict[str, Any]:
         run = self.server.run

@@ -1,0 +1,204 @@
+"""Tables as Markdown, CSV and LaTeX, with intervals, and with a column that says which rows are the paper's.
+
+Names in them come from runs, and runs from anywhere: each format escapes them in its own way, so that they stay text.
+CSV holds the numbers themselves (shares from 0 to 1, in full precision) and each interval in two columns of its own;
+Markdown and LaTeX hold them as the page shows them. LaTeX needs the package booktabs and nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from calmstorm.report.html import visible
+from calmstorm.report.tables import Cell, Row, Table
+
+OURS, PAPERS = "this report", "published"
+
+
+def write_tables(tables: list[Table], folder: Path) -> None:
+    """Writes every table in three formats, named by its key, and takes away those of an earlier report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {f"{table.key}.{ending}": write(table) for table in tables for ending, write in FORMATS.items()}
+    for ending in FORMATS:
+        for old in folder.glob(f"*.{ending}"):
+            if old.name not in texts:
+                old.unlink()
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+# ------------------------------------------------------------------ Markdown
+
+
+def to_markdown(table: Table) -> str:
+    """Returns the table in GitHub's Markdown."""
+    aligned = ["---:" if column.numeric else "---" for column in table.columns]
+    heads = [markdown_text(column.name) for column in table.columns]
+    if table.has_published:
+        heads, aligned = ["source", *heads], ["---", *aligned]
+    grouped = any(row.group for row in table.rows)
+    if grouped:
+        heads, aligned = ["", *heads], ["---", *aligned]
+    lines = [f"**{markdown_text(table.title)}**", ""]
+    if table.subtitle:
+        lines += [markdown_text(table.subtitle), ""]
+    lines += [_line(heads), _line(aligned)]
+    for row in table.rows:
+        cells = [markdown_text(_whole(cell)) for cell in row.cells]
+        if table.has_published:
+            cells.insert(0, _source(row))
+        if grouped:
+            cells.insert(0, markdown_text(row.group))
+        lines.append(_line([f"**{cell}**" if row.total and cell else cell for cell in cells]))
+    lines += [line for note in table.notes for line in ("", markdown_text(note))]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is: on one line, no markup, no HTML, no link, no end of a cell."""
+    flat = re.sub(r"\s+", " ", visible(text)).strip()
+    flat = re.sub(r"([\\`*_{}\[\]<>#|~!$&^])", r"\\\1", flat)
+    flat = re.sub(r"(?i)\b(https?|ftp|mailto)(:)", r"\1\\\2", flat)  # addresses become links by themselves
+    return re.sub(r"(?i)\b(www)(\.)", r"\1\\\2", flat)
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+# ------------------------------------------------------------------ CSV
+
+
+def to_csv(table: Table) -> str:
+    """Returns the table as comma-separated values, one header line, numbers as numbers."""
+    grouped = any(row.group for row in table.rows)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    heads = ["source"] * table.has_published + ["group"] * grouped
+    for column, has_range in zip(table.columns, table.ranged, strict=True):
+        name = csv_text(column.name) or "name"
+        heads += [name, f"{name} low", f"{name} high"] if has_range else [name]
+    writer.writerow(heads)
+    for row in table.rows:
+        values = [_source(row)] * table.has_published + [csv_text(row.group)] * grouped
+        for cell, has_range in zip(row.cells, table.ranged, strict=True):
+            values += [_plain(cell.value), *([_plain(cell.low), _plain(cell.high)] if has_range else [])]
+        writer.writerow(values)
+    return out.getvalue()
+
+
+def csv_text(text: str) -> str:
+    """Text that a spreadsheet takes for text: a sign that would begin a formula gets an apostrophe before it."""
+    flat = re.sub(r"\s+", " ", visible(text)).strip()
+    return f"'{flat}" if flat[:1] in ("=", "+", "-", "@") else flat
+
+
+def _plain(value: float | str | None) -> str:
+    if isinstance(value, str):
+        return csv_text(value)
+    if value is None:
+        return ""
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{value:.10g}"
+
+
+# ------------------------------------------------------------------ LaTeX
+
+
+def to_latex(table: Table) -> str:
+    """Returns the table as a float with booktabs rules."""
+    heads = [latex_text(column.name) for column in table.columns]
+    shape = "".join("r" if column.numeric else "l" for column in table.columns)
+    if table.has_published:
+        heads, shape = [*heads[:1], "Source", *heads[1:]], shape[:1] + "l" + shape[1:]
+    caption = latex_text(table.title + (f": {table.subtitle}" if table.subtitle else "") + ".")
+    lines = ["% needs \\usepackage{booktabs}", "\\begin{table}", "\\centering", f"\\caption{{{caption}}}"]
+    lines += [f"\\label{{tab:{table.key}}}", f"\\begin{{tabular}}{{{shape}}}", "\\toprule"]
+    lines += [" & ".join(heads) + " \\\\", "\\midrule", *_latex_rows(table, len(heads)), "\\bottomrule"]
+    lines += ["\\end{tabular}"]
+    lines += [f"\\par\\smallskip{{\\footnotesize {latex_text(note)}}}" for note in table.notes]
+    return "\n".join([*lines, "\\end{table}"]) + "\n"
+
+
+def _latex_rows(table: Table, width: int) -> Iterator[str]:
+    group = ""
+    for index, row in enumerate(table.rows):
+        if row.group != group:
+            if index:
+                yield "\\addlinespace"
+            group = row.group
+            if group:
+                yield f"\\multicolumn{{{width}}}{{l}}{{\\textit{{{latex_text(group)}}}}} \\\\"
+        cells = [_latex_cell(cell) for cell in row.cells]
+        if table.has_published:
+            cells.insert(1, _source(row))
+        if row.total:
+            cells = [f"\\textbf{{{cell}}}" if cell else "" for cell in cells]
+        yield " & ".join(cells) + " \\\\"
+
+
+def _latex_cell(cell: Cell) -> str:
+    shown = latex_text(cell.shown)
+    return f"{shown} {{\\scriptsize {latex_text(cell.interval)}}}" if cell.interval else shown
+
+
+_LATEX = {
+    "\\": "\\textbackslash{}",
+    "{": "\\{",
+    "}": "\\}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
+    "`": "\\textasciigrave{}",
+    "[": "{[}",  # after a line break a bracket would begin an option
+    "]": "{]}",
+    "*": "{*}",
+    "\x00": "-{}",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--",
+    "\N{EM DASH}": "---",
+    "\N{RIGHTWARDS ARROW}": "$\\rightarrow$",
+    "\N{BLACK STAR}": "$\\star$",
+    "\N{HORIZONTAL ELLIPSIS}": "\\ldots{}",
+    "\N{LEFT DOUBLE QUOTATION MARK}": "``",
+    "\N{RIGHT DOUBLE QUOTATION MARK}": "''",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{MIDDLE DOT}": "\\textperiodcentered{}",
+    "\N{EN SPACE}": " ",
+    **{letter: f"\\{letter}" for letter in "&%$#_"},
+}
+
+
+def latex_text(text: str) -> str:
+    """Text that LaTeX sets as it is; a character its fonts have no sign for is written out as `<U+1F600>`."""
+    flat = re.sub(r"\s+", " ", visible(text)).strip()
+    flat = re.sub("-(?=-)", "\x00", flat)  # two hyphens would become a dash; no text has this character any more
+    return "".join(_LATEX.get(letter) or (letter if _is_set(letter) else _written_out(letter)) for letter in flat)
+
+
+def _is_set(letter: str) -> bool:
+    return letter.isascii() or (letter.isalpha() and "\u00c0" <= letter <= "\u017f")
+
+
+def _written_out(letter: str) -> str:
+    return f"\\textless{{}}U+{ord(letter):04X}\\textgreater{{}}"
+
+
+# ------------------------------------------------------------------ all
+
+
+def _source(row: Row) -> str:
+    return PAPERS if row.published else OURS
+
+
+def _whole(cell: Cell) -> str:
+    return f"{cell.shown} {cell.interval}".strip()
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "csv": to_csv, "tex": to_latex}
+"""By the ending of the file."""
