@@ -411,7 +411,7 @@ def installed(module: str) -> bool:
 @pytest.fixture(scope="module", params=LIBRARIES, ids=[library.source for library in LIBRARIES])
 def library(request: pytest.FixtureRequest) -> Library:
     if not installed(request.param.module):
-        pytest.skip(f"{request.param.module} is not installed; it is in the extra `solvers`")
+        pytest.skip(f"{request.param.module} is not installed; it is in the extra `solvers` or `gurobi`")
     return request.param
 
 
@@ -507,7 +507,7 @@ def without_addresses(output: bytes) -> bytes:
 @pytest.mark.parametrize("module", ["gurobipy", "highspy", "pulp", "pyomo.opt"])
 def test_capture_has_no_library_import_another(module: str, tmp_path: Path) -> None:
     if not installed(module):
-        pytest.skip(f"{module} is not installed; it is in the extra `solvers`")
+        pytest.skip(f"{module} is not installed; it is in the extra `solvers` or `gurobi`")
     names = "{name for name in sys.modules if name.partition('.')[0] != 'worker'}"
     script = f"import sys, {module}\nprint(*sorted({names}), sep='\\n')"
     captured, plain = run(script, tmp_path / "records.jsonl"), run(script, None)
@@ -518,7 +518,7 @@ def test_capture_has_no_library_import_another(module: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("module", ["scipy.optimize", "pulp", "highspy", "pyomo.environ", "gurobipy"])
 def test_library_that_was_imported_before_is_recorded_as_well(module: str, tmp_path: Path) -> None:
     if not installed(module):
-        pytest.skip(f"{module} is not installed; it is in the extra `solvers`")
+        pytest.skip(f"{module} is not installed; it is in the extra `solvers` or `gurobi`")
     library = next(library for library in LIBRARIES if library.module.partition(".")[0] == module.partition(".")[0])
     found = run(NOTICING + library.script, tmp_path / "records.jsonl", before=module).formulations
     assert [model.objective for model in found] == pytest.approx([objective for _, objective in library.expected])
@@ -528,7 +528,9 @@ def test_libraries_that_a_sealed_script_imports_itself_are_recorded(any_tier: st
     chosen = [each for each in LIBRARIES if each.source in ("pyomo", "cvxpy", "gurobipy", "ortools.cp_sat")]
     wanted = [each for each in chosen if installed(each.module)]
     if not wanted:
-        pytest.skip("none of pyomo, cvxpy, gurobipy and ortools is installed; they are in the extra `solvers`")
+        pytest.skip(
+            "none of pyomo, cvxpy, gurobipy and ortools is installed; they are in the extras `solvers` and `gurobi`"
+        )
     # not highspy: its libhighs and that of OR-Tools do not go together
     with Interpreter(workers=1, tier=any_tier, preload=(("numpy",),)) as interpreter:
         for library in wanted:

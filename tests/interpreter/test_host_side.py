@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -19,6 +21,7 @@ import pytest
 
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.interpreter import Interpreter, Limits, probe
+from calmstorm.interpreter.levels import named_imports
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,12 @@ def processes_below(root: int) -> list[int]:
             found.append(child)
             pending.append(child)
     return found
+
+
+def kill_all_below(root: int) -> None:
+    for pid in processes_below(root):
+        with contextlib.suppress(ProcessLookupError):  # it fell with another one
+            os.kill(pid, signal.SIGKILL)
 
 
 def wait_until_gone(pids: list[int], seconds: float = 8) -> list[int]:
@@ -127,14 +136,13 @@ def test_interpreter_takes_an_asking_thread_for_each_worker(any_tier: str) -> No
 
 def test_killed_supervisors_are_replaced(any_tier: str) -> None:
     with Interpreter(workers=2, tier=any_tier) as interpreter:
-        for pid in processes_below(interpreter.pid):
-            os.kill(pid, signal.SIGKILL)
+        kill_all_below(interpreter.pid)
         assert [interpreter.run("print(1)").stdout for _ in range(6)] == ["1\n"] * 6
 
 
 def test_execution_whose_supervisor_dies_is_retried_once(any_tier: str, tmp_path: Path) -> None:
     with Interpreter(workers=1, tier=any_tier, spare=0) as interpreter:
-        killer = threading.Timer(0.5, lambda: [os.kill(p, 9) for p in processes_below(interpreter.pid)])
+        killer = threading.Timer(0.5, lambda: kill_all_below(interpreter.pid))
         killer.start()
         start = time.monotonic()
         execution = interpreter.run("import time; time.sleep(1); print('done')")
@@ -150,11 +158,7 @@ def test_execution_whose_supervisors_keep_dying_is_infrastructure(any_tier: str)
 
         def keep_killing() -> None:
             while not stop.wait(0.4):
-                for pid in processes_below(interpreter.pid):
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        continue
+                kill_all_below(interpreter.pid)
 
         killer = threading.Thread(target=keep_killing)
         killer.start()
@@ -285,6 +289,42 @@ def test_descriptors_and_processes_do_not_grow(opened: Interpreter) -> None:
         opened.run("import os; os._exit(0)" if number % 3 else "while True: print('x' * 9999)")
     time.sleep(0.3)
     assert count() == before
+
+
+def test_script_chooses_its_number_of_solver_threads(opened: Interpreter) -> None:
+    code = "import highspy; h = highspy.Highs(); h.silent(); h.setOptionValue('threads', {n}); h.addVariable(0, 3); "
+    for number in (1, 2, 3):
+        assert opened.run(code.format(n=number) + "print(h.run())").stdout == "HighsStatus.kOk\n"
+
+
+def test_warning_that_practising_gave_is_given_again(opened: Interpreter) -> None:
+    code = "import warnings; warnings.simplefilter('default'); import pulp; pulp.LpProblem('a b')"
+    assert "Spaces are not permitted" in opened.run(code).stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ortools") is None, reason="ortools is not installed (extra `solvers`)")
+def test_libraries_that_cannot_be_imported_together_do_not_meet(opened: Interpreter) -> None:
+    code = "from ortools.linear_solver import pywraplp; print(pywraplp.Solver.CreateSolver('GLOP') is not None)"
+    assert opened.run(code).stdout == "True\n"
+    assert opened.run("import pulp; print(pulp.HiGHS().available())").stdout == "True\n"
+
+
+def test_script_whose_imports_are_not_in_its_text_runs(opened: Interpreter) -> None:
+    code = "a, b = __import__('sym' + 'py'), __import__('pu' + 'lp'); print(a.Integer(3), b.LpStatus[1])"
+    assert opened.run(code).stdout == "3 Optimal\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [
+        ("import numpy as np, scipy.optimize\n", {"numpy", "scipy"}),
+        ("def f():\n\tfrom sympy.core import Add; import pulp\n", {"sympy", "pulp"}),
+        ("x = 'import'\nimport\\\n os\n", set()),
+        ("import" + " " * 100_000 + "x", {"x"}),
+    ],
+)
+def test_imports_are_read_off_the_text(code: str, named: set[str]) -> None:
+    assert {name.decode() for name in named_imports(code.encode())} - {"", "\\"} == named
 
 
 @pytest.mark.parametrize("name", ["tiers", "", "docker"])

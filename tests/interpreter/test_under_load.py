@@ -257,7 +257,8 @@ def fuzzed(number: int) -> str | bytes:
         if draw.random() < 0.3:
             cut = draw.randrange(len(text) + 1)
             text = text[:cut] + draw.choice(FRAGMENTS) + text[cut + draw.randrange(3) :]
-        pieces.append(text)
+        alone = draw.random() < 0.7  # else one that is not Python keeps the others from running
+        pieces.append(f"try: exec({text!a}, globals())\nexcept Exception: pass\n" if alone else text)
     source = "".join(pieces)
     return source if number % 3 else source.encode("utf-8", "surrogatepass")
 

@@ -21,15 +21,17 @@ from calmstorm.interpreter.worker import scratch
 
 PRELOAD = (
     (
-        "numpy", "pulp", "highspy", "math", "itertools", "json", "random", "collections", "fractions", "decimal",
-        "tempfile", "uuid", "multiprocessing", "subprocess", "ctypes", "glob", "heapq", "re", "statistics",
-        "functools", "time", "datetime", "typing", "string", "dataclasses",
+        "numpy", "math", "itertools", "json", "random", "collections", "fractions", "decimal", "tempfile", "uuid",
+        "multiprocessing", "subprocess", "ctypes", "glob", "heapq", "re", "statistics", "functools", "time", "datetime",
+        "typing", "string", "dataclasses",
     ),
+    ("pulp", "highspy"),
     ("scipy", "scipy.optimize", "scipy.sparse"),
     ("sympy",),
 )  # fmt: skip
-"""Modules imported once, before any script: the first group for all, each further one in a process of its own on top of
-it, and all together in one more. A script runs in a fork of the smallest that has what it imports."""
+"""Modules imported once, before any script: the first group for all, each further one in a process of its own on top
+of it, and all together in one more. A script runs in a fork of the smallest that has what it imports; one that imports
+none of them meets none of them (OR-Tools and highspy cannot be imported into the same process)."""
 
 _WORKER = Path(__file__).parent / "worker"
 _BOOTSTRAP = """

@@ -14,7 +14,16 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 
+from . import capture
+
 SCRIPTS = {
+    "numpy": (
+        """
+import numpy as np
+a = np.array([[2.0, 1.0], [1.0, 3.0]])
+print(a @ np.ones(2), np.round(a.sum(axis=0), 2).tolist(), np.arange(4).reshape(2, 2).max(), f"{a[0, 1]:.2f}")
+""",
+    ),
     "pulp": (
         """
 import pulp
@@ -154,6 +163,7 @@ def run_scripts(sources: Sequence[str]) -> None:
     try:
         for descriptor in (1, 2):
             os.dup2(nowhere, descriptor)
+        capture.start(capture.Recorder(nowhere, 1 << 30))  # recording is practised too
         with warnings.catch_warnings():  # leaving it also makes Python forget which warnings it has given
             for source in sources:
                 with contextlib.suppress(BaseException):
