@@ -285,7 +285,16 @@ def curate(problem: Problem, sample: int, rng: random.Random) -> Iterator[Trajec
         )
 
 
+LIKE = {"pilot": "sft", "control_sft": "sft", "control_rl": "rl"}
+"""Which main stage the arms of the experiments resemble."""
+
+
 def evaluate(problem: Problem, stage: str, sample: int, rng: random.Random) -> tuple[Trajectory, list[int]]:
+    made, triggers = _evaluated(problem, LIKE.get(stage, stage), sample, rng)
+    return made.model_copy(update={"stage": stage}), triggers
+
+
+def _evaluated(problem: Problem, stage: str, sample: int, rng: random.Random) -> tuple[Trajectory, list[int]]:
     ability = {"base": 0.50, "sft": 0.56, "rl": 0.88}[stage] - (0.14 if problem.suite == "complex" else 0.0)
     habits = {"base": [1, 1, 2, 3, 3, 4, 5, 6, 7], "sft": [3, 4, 5, 5, 6, 7], "rl": [5, 5, 6]}[stage]
     best = problem.answer or 0.0
@@ -340,7 +349,7 @@ def write_run(
                 files["flaws"].append(json.dumps(row | {"triggers": triggers}))
     for name, lines in files.items():
         (root / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    write_curves(root, rng)
+    write_curves(root, rng, controlled="control_rl" in stages)
     return root
 
 
@@ -348,7 +357,7 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def write_curves(root: Path, rng: random.Random) -> None:
+def write_curves(root: Path, rng: random.Random, *, controlled: bool = False) -> None:
     sft: list[dict[str, object]] = []
     for i in range(1, 29):
         loss = 0.42 * math.exp(-i / 9) + 0.11 + rng.uniform(-0.02, 0.02)
@@ -367,6 +376,9 @@ def write_curves(root: Path, rng: random.Random) -> None:
     timing = [("base", 61.2), ("curation", 88.0), ("sft", 41.5), ("sft", 9.0), ("rl", 187.4), ("report", 1.4)]
     write_rows(root / "sft.jsonl", sft)
     write_rows(root / "rl.jsonl", rl)
+    if controlled:
+        write_rows(root / "control_sft.jsonl", sft)
+        write_rows(root / "control_rl.jsonl", [{**row, "reward": 0.4, "response_tokens": 280.0} for row in rl])
     write_rows(root / "timing.jsonl", [{"stage": stage, "seconds": seconds} for stage, seconds in timing])
 
 

@@ -35,6 +35,8 @@ class PublishedTable(Record):
 
     where: str
     rows: tuple[PublishedScores, ...]
+    note: str = ""
+    """What has to be said about its numbers."""
 
 
 class PublishedPicture(Record):

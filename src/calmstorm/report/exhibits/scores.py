@@ -164,7 +164,8 @@ def _published_row(each: PublishedScores, suites: Sequence[str], sized: bool) ->
 def _mark_notes(rows: Sequence[PublishedScores]) -> tuple[str, ...]:
     if not any(row.cited for row in rows):
         return ()
-    return ("* Cited by the paper from the papers of these models; all others it measured itself.",)
+    cited = "* Cited by the paper from the papers of these models; all others it measured itself."
+    return (cited, published().table_2.note)
 
 
 def _method_run(arms: Sequence[Arm]) -> str:
