@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,35 @@ def test_damaged_run_ends_with_status_1_and_one_line(run_path: Path, capsys: pyt
     assert calm("report", str(run_path)) == 1
     assert "line 1" in capsys.readouterr().err
     assert not (run_path / "report.html").exists()
+
+
+def test_several_runs_are_reported_into_a_folder_of_their_own(
+    run_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(run_path, other)
+    assert calm("report", str(run_path), str(other)) == 2
+    assert "name a folder for it with --out" in capsys.readouterr().err
+    out = tmp_path / "both"
+    assert calm("report", str(run_path), str(other), "--out", str(out)) == 0
+    shown = capsys.readouterr()
+    assert "other: missing: the rl model has not been evaluated" in shown.err
+    assert "run" in shown.out
+    assert [each["run"]["name"] for each in json.loads((out / "report.json").read_text())["runs"]] == ["run", "other"]
+    assert (out / "report_files" / "tables" / "table-2.tex").is_file()
+    assert not (run_path / "report.html").exists()
+
+
+def test_pages_of_problems_are_left_out_when_they_are_not_wanted(run_path: Path) -> None:
+    assert calm("report", str(run_path), "--no-pages") == 0
+    assert list((run_path / "report_files" / "problems").iterdir()) == []
+    assert calm("report", str(run_path)) == 0
+    assert len(list((run_path / "report_files" / "problems").iterdir())) == 8
+
+
+def test_a_folder_that_cannot_be_written_ends_with_status_2_and_one_line(
+    run_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    assert calm("report", str(run_path), "--out", str(tmp_path / "file" / "out")) == 2
+    assert "name a folder that can be written with --out" in capsys.readouterr().err.splitlines()[-1]

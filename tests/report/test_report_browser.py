@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from headless_browser import CHROMIUM, Page
 
-from calmstorm.report import write_report
+from calmstorm.report import write_report, write_reports
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -68,3 +68,96 @@ def test_page_is_no_wider_than_a_phone(run_path: Path) -> None:
     with Page(width=390, height=844, mobile=True) as page:
         page.open(run_path / "report.html")
         assert page.value("document.documentElement.scrollWidth") == 390
+
+
+@pytest.fixture(scope="module")
+def benchmark_report(evaluation_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("several")
+    write_reports(evaluation_paths, out)
+    return out / "report.html"
+
+
+OVERLAPS = """[...document.querySelectorAll('.chart')].flatMap((chart) => {
+  const boxes = [...chart.querySelectorAll('.ytick text')].map((t) => t.getBoundingClientRect());
+  return boxes.filter((b, i) => boxes.some((o, j) => j > i && b.top < o.bottom - 2 && o.top < b.bottom - 2));
+}).length"""
+"""Labels of rows that stand on one another."""
+CUT = """[...document.querySelectorAll('.chart svg.main-svg')].flatMap((svg) => {
+  const frame = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll('.ytick text, .annotation text, .legendtext')].filter((t) => {
+    const box = t.getBoundingClientRect();
+    return box.width > 0 && (box.left < frame.left - 1 || box.right > frame.right + 1);
+  }).map((t) => t.textContent);
+})"""
+"""Texts that reach beyond their chart."""
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1366, False), (390, True)])
+def test_report_on_five_benchmarks_is_drawn_in_both_themes_on_a_desk_and_on_a_phone(
+    benchmark_report: Path, width: int, dark: bool
+) -> None:
+    with Page(width=width, height=844, dark=dark, mobile=width < 600) as page:
+        page.open(benchmark_report)
+        assert page.value("document.documentElement.dataset.charts") == "drawn"
+        assert page.value("[...document.querySelectorAll('.chart')].every((c) => c.querySelector('svg'))")
+        assert page.value("document.querySelectorAll('.chart').length") == 14
+        assert page.value("document.documentElement.scrollWidth") == width
+        assert page.value(CUT) == []
+        assert page.value(OVERLAPS) == 0
+        grounds = {page.value(GROUND)}
+        page.value("document.getElementById('theme').click()")
+        assert grounds | {page.value(GROUND)} == {"rgb(19, 23, 26)", "rgb(251, 251, 249)"}
+        assert page.console == []
+        assert [url for url in page.requests if not url.startswith("data:")] == [benchmark_report.as_uri()]
+
+
+def test_texts_of_the_experiments_charts_neither_overlap_nor_are_cut_on_a_phone(
+    controlled_path: Path, tmp_path: Path
+) -> None:
+    write_reports([controlled_path], tmp_path / "out", pages=False)
+    with Page(width=390, height=844, mobile=True) as page:
+        page.open(tmp_path / "out" / "report.html")
+        assert page.value(CUT) == []
+        assert page.value(OVERLAPS) == 0
+
+
+def test_a_problem_is_reached_from_the_report_down_to_its_trajectory(benchmark_report: Path) -> None:
+    with Page() as page:
+        page.open(benchmark_report)
+        rows = "[...document.querySelectorAll('#problem-list tbody tr[data-solved]')].filter((r) => !r.hidden)"
+        assert page.value(f"{rows}.length") == 40
+        page.value(
+            "(() => { const s = document.querySelector('#list-tools select'); s.value = 'sometimes';"
+            " s.dispatchEvent(new Event('change')); const i = document.querySelector('#list-tools input');"
+            " i.value = 'optmath-3'; i.dispatchEvent(new Event('input')); })()"
+        )
+        assert page.value(f"{rows}.length") <= 1
+        page.value("document.querySelector('#problem-list a[href*=optmath-3]').click()")
+        page.wait("document.readyState === 'complete' && document.title.startsWith('optmath-3')")
+        assert page.value("document.querySelectorAll('details.example').length") == 12
+        assert page.value("document.querySelectorAll('.passage.code').length") > 0
+        assert page.value(
+            "getComputedStyle(document.querySelector('.passage.code .said')).borderLeftColor"
+        ) != page.value("getComputedStyle(document.querySelector('.passage.text .said')).borderLeftColor")
+        page.value("document.querySelector('.brand a').click()")
+        page.wait("document.title.includes('3 runs') && !!document.documentElement.dataset.charts")
+        assert page.console == []
+        assert all(url.startswith(("file:", "data:")) for url in page.requests)
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1366, True), (390, False)])
+def test_hostile_pages_of_problems_are_inert_and_fit(hostile_path: Path, width: int, dark: bool) -> None:
+    write_report(hostile_path)
+    path = min((hostile_path / "report_files" / "problems").glob("*.html"))
+    with Page(width=width, height=844, dark=dark, mobile=width < 600) as page:
+        page.call("Page.navigate", url=path.resolve().as_uri())
+        page.wait("document.readyState === 'complete' && !!document.documentElement.dataset.theme")
+        page.value("document.querySelectorAll('details').forEach((each) => { each.open = true })")
+        assert page.value("typeof window.pwned") == "undefined"
+        assert page.value("document.querySelectorAll('main img, main script, main iframe').length") == 0
+        assert page.value("document.documentElement.scrollWidth") == width
+        before = page.value(GROUND)
+        page.value("document.getElementById('theme').click()")
+        assert page.value(GROUND) != before
+        assert page.console == []
+        assert [url for url in page.requests if not url.startswith("data:")] == [path.resolve().as_uri()]

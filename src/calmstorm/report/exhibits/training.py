@@ -109,7 +109,7 @@ def _selection(curation: dict[str, Any]) -> Figure:
     layout = rows_layout(names, left=130, row=58) | {"showlegend": True, "legend": legend()}
     layout["margin"] |= {"t": 40}
     layout["xaxis"] |= {"range": [0, 1.1], "visible": False}
-    return {"data": data, "layout": layout, "narrow": narrow(names) | {"margin": {"l": 84}}}
+    return {"data": data, "layout": layout, "narrow": narrow(names) | {"margin": {"l": 104}}}
 
 
 # ------------------------------------------------------------------ figure 6

@@ -1,0 +1,109 @@
+"""Several runs in one report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from benchmark_runs import write_evaluation
+
+from calmstorm.errors import InputError
+from calmstorm.report import build_report, read_run, write_reports
+from calmstorm.report.content import content
+from calmstorm.report.problem_index import problem_index
+from calmstorm.report.run_tables import differences
+
+
+def test_report_json_of_several_runs_holds_each(evaluation_paths: list[Path], tmp_path: Path) -> None:
+    written = write_reports(evaluation_paths, tmp_path / "all")
+    assert json.loads((tmp_path / "all" / "report.json").read_text(encoding="utf-8")) == written
+    assert [each["run"]["name"] for each in written["runs"]] == ["bench-base", "bench-sft", "bench-rl"]
+    assert written["runs"][2] == build_report(evaluation_paths[2])
+    assert not (evaluation_paths[0] / "report.json").exists()
+
+
+def test_label_and_prompt_versions_stand_in_the_report(evaluation_paths: list[Path]) -> None:
+    report = build_report(evaluation_paths[0])
+    assert report["labels"]["industryor"] == {"versions": ["industryor/sirl-v2"], "problems": 8}
+    assert list(report["labels"]) == ["nl4opt", "mamo-easy", "mamo-complex", "industryor", "optmath"]
+    assert report["run"]["prompt"] == "calm-1"
+    assert report["run"]["kind"] == "evaluation"
+    assert report["missing"] == ["no stage recorded its time"]
+    tables = {table.key: table for table in content([read_run(path) for path in evaluation_paths]).tables}
+    assert "mamo-easy/optmath" in {row.cells[1].shown for row in tables["labels"].rows}
+    settings = {row.cells[0].shown: [cell.shown for cell in row.cells[1:]] for row in tables["settings"].rows}
+    assert settings["Prompt"] == ["calm-1"] * 3
+    assert settings["Samples per problem"] == ["4"] * 3
+    assert settings["Response tokens, at most"] == ["16,384"] * 3
+    assert settings["Reasoner"][1] == "model-bench-sft at http://127.0.0.1:8000/v1"
+
+
+def test_runs_that_differ_in_budget_or_labels_are_said_not_to_be_on_equal_terms(tmp_path: Path) -> None:
+    first = write_evaluation(tmp_path / "a", "base", problems=2, samples=1)
+    second = write_evaluation(tmp_path / "b", "rl", problems=2, samples=1, response_tokens=768)
+    text = (second / "problems.jsonl").read_text(encoding="utf-8")
+    (second / "problems.jsonl").write_text(text.replace("nl4opt/sirl", "nl4opt/llmopt"), encoding="utf-8")
+    found = differences([read_run(first), read_run(second)])
+    assert found == [
+        "the runs differ in response tokens: 16,384, 768",
+        "NL4Opt was held against different labels: nl4opt/sirl; nl4opt/llmopt",
+    ]
+    assert differences([read_run(first), read_run(first)]) == []
+    write_reports([first, second], tmp_path / "out")
+    assert "Not on equal terms" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_problems_are_matched_by_text_where_runs_call_them_otherwise(
+    evaluation_paths: list[Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(evaluation_paths[1], other)
+    for name in ("problems", "trajectories", "flaws"):
+        text = (other / f"{name}.jsonl").read_text(encoding="utf-8")
+        (other / f"{name}.jsonl").write_text(text.replace("nl4opt-", "own-"), encoding="utf-8")
+    reports = [read_run(evaluation_paths[0]), read_run(other)]
+    shown = content(reports)
+    entries = problem_index(reports, shown.arms)
+    assert len(entries) == 40
+    assert all(len(entry.outcomes) == 2 and len(entry.places) == 8 for entry in entries)
+    first = entries[0]
+    assert (first.name, first.ids[1]) == ("nl4opt-1", "own-1")
+    assert [entry.name for entry in entries[:8]] == [f"nl4opt-{n}" for n in range(1, 9)]
+    by_suite, macro = shown.arms[1].changes_from(shown.arms[0])
+    assert by_suite["nl4opt"].problems == 8
+    assert macro is not None
+
+
+def test_problems_with_another_label_are_other_problems(evaluation_paths: list[Path], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(evaluation_paths[1], other)
+    rows = [json.loads(line) for line in (other / "problems.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows[0]["answer"] += 1
+    (other / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    reports = [read_run(evaluation_paths[0]), read_run(other)]
+    shown = content(reports)
+    assert len(problem_index(reports, shown.arms)) == 41
+    assert shown.arms[1].changes_from(shown.arms[0])[0]["nl4opt"].problems == 7
+
+
+def test_a_report_on_several_runs_does_not_replace_that_of_one(evaluation_paths: list[Path]) -> None:
+    with pytest.raises(InputError, match="is a run, whose own report this one would replace"):
+        write_reports(evaluation_paths, evaluation_paths[0])
+    assert not (evaluation_paths[0] / "report.html").exists()
+
+
+def test_page_of_an_evaluation_claims_no_training_and_says_how_to_make_it_again(evaluation_paths: list[Path]) -> None:
+    from calmstorm.report import render_html
+
+    html = render_html([read_run(path) for path in evaluation_paths])
+    assert 'id="curation"' not in html
+    assert "This run is not complete" not in html
+    assert "An evaluation of 3 models on NL4Opt, MAMO-Easy, MAMO-Complex, IndustryOR, OptMath." in html
+    assert (
+        "calm eval --problems nl4opt/sirl --problems mamo-easy/optmath --problems mamo-complex/optmath "
+        "--problems industryor/sirl-v2 --problems optmath/optmath --reasoner http://127.0.0.1:8000/v1 "
+        "--model model-bench-base --samples 4 --seed 1 --run runs/bench-base"
+    ) in html
+    assert "calm report runs/bench-base runs/bench-sft runs/bench-rl --out DIRECTORY" in html
