@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -107,3 +108,24 @@ def test_page_of_an_evaluation_claims_no_training_and_says_how_to_make_it_again(
         "--model model-bench-base --samples 4 --seed 1 --run runs/bench-base"
     ) in html
     assert "calm report runs/bench-base runs/bench-sft runs/bench-rl --out DIRECTORY" in html
+
+
+def test_no_name_of_a_run_or_a_suite_is_markup_in_a_chart(hostile_path: Path, evaluation_paths: list[Path]) -> None:
+    def texts(value: object) -> list[str]:
+        if isinstance(value, dict):
+            return [text for each in value.values() for text in texts(each)]
+        if isinstance(value, list | tuple):
+            return [text for each in value for text in texts(each)]
+        return [value] if isinstance(value, str) else []
+
+    shown = content([read_run(hostile_path), read_run(evaluation_paths[0]), read_run(hostile_path)])
+    found = [text for figure in shown.drawn.values() for text in texts(figure)]
+    assert any("&lt;script&gt;" in text for text in found)
+    assert {tag for text in found for tag in re.findall(r"<[^>]*>?", text)} <= {
+        "<b>",
+        "</b>",
+        "<br>",
+        "<extra>",
+        "</extra>",
+    }
+    assert not any(re.search(r"&(?!lt;|gt;|amp;|quot;|#x27;)", text) for text in found)

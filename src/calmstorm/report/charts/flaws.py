@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import wrap
 
 from calmstorm.evaluation import FlawSummary, Rate
 from calmstorm.report.arms import Arm
@@ -18,6 +17,7 @@ from calmstorm.report.charts.layout import (
     narrow,
     note,
     rows_layout,
+    wrapped,
 )
 from calmstorm.report.published import suite_name
 from calmstorm.report.triggers import TRIGGER_GROUPS
@@ -56,7 +56,7 @@ def trigger_frequencies(flaws: FlawSummary) -> Figure:
 def category_by_suite(suites: dict[str, FlawSummary], category: str) -> Figure:
     """Figure 2 (2a), (2b): flaws of a category per response, by suite, stacked by trigger, the mean at the end."""
     group = CATEGORY_NAMES[category]
-    names = [label(suite_name(suite)) for suite in suites]
+    names = [suite_name(suite) for suite in suites]
     places = list(range(1, len(names) + 1))
     data = []
     for shade, number in zip((1.0, 0.65, 0.35), TRIGGER_GROUPS[group], strict=True):
@@ -74,7 +74,7 @@ def category_by_suite(suites: dict[str, FlawSummary], category: str) -> Figure:
             }
         )
     loads = [flaws.loads[category] for flaws in suites.values()]
-    layout = rows_layout(names, left=150, row=34) | {"barmode": "stack", "showlegend": True}
+    layout = rows_layout([label(name) for name in names], left=150, row=34) | {"barmode": "stack", "showlegend": True}
     layout["legend"] = legend() | {"traceorder": "normal"}
     layout |= {"height": 34 * len(names) + 130, "bargap": 0.3}
     layout["margin"] |= {"t": 78, "r": 124}
@@ -87,9 +87,10 @@ def category_by_suite(suites: dict[str, FlawSummary], category: str) -> Figure:
     return {"data": data, "layout": layout, "narrow": narrow(names) | {"margin": {"l": 104, "r": 126}}}
 
 
-def evolution(arms: Sequence[Arm], flaws: Sequence[FlawSummary], highest: float) -> Figure:
+def evolution(
+    arms: Sequence[Arm], flaws: Sequence[FlawSummary], highest: float, *, with_legend: bool = False
+) -> Figure:
     """Figures 6 (d) and 7: flaws of both categories per response, from arm to arm."""
-    names = [label(arm.name) for arm in arms]
     places = list(range(len(arms)))
     data = []
     for shift, (category, group) in zip((-0.04, 0.04), CATEGORY_NAMES.items(), strict=True):  # apart, so that both show
@@ -122,7 +123,10 @@ def evolution(arms: Sequence[Arm], flaws: Sequence[FlawSummary], highest: float)
             }
         )
     layout = base_layout() | {"height": 220, "margin": {"l": 40, "r": 16, "t": 8, "b": 44}}
-    layout["xaxis"] = axis() | ticks_between(names)
+    if with_legend:
+        layout |= {"height": 252, "showlegend": True, "legend": legend()}
+        layout["margin"] |= {"t": 40}
+    layout["xaxis"] = axis() | ticks_between([arm.name for arm in arms])
     layout["yaxis"] = axis() | {"range": [0, max(0.05, 1.08 * highest)], "showgrid": True, "nticks": 5}
     return {"data": data, "layout": layout}
 
@@ -130,7 +134,7 @@ def evolution(arms: Sequence[Arm], flaws: Sequence[FlawSummary], highest: float)
 def ticks_between(names: list[str]) -> Figure:
     """A category axis whose first and last ticks do not stand on the edges."""
     places = list(range(len(names)))
-    lines = ["<br>".join(wrap(name, 14)) for name in names]
+    lines = [wrapped(name, 14) for name in names]
     shown = {"tickmode": "array", "tickvals": places, "ticktext": lines, "tickangle": 0, "automargin": False}
     return shown | {"range": [-0.45, len(names) - 0.55]}
 

@@ -28,8 +28,17 @@ TRIGGER_LABELS = [f"{int(trigger)}  {name}" for trigger, name in TRIGGER_NAMES.i
 
 def label(text: object) -> str:
     """Text of the run, safe inside a figure, short enough for an axis."""
+    return escape(_short(text))
+
+
+def wrapped(text: object, width: int) -> str:
+    """The same on several lines."""
+    return "<br>".join(escape(line) for line in wrap(_short(text), width))
+
+
+def _short(text: object) -> str:
     plain = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
-    return escape(plain if len(plain) <= LABEL_LENGTH else plain[: LABEL_LENGTH - 1] + "…")
+    return plain if len(plain) <= LABEL_LENGTH else plain[: LABEL_LENGTH - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def percent(share: float | None) -> str:
@@ -106,7 +115,7 @@ def rows_layout(names: list[str], *, left: int, row: int = 40) -> Figure:
     return layout
 
 
-def narrow(names: list[str]) -> Figure:
+def narrow(names: Sequence[str]) -> Figure:
     """What changes in such a chart on a phone: row names in smaller type, on several lines."""
-    lines = ["<br>".join(wrap(name, 17)) for name in names]
+    lines = [wrapped(name, 17) for name in names]
     return {"margin": {"l": 124}, "yaxis": {"ticktext": lines, "tickfont": {"color": "--ink", "size": 11}}}

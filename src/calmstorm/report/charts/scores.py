@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import Any
 
 from calmstorm.report.arms import Arm, suites_of
@@ -17,6 +16,7 @@ from calmstorm.report.charts.layout import (
     note,
     ticks,
     with_interval,
+    wrapped,
 )
 from calmstorm.report.published import suite_name
 
@@ -78,7 +78,7 @@ def forest(blocks: Sequence[Block]) -> Figure:
         height += 1
         for each in block.points:
             rows.setdefault((each.colour, each.symbol), []).append((height, each))
-            marks.append((height, label(each.name)))
+            marks.append((height, each.name))
             notes.append(note(with_interval(each.value, each.interval), x=1, y=height, xanchor="left", xshift=8))
             height += 1
         height += 0.5
@@ -87,9 +87,9 @@ def forest(blocks: Sequence[Block]) -> Figure:
     layout = base_layout() | {"height": int(27 * height) + 56, "margin": {"l": left, "r": 130, "t": 12, "b": 34}}
     layout["xaxis"] |= {"range": [0, 1], "tickformat": ".0%", "dtick": 0.25, "showgrid": True}
     layout["xaxis"] |= {"zeroline": True, "zerolinecolor": "--rule-strong"}
-    layout["yaxis"] |= ticks([position for position, _ in marks], [text for _, text in marks])
+    layout["yaxis"] |= ticks([position for position, _ in marks], [label(text) for _, text in marks])
     layout["yaxis"] |= {"range": [height - 0.5, -0.6]}
-    lines = ["<br>".join(wrap(text, 16)) for _, text in marks]
+    lines = [wrapped(text, 16) for _, text in marks]
     small = {"ticktext": lines, "tickfont": {"color": "--ink", "size": 11}}
     narrow = {"margin": {"l": min(left, 130), "r": 96}, "xaxis": {"dtick": 0.5}, "yaxis": small}
     data = [_markers(points) for points in rows.values()]

@@ -117,7 +117,9 @@ def _published_only(key: str, title: str, theirs: Sequence[PublishedScores], arm
 
 def _table(key: str, title: str, suites: Sequence[str], rows: list[Row], sized: bool, notes: tuple[str, ...]) -> Table:
     heads = columns("Model", *(["Size"] if sized else []), *map(suite_name, suites), MACRO)
-    return Table(key, title, heads, tuple(rows), "pass@1 in percent, 95% interval clustered by problem", notes)
+    ours = any(not row.published for row in rows)
+    subtitle = "pass@1 in percent, 95% interval clustered by problem" if ours else "pass@1 in percent"
+    return Table(key, title, heads, tuple(rows), subtitle, notes)
 
 
 def _our_rows(arms: Sequence[Arm], suites: Sequence[str], sized: bool, lineages: Sequence[Lineage]) -> list[Row]:

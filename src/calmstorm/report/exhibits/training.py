@@ -147,9 +147,7 @@ def figure_6(reports: Sequence[RunReport], arms: Sequence[Arm], lineages: Sequen
     )
     says = f"{paper.says} {NO_VALUES}"
     title = "Figure 6: reinforcement with and without CALM"
-    return Exhibit(
-        "figure-6", title, about, paper.where, tuple(tables), tuple(charts), tuple(gaps), says, bool(healing)
-    )
+    return Exhibit("figure-6", title, about, paper.where, tuple(tables), tuple(charts), tuple(gaps), says)
 
 
 def _controlled_charts(suffix: str, report: RunReport, arms: Sequence[Arm]) -> list[Chart]:
@@ -214,6 +212,6 @@ def _healing(lineages: Sequence[Lineage]) -> list[Chart]:
         macros = [arm.flaws.macro for arm in arms if arm.flaws is not None]
         key = "figure-6-d" if len(lineages) == 1 else f"figure-6-d{index}"
         caption = f"(d) Flaws from stage to stage{f', {lineage.name}' if lineage.name else ''}"
-        figure = evolution(arms, macros, highest_load(macros))
+        figure = evolution(arms, macros, highest_load(macros), with_legend=True)
         found.append(Chart(key, caption, figure, "per response, macro average", "half"))
     return found
