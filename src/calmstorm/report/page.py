@@ -137,7 +137,8 @@ def reproduce(shown: Content) -> str:
     lines = []
     for report in shown.reports:
         run = report.numbers["run"]
-        lines += [f"# {report.name}, at commit {str(run['commit'])[:12]}"] if run["commit"] else []
+        commit = f", at commit {str(run['commit'])[:12]}" if run["commit"] else ""
+        lines.append(f"# {report.name}: {run['problems']:,} problems{commit}")
         if report.is_evaluation:
             lines.append(_evaluation(report, [arm for arm in shown.arms if arm.report is report]))
         elif run["pocket"] and run["reasoner"] == "pocket":

@@ -209,7 +209,8 @@ def settings_table(reports: Sequence[RunReport], arms: Sequence[Arm]) -> Table:
         row("calmstorm", *(text(report.numbers["versions"].get("calmstorm", "not recorded")) for report in reports)),
         row("Commit", *(text(str(report.numbers["run"]["commit"] or "not recorded")[:12]) for report in reports)),
     )
-    return Table("settings", "What each response could use", columns("", *(report.name for report in reports)), rows)
+    heads = [Column(name, numeric=False) for name in ("", *(report.name for report in reports))]
+    return Table("settings", "What each response could use", tuple(heads), rows)
 
 
 def timing_table(report: RunReport) -> Table | None:

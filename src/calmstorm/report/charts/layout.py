@@ -32,13 +32,13 @@ def label(text: object) -> str:
 
 
 def wrapped(text: object, width: int) -> str:
-    """The same on several lines."""
-    return "<br>".join(escape(line) for line in wrap(_short(text), width))
+    """The same on up to three lines."""
+    return "<br>".join(escape(line) for line in wrap(_short(text, 3 * width), width))
 
 
-def _short(text: object) -> str:
+def _short(text: object, length: int = LABEL_LENGTH) -> str:
     plain = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
-    return plain if len(plain) <= LABEL_LENGTH else plain[: LABEL_LENGTH - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return plain if len(plain) <= length else plain[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def percent(share: float | None) -> str:
