@@ -129,6 +129,9 @@ def _solvers() -> Iterator[Finding]:
         yield Finding("solvers", False, True, str(error), "mend isolation first")
         return
     with interpreter:
+        bounded = "bounded by the kernel" if interpreter.memory_group else "looked at ten times a second"
+        remedy = "run in a control group that delegates memory: systemd-run --user --scope -p Delegate=yes ..."
+        yield Finding("memory of all processes", bool(interpreter.memory_group), False, bounded, remedy)
         for name, code in _SOLVER_SCRIPTS.items():
             execution = interpreter.run(code, Limits(wall_seconds=30))
             works = execution.stdout.strip() == "12.0"

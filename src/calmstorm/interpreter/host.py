@@ -107,6 +107,11 @@ class Interpreter:
         return self._warm.pid
 
     @property
+    def memory_group(self) -> str:
+        """Control group through which the kernel bounds a script's processes together; "" where none is delegated."""
+        return self._warm.group
+
+    @property
     def absent(self) -> tuple[str, ...]:
         """Modules of `preload` that the scripts' environment does not have."""
         return self._warm.absent

@@ -89,6 +89,8 @@ class WarmParent:
         """Why each tier that was tried does not work; "" for the one that does."""
         self.absent: tuple[str, ...] = ()
         """Modules of `preload` that are not installed."""
+        self.group = ""
+        """Control group below which each slot has one with a memory limit; "" where none is delegated."""
         self.modules: list[frozenset[bytes]] = []
         """Top-level modules that are imported at each level."""
         self._start()
@@ -175,6 +177,7 @@ class WarmParent:
             hello = self._greeting(control)
             self.modules.append(frozenset(name.encode() for name in hello["modules"]))
             self.tier, self.reasons, self.absent = hello["tier"], hello["reasons"], tuple(hello["absent"])
+            self.group = hello.get("group", "")
             if not self.tier:
                 break
 

@@ -22,7 +22,7 @@ import sys
 import time
 from typing import Any
 
-from . import capture, processes, scratch, supervisor, syscalls, touch, warmup, wire
+from . import capture, cgroups, processes, scratch, supervisor, syscalls, touch, warmup, wire
 from .jails import BY_TIER, Surroundings
 
 _SYSTEM_TREES = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives")
@@ -47,10 +47,11 @@ def main(settings: dict[str, Any]) -> None:
         capture.install()
         absent = warmup.load(settings["preload"], practise=settings["practise"])
         tier, reasons = _strongest(settings, _surroundings(settings, ()))
+        group = cgroups.usable_parent()
     except Exception as error:
         controls[0].send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
         return
-    hello = {"tier": tier, "reasons": reasons, "absent": absent}
+    hello = {"tier": tier, "reasons": reasons, "absent": absent, "group": group}
     if not tier:
         controls[0].send(json.dumps({**hello, "modules": []}).encode())
         return
@@ -69,6 +70,7 @@ def main(settings: dict[str, Any]) -> None:
     _until_one_is_readable([host, *levels])
     os.close(held)
     _part(processes.Tree(os.open("/proc", os.O_PATH | os.O_CLOEXEC), os.getpid()))
+    cgroups.remove_groups(group)
     with contextlib.suppress(OSError):
         scratch.erase(settings["scratch_root"])
 
@@ -89,7 +91,7 @@ def _serve_level(
         return
     modules = sorted({name.partition(".")[0] for name in sys.modules})
     control.send(json.dumps({**hello, "absent": absent, "modules": modules}).encode())
-    _Parent(control, lifelines, hello["tier"], around).serve()
+    _Parent(control, lifelines, hello, around).serve()
 
 
 def _until_one_is_readable(descriptors: list[int]) -> None:
@@ -171,7 +173,7 @@ def _trial(tier: str, around: Surroundings, limits: dict[str, Any], tell: int) -
     verdict = os.dup2(tell, 300)
     try:
         jail.enter()
-        slot = supervisor.Slot(jail, None, [])
+        slot = supervisor.Slot(jail, None, None, [])
         answer, (out, errors, _) = slot.execute(slot.park(), {"id": 0, "limits": limits, "is_text": False}, _TRIAL)
         worked = answer["status"] == "ok" and out == b"42\n"
         lines = errors.decode("utf-8", "replace").strip().splitlines()
@@ -183,10 +185,12 @@ def _trial(tier: str, around: Surroundings, limits: dict[str, Any], tell: int) -
 class _Parent:
     """Forks a supervisor whenever the host asks for one, and reaps."""
 
-    def __init__(self, control: socket.socket, lifelines: list[int], tier: str, around: Surroundings) -> None:
+    def __init__(
+        self, control: socket.socket, lifelines: list[int], hello: dict[str, Any], around: Surroundings
+    ) -> None:
         self._control = control
         self._lifelines = lifelines
-        self._tier = tier
+        self._tier, self._group = hello["tier"], hello["group"]
         self._around = around
         self._supervisors: set[int] = set()
         self._tree = processes.Tree(os.open("/proc", os.O_PATH | os.O_CLOEXEC), os.getpid())
@@ -236,11 +240,12 @@ class _Parent:
         self._control.close()
         try:
             jail = BY_TIER[self._tier](self._around)
+            group = cgroups.Group(self._group, cgroups.slot_name()) if self._group else None
             if self._tier == "namespaces":
                 # Killed outright with the warm parent: the kernel then ends the whole namespace.
                 syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
             jail.enter()
-            supervisor.Slot(jail, channel, [*self._lifelines, self._mine]).serve()
+            supervisor.Slot(jail, group, channel, [*self._lifelines, self._mine]).serve()
         except Exception as error:
             channel.settimeout(1)
             wire.send(channel, {"ready": False, "reason": f"{type(error).__name__}: {error}"})

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import script, wire
+from . import cgroups, script, wire
 from .jails import Jail
 
 _CHUNK = 1 << 16
@@ -53,13 +53,17 @@ class Slot:
     """The life of one slot.
 
     Args:
-        jail: The tier, not yet entered.
+        jail: The tier, entered.
+        group: Bounds the memory of all processes together; None where the supervisor has to look.
         channel: Socket to the host; None while a tier is being tried out.
         lifelines: Descriptors that become readable when the host or the warm parent dies.
     """
 
-    def __init__(self, jail: Jail, channel: socket.socket | None, lifelines: list[int]) -> None:
+    def __init__(
+        self, jail: Jail, group: cgroups.Group | None, channel: socket.socket | None, lifelines: list[int]
+    ) -> None:
         self._jail = jail
+        self._group = group
         self._channel = channel
         self._watched = [*lifelines, *([] if channel is None else [channel.fileno()])]
 
@@ -96,6 +100,8 @@ class Slot:
         if pid == 0:
             try:
                 mine.close()
+                if self._group is not None:
+                    self._group.join()
                 script.live(self._jail, theirs, *(write for _, write in pipes))
             finally:
                 os._exit(1)
@@ -119,6 +125,8 @@ class Slot:
         )
         parked_cpu = time.clock_gettime(_cpu_clock(child.pid))
         self._jail.resize_scratch(int(limits["scratch_mb"]))
+        if self._group is not None:
+            self._group.allow((limits["memory_mb"] + limits["scratch_mb"]) * _MEGABYTE)  # tmpfs counts as memory
         start = time.perf_counter()
         try:
             wire.send(
@@ -135,6 +143,8 @@ class Slot:
         for descriptor in child.order:
             while descriptor in child.open and self._drain(child, descriptor, caps[descriptor]):
                 pass
+        if self._group is not None and self._group.was_out_of_memory():
+            cut_short = cut_short or "memory"
         cut_short = cut_short or self._overflow(child, caps)
         child.marks += _rest_of(child.job)
         out, errors, records = (bytes(child.streams[read][: caps[read]]) for read in child.order)
@@ -185,7 +195,7 @@ class Slot:
     def _look_at_resources(self, limits: dict[str, Any]) -> str:
         """Checks what no rlimit bounds: memory of all processes together, and scratch space without a tmpfs."""
         memory = limits["memory_mb"] * _MEGABYTE
-        if self._jail.tree.memory_bytes(self._jail.around.inherited_bytes, memory) > memory:
+        if self._group is None and self._jail.tree.memory_bytes(self._jail.around.inherited_bytes, memory) > memory:
             return "memory"
         scratch = limits["scratch_mb"] * _MEGABYTE
         return "killed" if self._jail.scratch_bytes(scratch) > scratch else ""
