@@ -84,6 +84,7 @@ def own_kilobytes() -> int:
 
 
 @pytest.mark.engines
+@pytest.mark.timeout(1800)
 def test_twenty_thousand_executions_from_64_threads_are_right_and_leave_nothing(tier: str) -> None:
     wrong = []
 
@@ -266,8 +267,9 @@ def fuzzed(number: int) -> str | bytes:
 
 
 @pytest.mark.engines
+@pytest.mark.timeout(1800)
 def test_ten_thousand_fuzzed_sources_end_in_time_with_a_status_that_is_theirs(any_tier: str) -> None:
-    limits = Limits(wall_seconds=0.5, memory_mb=512, processes=16)
+    limits = Limits(wall_seconds=0.4, memory_mb=512, processes=16)
     with Interpreter(workers=2, tier=any_tier) as interpreter, ThreadPoolExecutor(4) as threads:
         before = footprint(interpreter.pid)
 
