@@ -11,9 +11,11 @@ import pytest
 
 from calmstorm.errors import ProblemFileError
 from calmstorm.problems.audit import (
+    EDITED,
     Agreement,
     Audit,
     Labelled,
+    PairCount,
     agreement,
     audit_benchmark,
     compare_labels,
@@ -21,7 +23,7 @@ from calmstorm.problems.audit import (
     write_csv,
 )
 from calmstorm.problems.benchmarks import Kind, versions_of
-from calmstorm.problems.contamination import text_key
+from calmstorm.problems.contamination import jaccard, text_key, word_grams
 from calmstorm.records import LabelStatus, Problem
 
 FOLDER = Path(os.environ.get("CALM_BENCHMARKS") or Path(__file__).parents[3] / "shared" / "benchmarks")
@@ -149,7 +151,7 @@ def audited() -> Callable[[str], Audit]:
     def of(benchmark: str) -> Audit:
         if benchmark not in done:
             versions = [version for version in versions_of(benchmark) if version.kind is Kind.TEST]
-            done[benchmark] = audit_benchmark(benchmark, versions, FOLDER, last_entry=True)
+            done[benchmark] = audit_benchmark(benchmark, versions, FOLDER, as_published=True)
         return done[benchmark]
 
     return of
@@ -176,14 +178,6 @@ def test_as_many_identical_texts_disagree_as_were_counted_by_hand(
     assert (audit.disagreeing, audit.shared) == (disagreeing, shared)
 
 
-def number(labelled: Labelled) -> float | None:
-    """The label as the hand count took it: magic numbers are numbers."""
-    of = labelled.problem
-    if of.status is LabelStatus.SENTINEL:
-        return 4.08e35 if of.suite == "nlp4lp" else -99999.0
-    return -9999.0 if of.status is LabelStatus.INFEASIBLE and of.suite.startswith("mamo") else of.answer
-
-
 PAIRS = [
     # benchmark, two versions, pairs, of them with different numbers, with one side without a number
     ("nl4opt", "hf2024", "optmath", 245, 15, 5),
@@ -196,51 +190,74 @@ PAIRS = [
     ("mamo-easy", "mamo", "optmath", 652, 3, 0),
     ("mamo-easy", "optmath", "llmopt", 652, 92, 0),
     ("mamo-complex", "mamo", "sirl", 203, 45, 0),
+    ("industryor", "or-llm-agent", "sirl-v2", 100, 23, 0),
     ("industryor", "sirl-v2", "optimind", 99, 20, 0),
+    ("industryor", "sirl-v2", "orthought", 83, 11, 1),
+    ("industryor", "optimind", "orthought", 82, 7, 1),
     ("optmath", "optmath", "sirl-166", 166, 0, 0),
     ("optmath", "optmath", "sirl-193", 166, 0, 0),
     ("optibench", "llm4or", "alphaopt", 403, 14, 0),
     ("complexor", "llm4or", "orthought", 18, 4, 1),
 ]
-NEARLY = [
-    # pairs of edited texts, which two ways of matching pair a little differently: here at most two off
-    ("mamo-easy", "optmath", "sirl", 641, 69, 0),
-    ("mamo-easy", "sirl", "llmopt", 641, 31, 0),
-    ("mamo-complex", "sirl", "optimind", 202, 11, 0),
-    ("industryor", "sirl-v1", "sirl-v2", 99, 27, 0),
-    ("industryor", "or-llm-agent", "sirl-v2", 100, 23, 0),
-    ("industryor", "sirl-v2", "orthought", 83, 11, 1),
-    ("industryor", "optimind", "orthought", 82, 7, 1),
-    ("industryor", "2024", "sirl-v2", 81, 47, 0),
-    ("optmath", "optmath", "optimind", 128, 48, 0),
+OTHERWISE = [
+    # counted otherwise by hand, each by rows that are named in docs/benchmarks.md
+    ("mamo-easy", "optmath", "sirl", 642, 70, 0),  # 641 and 69: the row labelled -9999 was left out
+    ("mamo-easy", "sirl", "llmopt", 642, 32, 0),  # 641 and 31: the same row
+    ("industryor", "sirl-v1", "sirl-v2", 100, 28, 0),  # 99 and 27: row 49 was not recognised
+    ("optmath", "optmath", "optimind", 128, 48, 0),  # 130 and 2 without a number: two blank rows by their place
 ]
 
 
-def counted(audit: Audit, one: str, other: str) -> tuple[int, int, int]:
-    pairs = [(item.labels[one], item.labels[other]) for item in audit.items if {one, other} <= item.labels.keys()]
-    numbers = [(number(first), number(second)) for first, second in pairs]
-    whole = [(first, second) for first, second in numbers if first is not None and second is not None]
-    differ = sum(
-        agreement(problem("a", "q", first), problem("b", "q", second)) is Agreement.DIFFERS for first, second in whole
-    )
-    return len(pairs), differ, sum((first is None) != (second is None) for first, second in numbers)
+def pair_of(audit: Audit, one: str, other: str) -> PairCount:
+    return next(pair for pair in audit.pairs if {pair.first, pair.second} == {one, other})
 
 
 @published
-@pytest.mark.parametrize(("benchmark", "one", "other", "paired", "differs", "lacking"), PAIRS)
+@pytest.mark.parametrize(("benchmark", "one", "other", "paired", "differs", "lacking"), PAIRS + OTHERWISE)
 def test_pairs_of_versions_differ_as_counted_by_hand(
     audited: Callable[[str], Audit], benchmark: str, one: str, other: str, paired: int, differs: int, lacking: int
 ) -> None:
-    assert counted(audited(benchmark), one, other) == (paired, differs, lacking)
+    pair = pair_of(audited(benchmark), one, other)
+    assert (pair.paired, pair.differs, pair.no_number) == (paired, differs, lacking)
 
 
 @published
-@pytest.mark.parametrize(("benchmark", "one", "other", "paired", "differs", "lacking"), NEARLY)
-def test_pairs_of_edited_versions_differ_nearly_as_counted_by_hand(
-    audited: Callable[[str], Audit], benchmark: str, one: str, other: str, paired: int, differs: int, lacking: int
+@pytest.mark.parametrize(
+    ("benchmark", "one", "other", "same_text", "differs"),
+    [
+        ("mamo-complex", "mamo", "optimind", 123, 33),
+        ("mamo-complex", "sirl", "optimind", 123, 3),
+        ("optmath", "optmath", "optimind", 58, 10),
+    ],
+)
+def test_labels_that_differ_under_the_same_text_are_told_from_those_of_edited_texts(
+    audited: Callable[[str], Audit], benchmark: str, one: str, other: str, same_text: int, differs: int
 ) -> None:
-    got = counted(audited(benchmark), one, other)
-    assert all(abs(mine - theirs) <= 2 for mine, theirs in zip(got, (paired, differs, lacking), strict=True)), got
+    pair = pair_of(audited(benchmark), one, other)
+    assert (pair.paired - pair.edited, pair.differs - pair.differs_edited) == (same_text, differs)
+
+
+@published
+def test_the_rows_that_a_count_by_hand_missed_are_those_that_the_documentation_names(
+    audited: Callable[[str], Audit],
+) -> None:
+    texts = {item.labels["sirl"].problem.id: item for item in audited("mamo-easy").items if "sirl" in item.labels}
+    assert texts["630"].labels["sirl"].problem.answer == -9999
+    assert len(texts) == 642 == sum("optmath" in item.labels for item in texts.values())
+    row = next(item for item in audited("industryor").items if item.labels["sirl-v2"].problem.id == "49")
+    assert {name: row.labels[name].problem.id for name in ("sirl-v1", "or-llm-agent")} == {
+        "sirl-v1": "49",
+        "or-llm-agent": "49",
+    }
+
+
+def test_a_rewritten_text_is_matched_when_id_and_numbers_are_the_same() -> None:
+    new = "Plan crops: land 500 acres, work 1200 h at most. Which areas earn the most, wheat against rye, in total?"
+    assert jaccard(word_grams(FARM, 1), word_grams(new, 1)) < EDITED
+    found = {id: compared(old=[problem("1", FARM, 1.0)], new=[problem(id, new, 1.0)]).pairs[0].paired for id in "12"}
+    assert found == {"1": 1, "2": 0}
+    other = compared(old=[problem("1", FARM, 1.0)], new=[problem("1", new.replace("500", "30 by 40"), 1.0)])
+    assert other.pairs[0].paired == 0
 
 
 def test_near_duplicates_with_the_same_numbers_and_other_labels_are_suspect() -> None:

@@ -37,8 +37,8 @@ def place(folder: Path, name: str, rows: list[dict[str, object]]) -> Version:
     return version
 
 
-def read(version: Version, folder: Path, *, last_entry: bool = False) -> list[Problem]:
-    return list(load_version(version, folder, last_entry=last_entry))
+def read(version: Version, folder: Path, *, as_published: bool = False) -> list[Problem]:
+    return list(load_version(version, folder, as_published=as_published))
 
 
 def test_names_and_files_are_told_apart_and_sources_are_pinned() -> None:
@@ -176,7 +176,7 @@ def test_the_last_entry_is_taken_when_asked_for(tmp_path: Path) -> None:
     row = {"question": question, "index": 4, "results": {key: str(value) for key, value in results.items()}}
     version = place(tmp_path, "optibench/resocratic", [row])
     assert [problem.answer for problem in read(version, tmp_path)] == [78.0]
-    assert [problem.answer for problem in read(version, tmp_path, last_entry=True)] == [115.0]
+    assert [problem.answer for problem in read(version, tmp_path, as_published=True)] == [115.0]
     assert "asked for" in next(doubts(version, tmp_path))
 
 

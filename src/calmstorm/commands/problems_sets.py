@@ -32,8 +32,12 @@ def audit(
     reference: Annotated[
         Path | None, typer.Option(help="A reference solution: rows of a text (or key) and an answer.")
     ] = None,
-    last_entry: Annotated[
-        bool, typer.Option("--last-entry", help="Of several named results take the last, as the flat copies do.")
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published",
+            help="Count as others do: of several named results the last, magic numbers (-99999) as numbers.",
+        ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="CSV file: one line for each problem and version.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Problems to show of each benchmark.")] = 20,
@@ -46,7 +50,7 @@ def audit(
     where = benchmark_folder(folder)
     solution = read_reference(reference) if reference else {}
     audits = [
-        audit_benchmark(benchmark, versions, where, last_entry=last_entry, reference=solution)
+        audit_benchmark(benchmark, versions, where, as_published=as_published, reference=solution)
         for benchmark, versions in _chosen(names, where).items()
     ]
     if out:
@@ -147,7 +151,7 @@ def _print_audit(audit: Audit, limit: int) -> None:
     say("")
 
 
-_PAIR_COLUMNS = ("paired", "edited", "same", "rounding", "differs", "no_number", "neither")
+_PAIR_COLUMNS = ("paired", "edited", "same", "rounding", "differs", "differs_edited", "no_number", "neither")
 
 
 # ---------------------------------------------------------------- split

@@ -30,6 +30,9 @@ ROUNDED_ABSOLUTE = 0.005
 ROUNDED_RELATIVE = 1e-3
 EDITED = 0.3
 """Share of common words (Jaccard) from which two texts of different versions may be one problem, edited."""
+REWRITTEN = 0.2
+"""The same where the two have the same id and `REWRITTEN_NUMBERS` of their numbers in common."""
+REWRITTEN_NUMBERS = 0.5
 
 
 class Agreement(StrEnum):
@@ -68,6 +71,8 @@ class PairCount(Record):
     same: int
     rounding: int
     differs: int
+    differs_edited: int
+    """Pairs among these whose texts are not the same: an edit may have changed the answer on purpose."""
     no_number: int
     neither: int
 
@@ -154,7 +159,7 @@ def audit_benchmark(
     versions: Sequence[Version],
     folder: Path | None,
     *,
-    last_entry: bool = False,
+    as_published: bool = False,
     reference: Mapping[str, Problem] | None = None,
 ) -> Audit:
     """Reads the versions of a benchmark and compares their labels.
@@ -163,14 +168,14 @@ def audit_benchmark(
         benchmark: its name.
         versions: those whose files are there.
         folder: folder of benchmark data.
-        last_entry: take the last of several named results as the flat copies do.
+        as_published: count labels as others do: the last of several named results, magic numbers as numbers.
         reference: labels of a reference solution by `text_key`.
     """
     sources = {
         version.version: [
             Labelled(problem, doubt)
             for problem, doubt in zip(
-                load_version(version, folder, last_entry=last_entry), doubts(version, folder), strict=True
+                load_version(version, folder, as_published=as_published), doubts(version, folder), strict=True
             )
         ]
         for version in versions
@@ -273,7 +278,8 @@ def _join_edited(items: list[Item], versions: int) -> list[Item]:
         (-similarity, one, other)
         for one, other in combinations(range(len(parts)), 2)
         if not parts[one].labels.keys() & parts[other].labels.keys()
-        and (similarity := jaccard(words[one], words[other])) >= EDITED
+        and (similarity := jaccard(words[one], words[other])) >= REWRITTEN
+        and (similarity >= EDITED or _is_rewritten(parts[one], parts[other]))
     ]
     standing = list(range(len(parts)))
     for _, one, other in sorted(likeness):
@@ -285,6 +291,20 @@ def _join_edited(items: list[Item], versions: int) -> list[Item]:
         parts[first].labels |= parts[second].labels
         standing = [first if each == second else each for each in standing]
     return whole + [parts[number] for number in sorted(set(standing))]
+
+
+def _is_rewritten(one: Item, other: Item) -> bool:
+    """Says whether two texts that share few words have an id in common and most of their numbers.
+
+    Neither alone would do: ids are row numbers in most files, and small numbers stand in many problems.
+    """
+    if {each.problem.id for each in one.labels.values()}.isdisjoint(each.problem.id for each in other.labels.values()):
+        return False
+    return jaccard(_numbers(one.question), _numbers(other.question)) >= REWRITTEN_NUMBERS
+
+
+def _numbers(text: str) -> frozenset[int]:
+    return frozenset(map(int, re.findall(r"\d+", re.sub(r"(?<=\d),(?=\d{3})", "", text))))
 
 
 def _mark_twins(items: Sequence[Item]) -> None:
@@ -301,12 +321,15 @@ def _mark_twins(items: Sequence[Item]) -> None:
 
 def _count(items: Iterable[Item], one: str, other: str) -> PairCount:
     counts: Counter[Agreement] = Counter()
-    edited = 0
+    edited = differs_edited = 0
     for item in items:
         if one in item.labels and other in item.labels:
             first, second = item.labels[one], item.labels[other]
-            counts[agreement(first.problem, second.problem)] += 1
-            edited += _text_of(first) != _text_of(second)
+            found = agreement(first.problem, second.problem)
+            other_text = _text_of(first) != _text_of(second)
+            counts[found] += 1
+            edited += other_text
+            differs_edited += other_text and found is Agreement.DIFFERS
     return PairCount(
         first=one,
         second=other,
@@ -315,6 +338,7 @@ def _count(items: Iterable[Item], one: str, other: str) -> PairCount:
         same=counts[Agreement.SAME],
         rounding=counts[Agreement.ROUNDING],
         differs=counts[Agreement.DIFFERS],
+        differs_edited=differs_edited,
         no_number=counts[Agreement.NO_NUMBER],
         neither=counts[Agreement.NEITHER],
     )

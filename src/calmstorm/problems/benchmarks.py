@@ -16,7 +16,7 @@ from pathlib import Path
 from calmstorm.errors import InputError, MissingExtraError, ProblemFileError, WorkError
 from calmstorm.problems.benchmarks_results import choose_objective
 from calmstorm.problems.benchmarks_table import VERSIONS, Kind, Source, Version
-from calmstorm.problems.files import load_problems
+from calmstorm.problems.files import load_problems, published_label
 from calmstorm.problems.labels import Label, parse_label, status_word
 from calmstorm.problems.rows import Row, read_rows
 from calmstorm.records import LabelStatus, Problem
@@ -118,7 +118,7 @@ def load_version(
     limit: int | None = None,
     *,
     path: Path | None = None,
-    last_entry: bool = False,
+    as_published: bool = False,
 ) -> Iterator[Problem]:
     """Yields the problems of a version by its rules, one by one; ids are those of the file, the suite the benchmark.
 
@@ -127,7 +127,7 @@ def load_version(
         folder: folder of benchmark data.
         limit: stop after this many.
         path: the file itself, where it is not under the folder.
-        last_entry: take the last of several named results as the flat copies do, whatever it is.
+        as_published: count labels as others do: the last of several named results, magic numbers as numbers.
 
     Raises:
         InputError: the file is not there, or is not as it must be; one line.
@@ -135,7 +135,7 @@ def load_version(
     path = path or require(version, folder)
     reasons = _reasons(version, path)
     for problem, row in zip(load_problems(path, limit=limit), read_rows(path), strict=False):
-        label = _label(version, problem, row, reasons, last_entry)
+        label = _label(version, problem, row, reasons, as_published)
         yield problem.model_copy(
             update={
                 "suite": version.benchmark,
@@ -223,12 +223,14 @@ def fetch(version: Version) -> Path:
         ) from None
 
 
-def _label(version: Version, problem: Problem, row: Row, reasons: Mapping[str, str], last_entry: bool) -> Label:
+def _label(version: Version, problem: Problem, row: Row, reasons: Mapping[str, str], as_published: bool) -> Label:
     label = Label(problem.answer, problem.status)
     results = row.data.get("results") if version.results else None
     if isinstance(results, Mapping) and results:
-        entry = list(results)[-1] if last_entry else choose_objective(problem.question, results).entry
+        entry = list(results)[-1] if as_published else choose_objective(problem.question, results).entry
         label = parse_label(results[entry])
+    if label.status is LabelStatus.SENTINEL and as_published:
+        return parse_label(published_label(row.data), magic=True)
     if label.status is LabelStatus.SENTINEL:
         return Label(None, version.sentinel_means)
     if label.status is LabelStatus.MISSING and problem.id in reasons:

@@ -123,8 +123,7 @@ def load_responses(path: str | Path, limit: int | None = None) -> Iterator[Respo
             raise _bad(path, row, f"the response is of type {type(text).__name__}", "give a text or null")
         rest = {key: value for key, value in row.data.items() if key != column}
         _, question = _find(rest, QUESTION_COLUMNS)
-        answer_column, _ = _find(rest, ANSWER_COLUMNS)
-        label = _label(path, row, rest, answer_column)
+        label = _label(path, row, rest, None)
         problem = _validated(
             path, row, _id(row, number), question if isinstance(question, str) else "", label, _suite(path, row)
         )
@@ -142,6 +141,15 @@ def _stop_reason(data: Mapping[str, object]) -> StopReason | None:
     if word == "stop":
         return StopReason.FINISHED
     return StopReason(word) if word in list(StopReason) else None
+
+
+def published_label(data: Mapping[str, object], column: str | None = None) -> object:
+    """Returns what a row holds as its label, in its own shape; of the column named, else of the first usual one."""
+    column = column if column is not None else _find(data, ANSWER_COLUMNS)[0]
+    if column == "sample":
+        return _sample(data).get("output")
+    value = _reach(data, column) if column is not None else None
+    return None if value is _ABSENT else value
 
 
 def write_problems(path: str | Path, problems: Iterable[Problem]) -> int:
@@ -166,10 +174,9 @@ def _problem(path: Path, row: Row, number: int, question: str | None, answer: st
             first = error.errors()[0]
             raise _bad(path, row, f"{first['loc'][0]}: {first['msg']}", "correct the field") from None
     text = _question(path, row, question, number)
-    column = answer if answer is not None else _find(row.data, ANSWER_COLUMNS)[0]
     if answer is not None and number == 1 and _reach(row.data, answer) is _ABSENT:
         raise _bad(path, row, f"there is no column '{answer}' (there are: {_names(row)})", "correct --answer")
-    label = _label(path, row, row.data, column)
+    label = _label(path, row, row.data, answer)
     if not text.strip() and label.status is not LabelStatus.MISSING:
         raise _bad(path, row, "the problem text is empty", "fill it in or remove the row")
     return _validated(path, row, _id(row, number), text, label, _suite(path, row))
@@ -248,11 +255,8 @@ def _data_beside(row: Mapping[str, object], text: str) -> str:
 
 
 def _label(path: Path, row: Row, data: Mapping[str, object], column: str | None) -> Label:
-    value = _reach(data, column) if column is not None else None
-    if column == "sample":
-        value = _sample(data).get("output")
     try:
-        return parse_label(None if value is _ABSENT else value)
+        return parse_label(published_label(data, column))
     except ValueError as error:
         raise _bad(
             path, row, str(error), "give a number, null, or a word such as infeasible, or name the column with --answer"

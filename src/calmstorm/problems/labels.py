@@ -54,11 +54,15 @@ def status_word(text: str) -> LabelStatus | None:
     return next((status for status, pattern in STATUS_PHRASES if pattern.search(text)), None)
 
 
-def parse_label(value: object) -> Label:
+def parse_label(value: object, *, magic: bool = False) -> Label:
     """Reads a label of any published shape.
 
     Numbers and their texts, one-element lists and their texts ("[18.0]"), dicts with an `objective`, and dicts of named
     results, of which the last that names an objective counts, else the last.
+
+    Args:
+        value: what the file holds.
+        magic: take a magic number (-9999, 4.08e+35) as the number it is written as, to count labels as published.
 
     Raises:
         ValueError: the value is no label; the message says what it is.
@@ -68,37 +72,37 @@ def parse_label(value: object) -> Label:
     if isinstance(value, bool):
         raise ValueError(f"the answer is the truth value {str(value).lower()}")
     if isinstance(value, int | float | Decimal):
-        return _number(float(value))
+        return _number(float(value), magic)
     if isinstance(value, str):
-        return _text(value.strip())
+        return _text(value.strip(), magic)
     if isinstance(value, list | tuple):
         if len(value) > 1:
             raise ValueError(f"the answer is a list of {len(value)} values")
-        return parse_label(value[0])
+        return parse_label(value[0], magic=magic)
     if isinstance(value, Mapping):
-        return parse_label(value.get("objective", value.get(_objective_key(value))))
+        return parse_label(value.get("objective", value.get(_objective_key(value))), magic=magic)
     raise ValueError(f"the answer is of type {type(value).__name__}")
 
 
-def _number(number: float) -> Label:
+def _number(number: float, magic: bool) -> Label:
     if math.isnan(number):
         return Label(None, LabelStatus.MISSING)
-    if abs(number) > LARGEST or (number.is_integer() and _SENTINEL.fullmatch(f"{number:.0f}")):
+    if not magic and (abs(number) > LARGEST or (number.is_integer() and _SENTINEL.fullmatch(f"{number:.0f}"))):
         return Label(None, LabelStatus.SENTINEL)
     return Label(number, LabelStatus.OPTIMAL)
 
 
-def _text(text: str) -> Label:
+def _text(text: str, magic: bool) -> Label:
     if text.lower() in _MISSING:
         return Label(None, LabelStatus.MISSING)
     if _NUMBER.fullmatch(text):
-        return _number(float(text.replace(",", "")))
+        return _number(float(text.replace(",", "")), magic)
     if text.startswith("["):
         try:
             inner = json.loads(text.replace("None", "null"))
         except ValueError:
             raise ValueError(f"the answer is the text {_short(text)}") from None
-        return parse_label(inner)
+        return parse_label(inner, magic=magic)
     if text == LabelStatus.SENTINEL:
         return Label(None, LabelStatus.SENTINEL)
     status = status_word(text)
