@@ -28,13 +28,20 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+_NAME = 32
+"""Characters. Longer cells of a first column are texts and may wrap."""
+
+
 def table(columns: list[str], rows: list[list[str]], title: str = "") -> None:
-    """Prints a table to standard output; its cells are shown as they are."""
+    """Prints a table to standard output; its cells are shown whole, and names in the first column on one line."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(*columns, title=Text(title) if title else None, title_justify="left", show_header=any(columns))
+    grid = Table(title=Text(title) if title else None, title_justify="left", show_header=any(columns))
+    for number, column in enumerate(columns):
+        names = not number and max((len(row[0]) for row in rows), default=0) <= _NAME
+        grid.add_column(column, overflow="fold", no_wrap=names)
     for row in rows:
         grid.add_row(*map(Text, row))
     Console().print(grid)

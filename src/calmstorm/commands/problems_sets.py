@@ -126,9 +126,11 @@ def _print_audit(audit: Audit, limit: int) -> None:
     if rows:
         table(["versions", *(column.replace("_", " ") for column in _PAIR_COLUMNS)], rows)
     bad = [item for item in audit.items if item.agreement in (Agreement.DIFFERS, Agreement.NO_NUMBER) or item.suspects]
+    columns = ["problem", "labels", "agreement", "suspects"]
+    columns += ["reference"] if any(item.reference for item in audit.items) else []
     if bad[:limit]:
         table(
-            ["problem", "labels", "agreement", "suspects", "reference"],
+            columns,
             [
                 [
                     item.key,
@@ -142,7 +144,7 @@ def _print_audit(audit: Audit, limit: int) -> None:
                     ""
                     if item.reference is None
                     else f"{shown(item.reference)}: as {', '.join(item.agrees_with_reference) or 'none'}",
-                ]
+                ][: len(columns)]
                 for item in bad[:limit]
             ],
         )

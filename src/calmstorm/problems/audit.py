@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -102,7 +102,10 @@ class Item:
     @property
     def suspects(self) -> list[str]:
         """What speaks against single labels, whatever the others say."""
-        found = [f"{name}: {each.doubt}" for name, each in self.labels.items() if each.doubt]
+        by_doubt: dict[str, list[str]] = defaultdict(list)
+        for name, each in self.labels.items():
+            by_doubt[each.doubt].append(name)
+        found = [f"{', '.join(names)}: {doubt}" for doubt, names in by_doubt.items() if doubt]
         found += [
             f"{name}: a magic number stands for the label"
             for name, each in self.labels.items()

@@ -37,6 +37,8 @@ m += pulp.lpSum(x[i][2] for i in range(3)) == 4
 m.solve(pulp.PULP_CBC_CMD(msg=0))
 print(pulp.LpStatus[m.status], pulp.value(m.objective), [v.varValue for v in m.variables()])
 """,
+    ),
+    "highspy": (
         """
 import pulp
 m = pulp.LpProblem("w", pulp.LpMaximize)
@@ -79,6 +81,7 @@ print(sp.integrate(x**2, x), sp.Matrix([[1, 2], [3, 4]]).inv(), sp.factor(x**2 -
     ),
 }
 """What scripts commonly do with a library, by the module it takes; the most common first."""
+_MAY_START_THREADS = {"highspy", "scipy.optimize"}
 
 
 def load(preload: Sequence[str], *, practise: bool) -> list[str]:
@@ -98,8 +101,9 @@ def load(preload: Sequence[str], *, practise: bool) -> list[str]:
             importlib.import_module(name)
         except ImportError:
             absent.append(name)
-    for source in scripts_for(preload) if practise else ():
-        _practise(source)
+    for name in preload if practise else ():
+        if name in sys.modules:
+            _practise(name)
     _forget()
     return absent
 
@@ -109,11 +113,17 @@ def scripts_for(preload: Sequence[str]) -> list[str]:
     return [source for name in preload if name in sys.modules for source in SCRIPTS.get(name, ())]
 
 
-def _practise(source: str) -> None:
-    """Runs a script here if that starts no thread, which a throw-away child finds out.
+def _practise(name: str) -> None:
+    """Runs a library's scripts here if they start no thread: a process with threads must not fork."""
+    for source in SCRIPTS.get(name, ()):
+        if name not in _MAY_START_THREADS or _starts_no_thread(source):
+            run_scripts((source,))
 
-    A process with threads must not fork. Where solvers start some (HiGHS does from four processors on), only the
-    modules that the script causes to be loaded are imported here.
+
+def _starts_no_thread(source: str) -> bool:
+    """Finds out in a throw-away child (HiGHS starts some from four processors on).
+
+    The modules that the script causes to be loaded are imported here in any case.
     """
     told, tell = os.pipe()
     child = os.fork()
@@ -135,9 +145,7 @@ def _practise(source: str) -> None:
         if "__main__" not in name:
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
-    if counted == "1":
-        for _ in range(2):
-            run_scripts((source,))
+    return counted == "1"
 
 
 def _forget() -> None:
