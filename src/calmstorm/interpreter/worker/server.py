@@ -82,6 +82,7 @@ def _serve_level(
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     try:
         absent = [*hello["absent"], *warmup.load(adds, practise=settings["practise"])]
+        touch.join_pages()
         common = warmup.scripts_for(adds or settings["preload"])[:1] if settings["practise"] else []
         used = touch.written_by(functools.partial(warmup.run_scripts, common)) if common else ()
         around = _surroundings(settings, used)
