@@ -180,6 +180,32 @@ def test_the_last_entry_is_taken_when_asked_for(tmp_path: Path) -> None:
     assert "asked for" in next(doubts(version, tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("name", "rows", "labels"),
+    [
+        (
+            "bwor/or-llm-agent",
+            [{"en_question": "q", "cn_question": "c", "en_answer": "No Best Solution", "id": 7}],
+            None,
+        ),
+        ("retailopt/reloop", [{"en_question": "q", "en_answer": 4.5, "scenario_id": "7"}], 4.5),
+    ],
+)
+def test_files_known_by_description_only_are_read_by_the_shape_described(
+    tmp_path: Path, name: str, rows: list[dict[str, object]], labels: float | None
+) -> None:
+    version = place(tmp_path, name, rows)
+    assert [(each.id, each.question, each.answer) for each in read(version, tmp_path)] == [("7", "q", labels)]
+
+
+def test_a_file_of_rows_by_id_is_read_by_its_keys(tmp_path: Path) -> None:
+    version = find_version("logior")
+    path = tmp_path / version.file
+    path.parent.mkdir()
+    path.write_text(json.dumps({"prob_1": {"description": "q", "ground_truth": 12, "problem_size": "toy"}}))
+    assert [(each.id, each.answer) for each in read(version, tmp_path)] == [("prob_1", 12.0)]
+
+
 def test_counts_that_differ_from_the_published_ones_are_said() -> None:
     version = find_version("nl4opt/sirl")
     assert count_differences(version, version.statuses) == []

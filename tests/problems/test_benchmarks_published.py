@@ -11,7 +11,16 @@ import pytest
 
 from calmstorm.errors import ProblemFileError
 from calmstorm.grading import check_problems
-from calmstorm.problems.benchmarks import VERSIONS, Kind, Version, count_differences, doubts, find_version, load_version
+from calmstorm.problems.benchmarks import (
+    VERSIONS,
+    Kind,
+    Version,
+    count_differences,
+    doubts,
+    find_version,
+    load_version,
+    locate,
+)
 from calmstorm.problems.contamination import text_key
 from calmstorm.records import LabelStatus
 
@@ -78,6 +87,10 @@ def test_texts_and_labels_are_those_that_were_recorded_for_every_row() -> None:
     compared = 0
     for version in VERSIONS:
         rows = recorded.get(version.file, [])
+        if rows and locate(version, FOLDER) is None:
+            assert sum(row["answer_float"] != "" for row in rows) == version.statuses[LabelStatus.OPTIMAL]
+            assert len(rows) == version.rows
+            continue
         problems = list(load_version(version, FOLDER, as_published=True)) if rows else []
         assert [text_key(problem.question) for problem in problems] == [row["text_sha1_12"] for row in rows]
         for problem, row in zip(problems, rows, strict=True):
@@ -116,4 +129,4 @@ def test_rounded_versions_agree_with_the_exact_ones_within_their_tolerance() -> 
 
 def test_kinds_say_what_a_version_is_for() -> None:
     kinds = Counter(version.kind for version in VERSIONS)
-    assert kinds == {Kind.TEST: 42, Kind.TRAINING: 2, Kind.DECLARATIONS: 2}
+    assert kinds == {Kind.TEST: 45, Kind.TRAINING: 2, Kind.DECLARATIONS: 2}

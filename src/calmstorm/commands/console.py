@@ -6,6 +6,7 @@ Progress is in `calmstorm.progress`.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 
@@ -28,6 +29,8 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+_WIDTH = 120
+"""Columns of a table that goes to a file or a pipe."""
 _NAME = 32
 """Characters. Longer cells of a first column are texts and may wrap."""
 
@@ -44,4 +47,5 @@ def table(columns: list[str], rows: list[list[str]], title: str = "") -> None:
         grid.add_column(column, overflow="fold", no_wrap=names)
     for row in rows:
         grid.add_row(*map(Text, row))
-    Console().print(grid)
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH
+    Console(width=wide).print(grid)

@@ -206,7 +206,10 @@ def fetch(version: Version) -> Path:
         WorkError: it could not be downloaded.
     """
     if version.hub is None:
-        raise InputError(f"{version.name}: is not on the Hugging Face hub; get it from {version.address}")
+        raise InputError(
+            f"{version.name}: is not on the Hugging Face hub; "
+            f"get it from {version.address} and put it under the folder of benchmark data"
+        )
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:

@@ -100,6 +100,9 @@ _LLMOPT = _source("antgroup/LLMOPT", "1492dd33e39ea13f1afe32a0adc13d4217334195",
 _LLM4OR = _source("LLM4OR/LLM4OR", "75962df5ddf531906fda76f8708c658114e63c0e", _NONE)
 _ORTHOUGHT = _source("ZJU-TSELab/ORThought", "fb8a5ded1ab5f9759a3f513dc96ecb53ee1043d4", _NONE)
 _OR_LLM_AGENT = _source("bwz96sco/or_llm_agent", "dfcc0e79fbe0aea249bf339b919d6843a4807b7e", _NONE)
+_RELOOP = _source(
+    "junbolian/ReLoop", "bbaeb66c3e3c6e3acf847c50a314c5d2f8f666ec", "ReLoop Research and Education License 1.0"
+)
 
 _TERMS = {
     "nl4opt": "labels CC BY-NC 4.0",
@@ -340,6 +343,19 @@ VERSIONS: tuple[Version, ...] = (
     _version(
         "icml-task3/llmopt", "icml_task3/llmopt__task3_test.jsonl", _LLMOPT, "data/testset/task3_test.jsonl",
         optimal=410, default=True,
+    ),
+    # The next three were not at hand: source, shape and counts are as the collection that we read describes them.
+    _version(
+        "logior/orthought", "logior/orthought__summary_logior.json", _ORTHOUGHT,
+        "datasets/summary/summary_logior.json", optimal=92, default=True,
+    ),
+    _version(
+        "bwor/or-llm-agent", "bwor/or_llm_agent__BWOR.json", _OR_LLM_AGENT, "data/datasets/BWOR.json",
+        optimal=80, no_optimum=2, default=True,
+    ),
+    _version(
+        "retailopt/reloop", "retailopt/reloop__RetailOpt-190.jsonl", _RELOOP, "data/RetailOpt-190.jsonl",
+        optimal=190, default=True,
     ),
     _version(
         "or-instruct/or-r1", "train_or_instruct/or_r1__OR-Instruct-Data-100.json", _OR_R1,
