@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -110,6 +112,17 @@ def test_twenty_thousand_executions_from_64_threads_are_right_and_leave_nothing(
     assert after["kilobytes"] < 1.03 * before["kilobytes"] + 2048
     assert memory_after < memory_before + 8192
     assert descriptors_after <= descriptors_before
+
+
+@pytest.mark.engines
+def test_thousands_of_tasks_wait_their_turn(any_tier: str) -> None:
+    async def ask() -> list[str]:
+        return [e.stdout for e in await asyncio.gather(*(interpreter.arun(f"print({n})") for n in range(3000)))]
+
+    with Interpreter(workers=2, tier=any_tier) as interpreter:
+        threads_before = threading.active_count()
+        assert asyncio.run(ask()) == [f"{number}\n" for number in range(3000)]
+        assert threading.active_count() <= threads_before + 2
 
 
 def first_warm_parent(interpreter: Interpreter) -> list[int]:
