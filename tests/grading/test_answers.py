@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calmstorm.grading import extract_answer
+from calmstorm.grading import extract_answer, grade
 from calmstorm.grading.boxes import find_boxes
+from calmstorm.records import LabelStatus, Problem
 
 
 def boxed(content: str) -> str:
@@ -50,6 +55,120 @@ def test_the_number_is_read_however_it_is_dressed(content: str, value: float) ->
 
 
 @pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        # spacing and separators of LaTeX
+        (r"15\;000", 15000.0),
+        (r"15\:000", 15000.0),
+        (r"15,\!000", 15000.0),
+        (r"\$\,15{,}000.00", 15000.0),
+        ("4\u2019200", 4200.0),
+        # colours, sizes, fonts, packages
+        (r"\color{blue}{42}", 42.0),
+        (r"\textcolor{red}{42}", 42.0),
+        (r"\large 42", 42.0),
+        (r"\underline{\mathbf{42}}", 42.0),
+        (r"\num{42}", 42.0),
+        (r"\SI{42}{kg}", 42.0),
+        (r"\{42\}", 42.0),
+        ("42\\\\", 42.0),
+        ("**42**", 42.0),
+        ("__42__", 42.0),
+        # signs
+        ("\u201042", -42.0),
+        ("\u201142", -42.0),
+        ("minus $42", -42.0),
+        ("negative 42", -42.0),
+        ("-(42)", -42.0),
+        (r"-\left(42\right)", -42.0),
+        ("(42)", 42.0),
+        # powers and scales
+        ("4.2\u00d710⁶", 4.2e6),
+        ("10⁻⁹", 1e-9),
+        ("4.2*10**6", 4.2e6),
+        ("$42K", 42000.0),
+        ("$4.2M", 4.2e6),
+        ("4.2 m", 4.2),
+        ("4.2 bn", 4.2e9),
+        ("42 hundred", 4200.0),
+        ("3 crore", 3e7),
+        # about
+        (r"\sim 42.5", 42.5),
+        ("33.33...", 33.33),
+        (r"33.33\ldots", 33.33),
+        (r"\frac{127}{3} \approx 42.3", 42.3),
+        # equations
+        ("x = 5", 5.0),
+        (r"\text{Max } Z = 42", 42.0),
+        ("f(3, 4) = 42", 42.0),
+        (r"\sum_{i=1}^{3} c_i x_i = 42", 42.0),
+        ("Z = 10(3) + 20(4) = 110", 110.0),
+        ("Z = 3 x_1 + 2 x_2 = 12", 12.0),
+        ("Total for 3 days = 42", 42.0),
+    ],
+)
+def test_the_number_is_read_in_ways_that_models_really_write(content: str, value: float) -> None:
+    got = extract_answer(boxed(content))
+    assert got.value == value
+    assert not got.protocol_ok
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "$$\n\\boxed{42}\n$$",
+        "\\[\n\\boxed{42}\n\\]",
+        "\\begin{align}Z&=\\boxed{42}\\end{align}",
+        "**\\boxed{42}**",
+        "$\\boxed{42}$.",
+        "\\boxed {42}",
+        "\\boxed{\n42\n}",
+    ],
+)
+def test_what_stands_around_the_box_does_not_matter(response: str) -> None:
+    got = extract_answer(response)
+    assert (got.value, got.protocol_ok) == (42.0, True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        # a number that belongs to something else
+        "Z = 42 at x = 3",
+        "42 when x = 3",
+        "42 with chairs = 3",
+        "42 (x = 3)",
+        "x=3 y=4",
+        r"x_1=3\quad x_2=4",
+        "x=3~y=4",
+        # a number that is part of an expression
+        "2³",
+        "3½",
+        "√16",
+        "sqrt(16)",
+        "log(42)",
+        "±42",
+        "≠ 42",
+        "3x_1",
+        r"42\times",
+        r"{4}^{2}",
+        "--42",
+        # decimal commas
+        "1.234,56",
+        ",5",
+        "1 234,56",
+        # a number and a status
+        "0 (no feasible solution)",
+        "infeasible, 0",
+        "Unbounded: 0",
+    ],
+)
+def test_nothing_is_read_where_a_number_would_be_the_wrong_one(content: str) -> None:
+    got = extract_answer(boxed(content))
+    assert (got.value, got.protocol_ok) == (None, False)
+
+
+@pytest.mark.parametrize(
     "content",
     [
         "x = 3, y = 4",
@@ -81,6 +200,7 @@ def test_nothing_is_read_when_the_box_does_not_state_one_number(content: str) ->
         (r"\infty", "unbounded"),
         ("No Best Solution", "no_optimum"),
         ("infeasible or unbounded", "no_optimum"),
+        ("not feasible", "infeasible"),
         ("not infeasible", None),
     ],
 )
@@ -184,6 +304,89 @@ def test_ten_thousand_dressed_numbers_are_read_as_what_they_are() -> None:
         got = extract_answer(f"So \\boxed{{{content}}}.").value
         assert isinstance(got, float), content
         assert got == pytest.approx(float(number), rel=1e-12, abs=0), content
+
+
+class Stated(NamedTuple):
+    """A response with what it states, known from how it was made and not from reading it."""
+
+    response: str
+    value: Fraction | str | None
+    bare: bool
+    """The last box holds a plain number or status word."""
+
+
+STATUS_TEXTS = [
+    ("infeasible", "infeasible", True),
+    (r"\text{Infeasible}", "infeasible", True),
+    ("The problem is infeasible.", "infeasible", False),
+    ("unbounded", "unbounded", True),
+    (r"+\infty", "unbounded", False),
+    ("No Best Solution", "no_optimum", True),
+]
+NOTHING = ["The profit is 15.", r"\boxed{}", r"\boxed{15", r"\boxed{x = 1, y = 2}", r"\boxed{\text{see above}}"]
+NUMBERS = [Fraction(0), Fraction(10**12), Fraction(1, 10**9), Fraction(-700), Fraction(-1, 8), Fraction(1, 3)]
+
+
+def state(rng: random.Random) -> Stated:
+    kind = rng.random()
+    before = rng.choice(
+        ["", r"First \boxed{99}, but no. ", "```python\nprint(r'\\boxed{98}')\n```\n", r"$\boxed{n/a}$ "]
+    )
+    after = rng.choice(["", ".", " is the answer", "\n$$", "**"])
+    if kind < 0.1:
+        return Stated(rng.choice(NOTHING), None, bare=False)
+    if kind < 0.2:
+        text, status, bare = rng.choice(STATUS_TEXTS)
+        return Stated(f"{before}\\boxed{{{text}}}{after}", status, bare)
+    if kind < 0.35:
+        over, under = rng.randint(-5000, 5000), rng.choice([2, 3, 7, 8, 1000])
+        sign = "-" if over < 0 else ""
+        text = rng.choice(
+            [rf"{sign}\frac{{{abs(over)}}}{{{under}}}", f"{over}/{under}", rf"\text{{Z}} = {over} / {under}"]
+        )
+        return Stated(f"{before}\\boxed{{{text}}}{after}", Fraction(over, under), bare=False)
+    number = rng.choice(
+        [Decimal(0), Decimal("1e12"), Decimal("1e-9"), Decimal(rng.randint(-(10**7), 10**7)).scaleb(-3)]
+    )
+    text = render(rng, number)
+    for _ in range(rng.randint(0, 2)):
+        text = rng.choice([r"\mathbf{%s}", r"{%s}", r"\textcolor{red}{%s}"]) % text
+    plain = re.fullmatch(r"[+-]?[\d.]+([eE][+-]?\d+)?", text) is not None
+    return Stated(f"{before}\\boxed{{{text}}}{after}", Fraction(number), plain)
+
+
+def agrees(label: Fraction | str, value: Fraction | str | None) -> bool:
+    """Equation 3 of the paper over exact fractions, an absolute tolerance at 0, and what a status may be called."""
+    if isinstance(label, str) or isinstance(value, str) or value is None:
+        return value == label or (label == "no_optimum" and value in ("infeasible", "unbounded"))
+    return abs(value - label) * 1000 <= (abs(label) if label else 1)
+
+
+def test_ten_thousand_responses_are_graded_as_an_oracle_grades_them() -> None:
+    rng = random.Random(20251120)
+    seen: Counter[tuple[bool, bool]] = Counter()
+    for _ in range(10_000):
+        stated = state(rng)
+        near = stated.value if isinstance(stated.value, Fraction) else Fraction(15)
+        factor = 1 + Fraction(rng.choice([0, 0, 9, -9, 11, -11, 500]), 10_000)
+        label: Fraction | str = rng.choice(
+            [*[near * factor] * 6, *NUMBERS, rng.choice(["infeasible", "unbounded", "no_optimum"])]
+        )
+        label = Fraction(repr(float(label))) if isinstance(label, Fraction) else label
+        problem = Problem(
+            id="p",
+            question="q",
+            answer=None if isinstance(label, str) else float(label),
+            status=LabelStatus(label) if isinstance(label, str) else LabelStatus.OPTIMAL,
+        )
+        verdict = grade(problem, stated.response)
+        expected = float(stated.value) if isinstance(stated.value, Fraction) else stated.value
+        assert verdict.got == (pytest.approx(expected, rel=1e-12) if isinstance(expected, float) else expected), stated
+        assert verdict.correct == agrees(label, stated.value), (stated, label)
+        assert verdict.protocol_ok == stated.bare, stated
+        seen[verdict.correct, verdict.protocol_ok] += 1
+    assert len(seen) == 4  # right in any dress, wrong in the right one: kept apart
+    assert min(seen.values()) > 200
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -43,6 +43,8 @@ def extract_answer(response: str) -> Extracted:
     status = status_word(last)
     if status is not None:
         return Extracted(value=status.value, protocol_ok=_is_bare_status(last), boxes=boxes)
+    if any(pattern.search(last) for _, pattern in STATUS_PHRASES):  # "0, infeasible" says two things
+        return Extracted(value=None, protocol_ok=False, boxes=boxes)
     return Extracted(value=stated_number(last), protocol_ok=False, boxes=boxes)
 
 

@@ -30,6 +30,7 @@ STATUS_PHRASES: tuple[tuple[LabelStatus, re.Pattern[str]], ...] = (
 )
 """How each status is said in words."""
 
+_NOT_FEASIBLE = re.compile(r"\b(?:not |non-?)feasible\b", re.IGNORECASE)
 _NEGATED = re.compile(r"\b(?:not|isn't|never|neither)\b", re.IGNORECASE)
 _SENTINEL = re.compile(r"-9{4,}")
 _MISSING = frozenset({"", "null", "none", "nan", "n/a", "na", "missing"})
@@ -49,6 +50,7 @@ def status_word(text: str) -> LabelStatus | None:
 
     Text with a digit states a number, and negated text ("not infeasible") states nothing.
     """
+    text = _NOT_FEASIBLE.sub("infeasible", text)
     if _NEGATED.search(text) or any(character.isdigit() for character in text):
         return None
     return next((status for status, pattern in STATUS_PHRASES if pattern.search(text)), None)
