@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import textwrap
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,8 @@ Attack = Callable[..., Execution]
 
 MARK = "host-secret-d41d8cd9"
 os.environ["CALMSTORM_TEST_SECRET"] = MARK
+ON_AARCH64 = platform.machine() == "aarch64"
+"""System calls have other numbers there."""
 WORKING = {tier: works for tier, works, _ in probe()}
 
 

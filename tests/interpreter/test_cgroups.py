@@ -45,6 +45,7 @@ time.sleep(30)
     with Interpreter(workers=1, tier=tier, preload=()) as interpreter:
         if not interpreter.memory_group:
             pytest.skip("no control group with a memory limit is delegated to this process")
+        mine = f"calmstorm-{interpreter.pid}-*"
         limits = Limits(memory_mb=100, wall_seconds=20)
         assert interpreter.run("print(len(bytearray(60 << 20)))", limits).status == "ok"
         execution = interpreter.run(bomb, limits)
@@ -52,7 +53,7 @@ time.sleep(30)
         assert execution.wall_seconds < 5
         assert interpreter.run("print(len(bytearray(60 << 20)))", limits).status == "ok"
         group = Path(interpreter.memory_group)
-    assert list(group.glob("calmstorm-*")) == []
+    assert list(group.glob(mine)) == []
 
 
 def test_group_is_looked_for_without_a_trace() -> None:

@@ -6,7 +6,7 @@ import socket
 import threading
 
 import pytest
-from conftest import Attack
+from conftest import ON_AARCH64, Attack
 
 
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET", "AF_ALG", "AF_VSOCK"])
@@ -94,5 +94,6 @@ def test_posix_message_queue_is_refused(attack: Attack) -> None:
 
 
 def test_kernel_keyring_is_refused(attack: Attack) -> None:
-    code = "import ctypes; print(ctypes.CDLL(None).syscall(248, b'user', b'k', b'v', 1, -3))"
+    number = 217 if ON_AARCH64 else 248
+    code = f"import ctypes; print(ctypes.CDLL(None).syscall({number}, b'user', b'k', b'v', 1, -3))"
     assert attack(code).stdout == "-1\n"

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Attack
+from conftest import ON_AARCH64, Attack
 
 from calmstorm.interpreter import Interpreter
 from calmstorm.records import ExecutionStatus
@@ -103,15 +103,18 @@ def test_new_clone_call_is_not_there(attack: Attack) -> None:
 
 
 def test_second_filter_cannot_be_installed(attack: Attack) -> None:
-    assert attack("import ctypes; print(ctypes.CDLL(None).syscall(317, 1, 0, 0))").stdout == "-1\n"
+    number = 277 if ON_AARCH64 else 317
+    assert attack(f"import ctypes; print(ctypes.CDLL(None).syscall({number}, 1, 0, 0))").stdout == "-1\n"
 
 
 def test_kernel_programs_are_refused(attack: Attack) -> None:
-    assert attack("import ctypes; print(ctypes.CDLL(None).syscall(321, 0, 0, 0))").stdout == "-1\n"
+    number = 280 if ON_AARCH64 else 321
+    assert attack(f"import ctypes; print(ctypes.CDLL(None).syscall({number}, 0, 0, 0))").stdout == "-1\n"
 
 
 def test_page_faults_cannot_be_taken_over(attack: Attack) -> None:
-    assert attack("import ctypes; print(ctypes.CDLL(None).syscall(323, 0))").stdout == "-1\n"
+    number = 282 if ON_AARCH64 else 323
+    assert attack(f"import ctypes; print(ctypes.CDLL(None).syscall({number}, 0))").stdout == "-1\n"
 
 
 def test_clock_cannot_be_set(attack: Attack) -> None:
