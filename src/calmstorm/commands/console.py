@@ -15,8 +15,12 @@ from pydantic import BaseModel
 
 def emit(data: BaseModel | Mapping[str, object]) -> None:
     """Prints one JSON object to standard output."""
-    plain = data.model_dump(mode="json") if isinstance(data, BaseModel) else data
-    print(json.dumps(plain, ensure_ascii=False, allow_nan=False), flush=True)
+    print(as_text(data.model_dump(mode="json") if isinstance(data, BaseModel) else data), flush=True)
+
+
+def as_text(data: Mapping[str, object]) -> str:
+    """Returns an object as JSON on one line."""
+    return json.dumps(data, ensure_ascii=False, allow_nan=False)
 
 
 def say(text: str) -> None:

@@ -20,7 +20,7 @@ def score(
     from calmstorm.evaluation.answers import is_run, read_answers
     from calmstorm.evaluation.versions import score_by_versions
 
-    results = Results()
+    results = Results(keep_rows=as_json)
     for each in read_answers(source, limit, tolerance):
         results.add_answer(each)
     scores = None
@@ -30,11 +30,11 @@ def score(
         if not scores.versions:
             raise InputError(f"{source}: no version of {labels} that is here has any of its problem texts")
     if as_json:
-        shown = results.as_json()
+        summary = results.summary()
         if not is_run(source):
             for unknown in ("response_tokens", "executions"):
-                shown["summary"].pop(unknown)  # type: ignore[attr-defined]
-        emit(shown if scores is None else {**shown, "labels": scores.model_dump(mode="json")})
+                summary.pop(unknown)
+        results.emit(summary=summary, **({} if scores is None else {"labels": scores.model_dump(mode="json")}))
         return
     results.show(source if is_run(source) else Path(source).name, as_json)
     if scores is not None:

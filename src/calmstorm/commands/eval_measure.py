@@ -35,7 +35,7 @@ def measure(plan: Plan, run: Path | None, as_json: bool) -> None:
     """Runs the rollouts that are missing and shows what they came to."""
     from calmstorm.commands.reasoners import open_reasoner
 
-    results = Results()
+    results = Results(keep_rows=as_json)
     for problem in plan.sources:
         results.add_problem(problem)
     opened = open_reasoner(plan.reasoner, plan.model)
@@ -128,7 +128,7 @@ async def _rollouts(
                 if directory is not None:
                     directory.append("trajectories", trajectory)
                 results.add(trajectory)
-                advance(f"{results.correct}/{len(results.rows)} correct")
+                advance(f"{results.correct}/{results.answers} correct")
 
             await evaluate(
                 plan.sources,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping
+from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING
 
-from calmstorm.commands.console import emit, say, table
+from calmstorm.commands.console import as_text, say, table
 from calmstorm.printable import printable
 
 if TYPE_CHECKING:
@@ -15,16 +18,24 @@ if TYPE_CHECKING:
     from calmstorm.records import Problem, Trajectory, Verdict
 
 
-class Results:
-    """The small part of each answer, and the tallies: of each suite and of all."""
+_IN_MEMORY = 1 << 20
+"""Characters of rows that are kept in memory; more go to a file."""
 
-    def __init__(self) -> None:
+
+class Results:
+    """The small part of each answer, and the tallies: of each suite and of all; memory grows with problems only.
+
+    Args:
+        keep_rows: whether the part of each answer is wanted; it goes to a temporary file.
+    """
+
+    def __init__(self, keep_rows: bool) -> None:
         from calmstorm.evaluation import Tally
 
         self.all = Tally()
         self.suites: dict[str, Tally] = {}
-        self.correct = 0
-        self.rows: list[dict[str, object]] = []
+        self.answers = self.correct = 0
+        self._rows = SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8") if keep_rows else None  # noqa: SIM115  emit closes it
         self.versions: dict[str, None] = {}
         self.prompt: str | None = None
         """Name and version of the prompt, where we asked."""
@@ -39,8 +50,7 @@ class Results:
         verdict = trajectory.verdict
         for tally in self._tallies(trajectory.suite):
             tally.add_trajectory(trajectory)
-        self.correct += bool(verdict and verdict.correct)
-        self.rows.append(
+        self._keep(
             {
                 "problem_id": trajectory.problem_id,
                 "sample": trajectory.sample,
@@ -55,24 +65,34 @@ class Results:
         self.add_problem(answer.problem)
         for tally in self._tallies(answer.problem.suite):
             answer.add_to(tally)
-        self.correct += answer.verdict.correct
-        self.rows.append({"sample": answer.sample, **_row(answer.problem.id, answer.verdict)})
+        self._keep({"sample": answer.sample, **_row(answer.problem.id, answer.verdict)})
 
-    def as_json(self, **more: object) -> dict[str, object]:
-        """Returns rows and summary; `more` goes beside them."""
-        summary = self.all.summary().model_dump(mode="json")
+    def summary(self) -> dict[str, object]:
+        """Returns the numbers over all answers."""
+        summary: dict[str, object] = self.all.summary().model_dump(mode="json")
         summary["label_versions"] = [name for name in self.versions if name]
         summary["prompt_version"] = self.prompt
         if len(self.suites) > 1:
             summary["suites"] = {suite: tally.summary().model_dump(mode="json") for suite, tally in self.suites.items()}
             macro = self._macro()
             summary["macro"] = {"pass_at_1": macro.mean, "ci95": [macro.low, macro.high]} if macro else None
-        return {"results": self.rows, "summary": summary, **more}
+        return summary
+
+    def emit(self, **more: object) -> None:
+        """Prints one JSON object: the rows, and `more` after them."""
+        if self._rows is None:
+            raise ValueError("the rows were not kept")
+        sys.stdout.write('{"results": [')
+        self._rows.seek(0)
+        shutil.copyfileobj(self._rows, sys.stdout)
+        sys.stdout.write("], ")
+        print(as_text(more).removeprefix("{"), flush=True)
+        self._rows.close()
 
     def show(self, title: str, as_json: bool, budget: Mapping[str, object] | None = None) -> None:
         """Prints everything, for a program or for a person."""
         if as_json:
-            emit(self.as_json(**({"budget": dict(budget)} if budget else {})))
+            self.emit(summary=self.summary(), **({"budget": dict(budget)} if budget else {}))
             return
         if len(self.suites) > 1:
             self._show_suites()
@@ -82,6 +102,12 @@ class Results:
             say(printable("Versions: " + ", ".join([*versions, f"prompt {self.prompt}"] if self.prompt else versions)))
         if budget:
             say("Attempt budget: " + ", ".join(f"{key} {value}" for key, value in budget.items()))
+
+    def _keep(self, row: dict[str, object]) -> None:
+        if self._rows is not None:
+            self._rows.write((", " if self.answers else "") + as_text(row))
+        self.answers += 1
+        self.correct += bool(row["correct"])
 
     def _tallies(self, suite: str) -> tuple[Tally, Tally]:
         from calmstorm.evaluation import Tally

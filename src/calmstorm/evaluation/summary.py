@@ -61,8 +61,7 @@ class Tally:
     """Counts graded responses; memory grows with problems, not with responses."""
 
     def __init__(self) -> None:
-        self._graded: Counter[tuple[str, str]] = Counter()
-        self._correct: Counter[tuple[str, str]] = Counter()
+        self._outcomes: dict[tuple[str, str], tuple[int, int]] = {}
         self._statuses: Counter[VerdictStatus] = Counter()
         self._protocol_ok = 0
         self._blocks = 0
@@ -88,8 +87,8 @@ class Tally:
             self._tokens += tokens
             self._executions += executions
         if verdict.status not in _OUTSIDE:
-            self._graded[suite, problem_id] += 1
-            self._correct[suite, problem_id] += verdict.correct
+            graded, correct = self._outcomes.get((suite, problem_id), (0, 0))
+            self._outcomes[suite, problem_id] = graded + 1, correct + verdict.correct
             self._protocol_ok += verdict.protocol_ok
             self._cut_off += cut_off
 
@@ -111,11 +110,11 @@ class Tally:
 
     def counts(self) -> list[tuple[int, int]]:
         """Returns (graded, correct) for each problem."""
-        return list(self.outcomes().values())
+        return list(self._outcomes.values())
 
     def outcomes(self) -> dict[tuple[str, str], tuple[int, int]]:
         """Returns (graded, correct) by (suite, problem id)."""
-        return {key: (graded, self._correct[key]) for key, graded in self._graded.items()}
+        return dict(self._outcomes)
 
     def summary(self, confidence: float = CONFIDENCE) -> Summary:
         """Returns the cell for what was counted so far."""

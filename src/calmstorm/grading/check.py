@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from calmstorm.grading.compare import TOLERANCE
 from calmstorm.grading.verdict import grade, is_gradable, reward
 from calmstorm.records import LabelStatus, Problem, Record
 
@@ -55,7 +56,7 @@ def _faults(problem: Problem) -> list[str]:
 def _corrupted(problem: Problem) -> float:
     """Returns a number just outside the tolerance of the label."""
     label = problem.answer or 0.0
-    tolerance = grade(problem, "").tolerance
+    tolerance = TOLERANCE if problem.tolerance is None else problem.tolerance
     return label + 1.5 * tolerance * (abs(label) or 1.0) if tolerance else label + max(1.0, abs(label))
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -72,36 +74,41 @@ def load_problems(
         MissingExtraError: the file is parquet and pyarrow is not installed.
     """
     path = Path(path)
-    ids = _Ids()
     number = 0
-    for number, row in enumerate(islice(read_rows(path), limit), 1):
-        problem = _problem(path, row, number, question, answer)
-        if not ids.take(problem.id, number):
-            raise _bad(path, row, f"the id {problem.id!r} is already taken by a row above", "make the ids unique")
-        yield problem
+    with closing(_Seen()) as ids:
+        for number, row in enumerate(islice(read_rows(path), limit), 1):
+            problem = _problem(path, row, number, question, answer)
+            if ids.count(problem.id):
+                raise _bad(path, row, f"the id {problem.id!r} is already taken by a row above", "make the ids unique")
+            yield problem
     if not number and limit != 0:
         raise ProblemFileError(f"{path}: holds no rows; it must hold at least one problem")
 
 
-class _Ids:
-    """The ids of a file so far: nothing is kept of rows that go by their number, a hash of every other id."""
+class _Seen:
+    """How often each id occurred so far; kept in a temporary file once they are many, so that memory stays flat."""
 
     def __init__(self) -> None:
-        self._named: set[int] = set()
-        self._numbered = bytearray(1)  # by row: whether it goes by its number
+        self._ids = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        for statement in (
+            "PRAGMA cache_size = -4000",  # KiB
+            "PRAGMA journal_mode = OFF",
+            "PRAGMA synchronous = OFF",
+            "CREATE TABLE seen (id TEXT PRIMARY KEY, times INTEGER) WITHOUT ROWID",
+            "BEGIN",
+        ):
+            self._ids.execute(statement)
 
-    def take(self, id: str, number: int) -> bool:
-        """Takes the id for row `number`; False when a row above has it."""
-        if id == str(number):
-            self._numbered.append(1)
-            return hash(id) not in self._named
-        self._numbered.append(0)
-        row = int(id) if id.isdecimal() and len(id) < 12 else 0
-        if str(row) == id and row < number and self._numbered[row]:
-            return False
-        before = len(self._named)
-        self._named.add(hash(id))
-        return len(self._named) > before
+    def count(self, id: str) -> int:
+        """Counts an id and returns how often it occurred before."""
+        if self._ids.execute("INSERT OR IGNORE INTO seen VALUES (?, 1)", (id,)).rowcount:
+            return 0
+        row = self._ids.execute("UPDATE seen SET times = times + 1 WHERE id = ? RETURNING times", (id,)).fetchone()
+        return int(row[0]) - 1
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._ids.close()
 
 
 def load_responses(path: str | Path, limit: int | None = None) -> Iterator[Response]:
@@ -114,24 +121,29 @@ def load_responses(path: str | Path, limit: int | None = None) -> Iterator[Respo
         ProblemFileError: one line: file, place, what is wrong, what to do.
     """
     path = Path(path)
-    samples: dict[str, int] = {}
-    for number, row in enumerate(islice(read_rows(path), limit), 1):
-        column, text = _find(row.data, RESPONSE_COLUMNS)
-        if column is None:
-            raise _bad(path, row, f"no column holds a response (there are: {_names(row)})", "name it 'response'")
-        if not isinstance(text, str | None):
-            raise _bad(path, row, f"the response is of type {type(text).__name__}", "give a text or null")
-        rest = {key: value for key, value in row.data.items() if key != column}
-        _, question = _find(rest, QUESTION_COLUMNS)
-        label = _label(path, row, rest, None)
-        problem = _validated(
-            path, row, _id(row, number), question if isinstance(question, str) else "", label, _suite(path, row)
-        )
-        sample = samples[problem.id] = samples.get(problem.id, -1) + 1
-        _require_whole_characters(path, row, text or "")
-        yield Response(problem=problem, sample=sample, response=text or "", stop_reason=_stop_reason(rest))
-    if not samples and limit != 0:
+    number = 0
+    with closing(_Seen()) as ids:
+        for number, row in enumerate(islice(read_rows(path), limit), 1):
+            yield _response(path, row, number, ids)
+    if not number and limit != 0:
         raise ProblemFileError(f"{path}: holds no rows; it must hold at least one response")
+
+
+def _response(path: Path, row: Row, number: int, ids: _Seen) -> Response:
+    column, text = _find(row.data, RESPONSE_COLUMNS)
+    if column is None:
+        raise _bad(path, row, f"no column holds a response (there are: {_names(row)})", "name it 'response'")
+    if not isinstance(text, str | None):
+        raise _bad(path, row, f"the response is of type {type(text).__name__}", "give a text or null")
+    rest = {key: value for key, value in row.data.items() if key != column}
+    _, question = _find(rest, QUESTION_COLUMNS)
+    label = _label(path, row, rest, None)
+    problem = _validated(
+        path, row, _id(row, number), question if isinstance(question, str) else "", label, _suite(path, row)
+    )
+    _require_whole_characters(path, row, text or "")
+    stop_reason = _stop_reason(rest)
+    return Response(problem=problem, sample=ids.count(problem.id), response=text or "", stop_reason=stop_reason)
 
 
 def _stop_reason(data: Mapping[str, object]) -> StopReason | None:
