@@ -48,6 +48,22 @@ def test_check_fails_when_a_text_is_empty(tmp_path: Path, capsys: pytest.Capture
     assert "2: the problem text is empty" in capsys.readouterr().out
 
 
+def test_check_says_how_to_name_the_answer_when_no_row_has_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("question,antwort\nHow many?,1\n")
+    assert calm("problems", "check", str(path)) == 0
+    assert "no row has an answer; if a column holds one, name it with --answer" in capsys.readouterr().err
+
+
+def test_names_are_shown_whole_however_narrow_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert calm("problems", "list") == 0
+    shown = capsys.readouterr().out
+    assert "nl4opt/competition-test" in shown
+    assert "\u2026" not in shown
+
+
 def test_list_and_show_print_what_the_file_holds(own: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert calm("problems", "list", own, "--json") == 0
     assert [row["label"] for row in json.loads(capsys.readouterr().out)["problems"]] == [12.0, "no_optimum", None]

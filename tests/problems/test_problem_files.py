@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import tracemalloc
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from calmstorm.errors import InputError, ProblemFileError
 from calmstorm.problems.files import load_problems, load_responses, write_problems
+from calmstorm.problems.rows import read_rows
 from calmstorm.records import LabelStatus, LinearModel, Problem, Sense
 
 ROWS = [
@@ -162,6 +164,18 @@ GOOD = json.dumps(ROWS[0])
             "line 1: the text holds half a character (U+D800)",
         ),
         ("deep.jsonl", "[" * 100_000, "nested too deep"),
+        ("joined.json", f"[{GOOD}]\n[{GOOD}]", "goes on after the array of 1 rows ends"),
+        ("utf16le.csv", "question,answer\n".encode("utf-16-le"), "line 1: holds a zero byte, as UTF-16 does"),
+        (
+            "status.jsonl",
+            '{"id": "1", "question": "q", "status": "optimal", "answer": null}\n',
+            "line 1: the status is optimal and the answer is None",
+        ),
+        (
+            "status2.jsonl",
+            '{"id": "1", "question": "q", "status": "infeasible", "answer": 3}\n',
+            "line 1: the status is infeasible and the answer is 3.0",
+        ),
         ("deepline.jsonl", GOOD + "\n" + '{"a":' * 100_000, "line 2: not valid JSON (nested too deep)"),
     ],
 )
@@ -235,6 +249,33 @@ def test_large_files_are_streamed_in_flat_memory(tmp_path: Path, form: str) -> N
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3_000_000 < path.stat().st_size
+
+
+def test_parquet_is_streamed_whatever_the_size_of_its_row_groups(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rng = random.Random(1)
+    texts = [rng.randbytes(200).hex() for _ in range(30_000)]
+    path = tmp_path / "big.parquet"
+    parquet.write_table(arrow.table({"question": texts, "answer": [1.0] * len(texts)}), path, row_group_size=len(texts))
+    pool = arrow.default_memory_pool()
+    held = 0
+    before = pool.bytes_allocated()
+    for count, _ in enumerate(read_rows(path)):
+        held = max(held, pool.bytes_allocated() - before) if count % 256 == 0 else held
+    assert count + 1 == len(texts)
+    assert held < 4_000_000 < sum(map(len, texts))
+
+
+def test_an_integer_too_large_for_a_number_is_no_label(tmp_path: Path) -> None:
+    content = json.dumps({"question": "q", "answer": 10**400})
+    assert [each.status for each in load_problems(save(tmp_path, "a.jsonl", content))] == [LabelStatus.SENTINEL]
+
+
+def test_samples_are_counted_however_far_apart_they_stand(tmp_path: Path) -> None:
+    rows = [{"id": f"p{number % 3}", "ground_truth": 1, "response": "x"} for number in range(9)]
+    got = load_responses(save(tmp_path, "r.jsonl", "\n".join(map(json.dumps, rows))))
+    assert [(each.problem.id, each.sample) for each in got] == [(f"p{n % 3}", n // 3) for n in range(9)]
 
 
 def test_responses_are_read_with_their_labels_and_samples(tmp_path: Path) -> None:

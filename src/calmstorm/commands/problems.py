@@ -120,6 +120,7 @@ def check(
     """
     from calmstorm.grading import check_problems
     from calmstorm.printable import printable
+    from calmstorm.records import LabelStatus
 
     if source is None:
         _check_all(folder, as_json)
@@ -128,6 +129,8 @@ def check(
     result = check_problems(problems)
     if version is not None and limit is None:
         result = _with_counts(version, result)
+    if version is None and result.rows == result.statuses[LabelStatus.MISSING]:
+        note("no row has an answer; if a column holds one, name it with --answer")
     if as_json:
         emit(result)
     else:

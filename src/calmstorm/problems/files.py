@@ -7,6 +7,7 @@ verbatim. Not covered: the table of published versions and their own label rules
 from __future__ import annotations
 
 import json
+import math
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -180,11 +181,7 @@ def _problem(path: Path, row: Row, number: int, question: str | None, answer: st
         and answer is None
         and {"id", "question", "status"} <= row.data.keys() <= Problem.model_fields.keys()
     ):
-        try:
-            return Problem.model_validate_json(json.dumps(row.data))
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise _bad(path, row, f"{first['loc'][0]}: {first['msg']}", "correct the field") from None
+        return _as_written(path, row)
     text = _question(path, row, question, number)
     if answer is not None and number == 1 and _reach(row.data, answer) is _ABSENT:
         raise _bad(path, row, f"there is no column '{answer}' (there are: {_names(row)})", "correct --answer")
@@ -192,6 +189,20 @@ def _problem(path: Path, row: Row, number: int, question: str | None, answer: st
     if not text.strip() and label.status is not LabelStatus.MISSING:
         raise _bad(path, row, "the problem text is empty", "fill it in or remove the row")
     return _validated(path, row, _id(row, number), text, label, _suite(path, row))
+
+
+def _as_written(path: Path, row: Row) -> Problem:
+    """Reads a row that `write_problems` wrote, or that says of itself what its label is."""
+    try:
+        problem = Problem.model_validate_json(json.dumps(row.data))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _bad(path, row, f"{first['loc'][0]}: {first['msg']}", "correct the field") from None
+    number = problem.answer is not None and math.isfinite(problem.answer)
+    if number != (problem.status is LabelStatus.OPTIMAL) or (problem.answer is not None) != number:
+        what = f"the status is {problem.status.value} and the answer is {problem.answer}"
+        raise _bad(path, row, what, "give a finite number with the status optimal, and null with any other")
+    return problem
 
 
 def _suite(path: Path, row: Row) -> str:

@@ -74,7 +74,7 @@ def parse_label(value: object, *, magic: bool = False) -> Label:
     if isinstance(value, bool):
         raise ValueError(f"the answer is the truth value {str(value).lower()}")
     if isinstance(value, int | float | Decimal):
-        return _number(float(value), magic)
+        return _number(value, magic)
     if isinstance(value, str):
         return _text(value.strip(), magic)
     if isinstance(value, list | tuple):
@@ -86,7 +86,11 @@ def parse_label(value: object, *, magic: bool = False) -> Label:
     raise ValueError(f"the answer is of type {type(value).__name__}")
 
 
-def _number(number: float, magic: bool) -> Label:
+def _number(value: float | Decimal, magic: bool) -> Label:
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        number = math.inf
     if math.isnan(number):
         return Label(None, LabelStatus.MISSING)
     if not magic and (abs(number) > LARGEST or (number.is_integer() and _SENTINEL.fullmatch(f"{number:.0f}"))):

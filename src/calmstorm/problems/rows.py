@@ -74,6 +74,8 @@ def _rows(path: Path, file: IO[bytes], head: bytes) -> Iterator[Row]:
 def _decoded(path: Path, file: IO[bytes]) -> Iterator[str]:
     """Yields lines, ends kept; only line feeds end a line, as carriage returns occur inside questions."""
     for number, line in enumerate(file, 1):
+        if b"\0" in line:
+            raise ProblemFileError(f"{path}, line {number}: holds a zero byte, as UTF-16 does; save the file as UTF-8")
         try:
             yield line.removeprefix(codecs.BOM_UTF8).decode() if number == 1 else line.decode()
         except UnicodeDecodeError as error:
@@ -154,6 +156,10 @@ def _json_array(path: Path, file: IO[bytes]) -> Iterator[Row]:
                 raise ProblemFileError(f"{path}: ends inside row {number + 1}: it was cut off; restore the file")
             text = chunk.lstrip()
         if text[0] == "]":
+            if (text[1:] + "".join(_several(chunks, 1))).strip():
+                raise ProblemFileError(
+                    f"{path}: goes on after the array of {number} rows ends; join the arrays, or remove what follows"
+                )
             return
         if text[0] == "," and number:
             text = text[1:].lstrip() or next(chunks, "")
@@ -249,8 +255,9 @@ def _parquet(path: Path) -> Iterator[Row]:
         raise MissingExtraError("pyarrow", "parquet") from None
     number = 0
     try:
-        with parquet.ParquetFile(path) as table:
-            for batch in table.iter_batches(batch_size=256):
+        # read page by page, on this thread: otherwise whole row groups are held, 1,000,000 rows where pandas wrote them
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_CHUNK) as table:
+            for batch in table.iter_batches(batch_size=256, use_threads=False):
                 for data in batch.to_pylist():
                     number += 1
                     yield Row(f"row {number}", None, data)
