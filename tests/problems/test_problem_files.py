@@ -278,6 +278,12 @@ def test_samples_are_counted_however_far_apart_they_stand(tmp_path: Path) -> Non
     assert [(each.problem.id, each.sample) for each in got] == [(f"p{n % 3}", n // 3) for n in range(9)]
 
 
+def test_rows_of_one_id_in_two_suites_are_two_problems(tmp_path: Path) -> None:
+    rows = [{"id": "1", "suite": suite, "ground_truth": 1, "response": "x"} for suite in ("easy", "hard", "easy")]
+    got = load_responses(save(tmp_path, "r.jsonl", "\n".join(map(json.dumps, rows))))
+    assert [(each.problem.suite, each.sample) for each in got] == [("easy", 0), ("hard", 0), ("easy", 1)]
+
+
 def test_responses_are_read_with_their_labels_and_samples(tmp_path: Path) -> None:
     rows = [
         {"id": "a", "problem": "p", "ground_truth": 15, "response": "\\boxed{15}"},

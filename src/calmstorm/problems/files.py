@@ -50,7 +50,7 @@ class Response(Record):
     problem: Problem
     """Its `question` may be empty: grading needs only the label."""
     sample: int
-    """How many rows with the same id came before."""
+    """How many rows of the same suite and id came before."""
     response: str
     stop_reason: StopReason | None = None
     """How the response ended, where the row says so in our words; `infrastructure` is never scored as wrong."""
@@ -144,7 +144,8 @@ def _response(path: Path, row: Row, number: int, ids: _Seen) -> Response:
     )
     _require_whole_characters(path, row, text or "")
     stop_reason = _stop_reason(rest)
-    return Response(problem=problem, sample=ids.count(problem.id), response=text or "", stop_reason=stop_reason)
+    sample = ids.count(f"{problem.suite}\n{problem.id}")
+    return Response(problem=problem, sample=sample, response=text or "", stop_reason=stop_reason)
 
 
 def _stop_reason(data: Mapping[str, object]) -> StopReason | None:
