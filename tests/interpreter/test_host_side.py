@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -16,12 +17,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.interpreter import Interpreter, Limits, probe
-from calmstorm.interpreter.levels import named_imports
+from calmstorm.interpreter.levels import Levels, named_imports
+from calmstorm.interpreter.slot import SlotLostError
+from calmstorm.interpreter.warm import WarmParent, WarmSettings
 
 
 @pytest.fixture(scope="module")
@@ -312,6 +316,31 @@ def test_libraries_that_cannot_be_imported_together_do_not_meet(opened: Interpre
 def test_script_whose_imports_are_not_in_its_text_runs(opened: Interpreter) -> None:
     code = "a, b = __import__('sym' + 'py'), __import__('pu' + 'lp'); print(a.Integer(3), b.LpStatus[1])"
     assert opened.run(code).stdout == "3 Optimal\n"
+
+
+class NoParent:
+    """Warm parents that cannot be started."""
+
+    modules = (frozenset({b"json"}),)
+
+    def spawn(self, channel: object, level: int) -> int:
+        raise InfrastructureError("no memory left")
+
+
+def test_slots_that_could_not_be_started_are_not_waited_for() -> None:
+    levels = Levels(cast(WarmParent, NoParent()), at_most=2)
+    for _ in range(5):
+        with pytest.raises(SlotLostError, match="no memory left"):
+            levels.take(0)
+
+
+def test_closed_warm_parents_do_not_start_anew() -> None:
+    parent = WarmParent(WarmSettings(("unsafe",), sys.executable, (("json",),), practise=False))
+    parent.close()
+    mine, theirs = socket.socketpair()
+    with mine, theirs, pytest.raises(InfrastructureError, match="closed"):
+        parent.spawn(theirs, 0)
+    assert parent.pid == 0
 
 
 @pytest.mark.parametrize(

@@ -37,18 +37,20 @@ class Levels:
             SlotLostError: One could not be started.
         """
         for level in range(len(self._idle)):
-            self.put_back(self._make(level), level)
+            self.put_back(self.take(level), level)
         for slot in self.slots:
             slot.greet()
 
     def take(self, level: int) -> Slot:
-        """Returns a slot for the caller alone, the one that has been idle longest; waits for one if it must."""
+        """Returns a slot for the caller alone, the one that has been idle longest; waits for one if it must.
+
+        Raises:
+            SlotLostError: A new one was needed and could not be started.
+        """
         try:
             return self._idle[level].get_nowait()
         except queue.Empty:
-            with self._lock:
-                may_make = self._made[level] < self._at_most
-            return self._make(level) if may_make else self._idle[level].get()
+            return self._make(level) or self._idle[level].get()
 
     def put_back(self, slot: Slot, level: int) -> None:
         """Returns what `take` gave."""
@@ -63,11 +65,19 @@ class Levels:
                 return level
         return len(self._warm.modules) - 1
 
-    def _make(self, level: int) -> Slot:
+    def _make(self, level: int) -> Slot | None:
+        """Returns another slot, or None where there are enough."""
         with self._lock:
+            if self._made[level] == self._at_most:
+                return None
             self._made[level] += 1
+        try:
             slot = Slot(self._warm, level)
-            self.slots.append(slot)
+        except BaseException:
+            with self._lock:
+                self._made[level] -= 1  # else callers would wait for a slot that does not exist
+            raise
+        self.slots.append(slot)
         return slot
 
 

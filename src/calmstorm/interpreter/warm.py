@@ -81,6 +81,7 @@ class WarmParent:
     def __init__(self, settings: WarmSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
+        self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._controls: list[socket.socket] = []
         self.tier = ""
@@ -107,9 +108,11 @@ class WarmParent:
             Process id of the supervisor.
 
         Raises:
-            InfrastructureError: The warm parent cannot be started.
+            InfrastructureError: The warm parents cannot be started, or were closed.
         """
         with self._lock:
+            if self._closed:
+                raise InfrastructureError("the interpreter was closed")  # and must not start anew
             for attempt in (1, 2):
                 if self._process is None or self._process.poll() is not None:
                     self._stop()
@@ -125,6 +128,7 @@ class WarmParent:
     def close(self) -> None:
         """Ends it and everything it started."""
         with self._lock:
+            self._closed = True
             self._stop()
 
     def _ask_for_supervisor(self, channel: socket.socket, level: int) -> int:

@@ -176,6 +176,7 @@ def _trial(tier: str, around: Surroundings, limits: dict[str, Any], tell: int) -
         jail.enter()
         slot = supervisor.Slot(jail, None, None, [])
         answer, (out, errors, _) = slot.execute(slot.park(), {"id": 0, "limits": limits, "is_text": False}, _TRIAL)
+        jail.close_scratch()
         worked = answer["status"] == "ok" and out == b"42\n"
         lines = errors.decode("utf-8", "replace").strip().splitlines()
         os.write(verdict, b"works" if worked else (lines[-1] if lines else answer["status"]).encode())
