@@ -14,7 +14,7 @@ from calmstorm.records import (
     Verdict,
     VerdictStatus,
 )
-from calmstorm.spans import make_span
+from calmstorm.rollout.spans import make_span
 
 END = 300
 SCRIPT = "```python\nprint(400)\n```\n"

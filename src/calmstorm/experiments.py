@@ -14,13 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
-from calmstorm.curation.loop import STAGE as CURATION
 from calmstorm.errors import InputError
 from calmstorm.interpreter import Interpreter
 from calmstorm.pipeline import Adaptation
 from calmstorm.reasoner.protocol import TokenCodec
-from calmstorm.records import Author, GoldenTrajectory, Span, SpanKind, StopReason, Trajectory
-from calmstorm.spans import make_span
+from calmstorm.records import Author, GoldenTrajectory, Span, SpanKind, Stage, StopReason, Trajectory
+from calmstorm.rollout.spans import make_span
 
 
 class Experiment(StrEnum):
@@ -70,7 +69,7 @@ def unguided(adaptation: Adaptation, golden: Sequence[GoldenTrajectory]) -> list
         wanted[t.problem_id, t.sample].model_copy(
             update={"trajectory": t, "interventions": (), "edited_token_share": 0.0}
         )
-        for t in adaptation.run.trajectories(CURATION)
+        for t in adaptation.run.trajectories(Stage.CURATION)
         if t.round == 0 and (t.problem_id, t.sample) in wanted and t.stop_reason is StopReason.FINISHED
     ]
     if not found:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calmstorm.curation.loop import STAGE as CURATION
 from calmstorm.errors import WorkError
 from calmstorm.evaluation import evaluate
 from calmstorm.interpreter import Interpreter
@@ -26,10 +25,10 @@ from calmstorm.intervener.rules import annotate
 from calmstorm.problems.generator import COMPLEX_SIZES, EASY_SIZES, Side, generate, normalise
 from calmstorm.progress import say, track
 from calmstorm.reasoner.protocol import Reasoner, Sampling
-from calmstorm.records import GoldenTrajectory, Problem, Trajectory
+from calmstorm.records import GoldenTrajectory, Problem, Stage, Trajectory
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
-from calmstorm.stages import curate_samples, filter_golden, fine_tune, reinforce, rollout_limits
+from calmstorm.stages import curate_samples, filter_golden, fine_tune, reinforce
 
 EVALUATED = ("easy", "complex")
 """Suites of the pocket demonstration: sizes that dominate its training, and larger or combined problems."""
@@ -123,9 +122,9 @@ class Adaptation:
                 reasoner,
                 interpreter,
                 samples=recipe.evaluation.samples,
-                limits=rollout_limits(recipe),
+                limits=recipe.rollout,
                 sampling=Sampling(temperature=recipe.evaluation.temperature, top_p=recipe.evaluation.top_p),
-                stage=stage,
+                stage=Stage(stage),
                 concurrency=recipe.rollout.concurrency,
                 seed=recipe.seed,
                 done=done,
@@ -184,12 +183,15 @@ class Adaptation:
         """Annotates the evaluated responses of every stage."""
         done = {(row["stage"], row["problem_id"], row["sample"]) for row in self.run.read_rows("flaws")}
         known = {problem.id: problem for part in problems.values() for problem in part}
-        total = sum(1 for key in self.run.trajectory_keys() if key[0] != CURATION)
+        total = sum(1 for key in self.run.trajectory_keys() if key[0] != Stage.CURATION)
         if len(done) == total:
             return
         with self.run.stage("flaws"), track("flaws", total, len(done)) as advance:
             for trajectory in self.run.trajectories():
-                if trajectory.stage == CURATION or (trajectory.stage, trajectory.problem_id, trajectory.sample) in done:
+                if (
+                    trajectory.stage == Stage.CURATION
+                    or (trajectory.stage, trajectory.problem_id, trajectory.sample) in done
+                ):
                     continue
                 self.run.append(
                     "flaws",

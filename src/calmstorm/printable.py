@@ -1,4 +1,4 @@
-"""Text of others made fit for a terminal: what a model or a file wrote must not be able to steer the screen.
+"""How text and numbers are shown: shares as percent, and text of others with nothing in it that steers a screen.
 
 Escape sequences, control characters and characters that hide or turn text (zero-width, bidirectional overrides) are
 taken out; line breaks stay, tabs become spaces.
@@ -22,3 +22,13 @@ def printable(text: str) -> str:
     """Returns the text with line breaks and visible characters only."""
     text = _ESCAPES.sub("", text.replace("\t", "    "))
     return "".join(c for c in text if c == "\n" or unicodedata.category(c) not in _UNSEEN)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Returns a share as percent, or a dash where there is none."""
+    return "-" if share is None else f"{share:.{digits}%}"
+
+
+def percent_interval(ends: tuple[float, float] | None, digits: int = 1) -> str:
+    """Returns an interval of shares as percent, or a dash where there is none."""
+    return "-" if ends is None else f"{ends[0]:.{digits}%} to {ends[1]:.{digits}%}"

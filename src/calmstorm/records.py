@@ -8,7 +8,7 @@ in docs/run-directory.md; `SCHEMA` changes whenever one of them does.
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -53,7 +53,7 @@ class Domain(StrEnum):
     BINARY = "binary"
 
 
-class Row(Record):
+class ReferenceConstraint(Record):
     """One constraint of a reference model: `coefficients . x  operator  bound`."""
 
     name: str
@@ -75,7 +75,7 @@ class LinearModel(Record):
     """What is optimized, in the words of the problem ("profit")."""
     variables: tuple[str, ...]
     costs: tuple[float, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ReferenceConstraint, ...]
     domains: tuple[Domain, ...]
     """One per variable. All variables are >= 0; binaries are <= 1."""
 
@@ -129,6 +129,17 @@ class ExecutionStatus(StrEnum):
 
 
 _FINITE = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+BACKING_TOLERANCE = 1e-3
+"""Relative difference allowed between a printed number and the solver's objective."""
+PRINTING_TOLERANCE = 0.006
+"""Absolute difference allowed in addition: scripts print two decimals."""
+
+
+def agrees(printed: float, solved: float, relative: float = BACKING_TOLERANCE) -> bool:
+    """Whether a number that a script printed is the one that a solver found, within the tolerances of printing."""
+    return abs(printed - solved) <= relative * abs(solved) + PRINTING_TOLERANCE
+
+
 LP_TEXT_BYTES = 16_384
 """Longest text of a model that is kept with its record."""
 
@@ -178,6 +189,19 @@ class Formulation(Record):
     lp_text: str = ""
     """The model in the LP file format that solvers read; "" where it is truncated or that takes more than
     `LP_TEXT_BYTES`. Written by the interpreter from the other fields, never by the script."""
+
+    @property
+    def is_optimal(self) -> bool:
+        """Whether the solver called its solution optimal."""
+        return self.solver_status.lower() == "optimal"
+
+    def backs(self, answer: float) -> bool:
+        """Whether an answer rests on this solve: it is optimal, and its objective, where one was seen, is the answer.
+
+        A script may minimize the negative of what it is to maximize, so the sign does not count; the verdict has seen
+        to the sign of the answer.
+        """
+        return self.is_optimal and (self.objective is None or agrees(abs(answer), abs(self.objective)))
 
 
 class Execution(Record):
@@ -252,6 +276,11 @@ class VerdictStatus(StrEnum):
     INFRASTRUCTURE = "infrastructure"
     """Our machinery failed; counts as neither."""
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether it counts: as right or as wrong."""
+        return self not in (VerdictStatus.UNGRADED, VerdictStatus.INFRASTRUCTURE)
+
 
 class Verdict(Record):
     """The grade of one trajectory against one label."""
@@ -278,6 +307,36 @@ class Usage(Record):
     """US dollars, where a priced server was used."""
 
 
+class Stage(StrEnum):
+    """The part of a run that a trajectory or a model belongs to."""
+
+    BASE = "base"
+    CURATION = "curation"
+    SFT = "sft"
+    RL = "rl"
+    PILOT = "pilot"
+    """Fine-tuned on non-reflective pairs (paper table 1)."""
+    CONTROL_SFT = "control_sft"
+    """Fine-tuned on unguided attempts (paper figure 6)."""
+    CONTROL_RL = "control_rl"
+    SOLVE = "solve"
+    """One problem solved for a person."""
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether its trajectories measure a model."""
+        return self not in (Stage.CURATION, Stage.SOLVE)
+
+
+class TrajectoryKey(NamedTuple):
+    """What makes a trajectory unique within a run."""
+
+    stage: str
+    problem_id: str
+    sample: int
+    round: int = 0
+
+
 class Trajectory(Record):
     """One attempt at one problem: the reasoning flow of paper eq. 1, as spans."""
 
@@ -286,8 +345,7 @@ class Trajectory(Record):
     sample: int
     round: int = 0
     """Number of interventions made so far on this sample."""
-    stage: str
-    """Which part of a run produced it ("base", "curation", "sft", "rl")."""
+    stage: Stage
     suite: str = ""
     spans: tuple[Span, ...]
     stop_reason: StopReason
@@ -299,9 +357,21 @@ class Trajectory(Record):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
     @property
-    def key(self) -> tuple[str, str, int, int]:
-        """What makes a trajectory unique within a run: (stage, problem_id, sample, round)."""
-        return (self.stage, self.problem_id, self.sample, self.round)
+    def key(self) -> TrajectoryKey:
+        """What makes it unique within a run."""
+        return TrajectoryKey(self.stage, self.problem_id, self.sample, self.round)
+
+    @property
+    def formulations(self) -> tuple[Formulation, ...]:
+        """The models that its scripts handed to solvers, in order."""
+        return tuple(formulation for execution in self.executions for formulation in execution.formulations)
+
+    @property
+    def is_backed(self) -> bool:
+        """Whether some solve backs the answer; status words and solves that were not seen are not held against it."""
+        if not self.formulations or not isinstance(self.answer, float | int):
+            return True
+        return any(formulation.backs(self.answer) for formulation in self.formulations)
 
     @property
     def response(self) -> str:
@@ -321,6 +391,24 @@ class Trajectory(Record):
 # ------------------------------------------------------------------ interventions
 
 
+class TriggerGroup(StrEnum):
+    """The paper's grouping of the triggers."""
+
+    CODE = "code"
+    EXPERTISE = "expertise"
+    PROTOCOL = "protocol"
+
+    @property
+    def label(self) -> str:
+        """Its name in words."""
+        return _GROUP_LABELS[self]
+
+    @property
+    def triggers(self) -> tuple[Trigger, ...]:
+        """Its members, in order."""
+        return tuple(trigger for trigger in Trigger if trigger.group is self)
+
+
 class Trigger(IntEnum):
     """The seven flaws (paper appendix D)."""
 
@@ -332,6 +420,32 @@ class Trigger(IntEnum):
     IMPLEMENTATION_ERROR = 6
     PROTOCOL_VIOLATION = 7
 
+    @property
+    def label(self) -> str:
+        """Its name in words."""
+        return _TRIGGERS[self][0]
+
+    @property
+    def group(self) -> TriggerGroup:
+        """The group it belongs to."""
+        return _TRIGGERS[self][1]
+
+
+_GROUP_LABELS = {
+    TriggerGroup.CODE: "Code utilisation distrust",
+    TriggerGroup.EXPERTISE: "Lack of OR expertise",
+    TriggerGroup.PROTOCOL: "Protocol",
+}
+_TRIGGERS = {
+    Trigger.PREMATURE_SOLVING: ("Premature natural-language solving", TriggerGroup.CODE),
+    Trigger.FRAGMENTED_CODING: ("Fragmented coding", TriggerGroup.CODE),
+    Trigger.REDUNDANT_VERIFICATION: ("Redundant manual verification", TriggerGroup.CODE),
+    Trigger.NO_SANITY_CHECK: ("No sanity check", TriggerGroup.EXPERTISE),
+    Trigger.FLAWED_MODELING: ("Flawed reasoning or modeling", TriggerGroup.EXPERTISE),
+    Trigger.IMPLEMENTATION_ERROR: ("Implementation error", TriggerGroup.EXPERTISE),
+    Trigger.PROTOCOL_VIOLATION: ("Protocol violation", TriggerGroup.PROTOCOL),
+}
+
 
 class Flaw(Record):
     """A flaw found in a response."""
@@ -342,6 +456,23 @@ class Flaw(Record):
     end: int
     analysis: str
     """Why this is a flaw, in a sentence."""
+
+
+class FlawRecord(Record):
+    """The flaws of one evaluated response; a line of `flaws.jsonl`."""
+
+    stage: Stage
+    suite: str
+    problem_id: str
+    sample: int
+    triggers: tuple[Trigger, ...]
+    """In order of appearance."""
+    annotator: str = "rules"
+
+    @property
+    def key(self) -> TrajectoryKey:
+        """The key of the trajectory that was annotated."""
+        return TrajectoryKey(self.stage, self.problem_id, self.sample)
 
 
 class Intervention(Record):

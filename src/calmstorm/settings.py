@@ -1,8 +1,7 @@
 """What can be set, within which bounds, and the paper's values as defaults (appendix E, tables 5 and 6).
 
 A recipe is one TOML file with a section per stage; flags override it as `{"rl.steps": "5"}`. Unknown keys and values
-out of range are refused in one line that says what to do. Sections know nothing of the rooms that use them: a caller
-builds its `RolloutLimits` or `Sampling` from `RolloutSettings`.
+out of range are refused in one line that says what to do. Sections know nothing of the rooms that use them.
 """
 
 from __future__ import annotations
@@ -39,18 +38,23 @@ def _divides(settings: S, part: str, whole: str) -> S:
     return settings
 
 
-class RolloutSettings(Settings):
-    """One attempt at one problem."""
+class RolloutLimits(Settings):
+    """Bounds of one attempt at one problem (paper appendix E)."""
 
     response_tokens: int = Field(16384, ge=1)
     """Tokens of the whole response, execution output and hints included."""
     executions: int = Field(4, ge=0)
     output_characters: int = Field(800, ge=40)
-    """Characters of execution output shown to the Reasoner."""
+    """Characters of execution output shown to the Reasoner; more is cut in the middle, visibly."""
     wall_seconds: float = Field(10.0, gt=0)
     """Per execution."""
     memory_mb: int = Field(2048, ge=64)
     """Per execution, MiB."""
+
+
+class RolloutSettings(RolloutLimits):
+    """How attempts are made: within which bounds, how drawn, and how many at once."""
+
     temperature: float = Field(0.6, ge=0, le=2)
     top_p: float = Field(0.95, gt=0, le=1)
     concurrency: int = Field(64, ge=1)

@@ -18,8 +18,9 @@ from calmstorm.interpreter import Interpreter, verify
 from calmstorm.intervener.comparison import minimizes_negative
 from calmstorm.intervener.direction import wanted_sense
 from calmstorm.reasoner.protocol import Reasoner, Sampling
-from calmstorm.records import Formulation, Problem, Sense, SpanKind, StopReason, Trajectory
+from calmstorm.records import Formulation, Problem, Sense, SpanKind, Stage, StopReason, Trajectory, agrees
 from calmstorm.rollout import RolloutLimits, rollout
+from calmstorm.rollout.fences import script_of
 from calmstorm.settings import derive_seed
 
 _NUMBER = re.compile(r"(?<![\w.])\$?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(\s?%|\s?percent\b)?")
@@ -70,7 +71,7 @@ async def attempt(
         async def one(sample: int) -> Trajectory:
             sampling = Sampling(seed=derive_seed(seed, "solve", sample))
             finished = await rollout(reasoner, interpreter, reasoner.render(question), limits=limits, sampling=sampling)
-            return graded_trajectory(problem, finished, stage="solve", sample=sample)
+            return graded_trajectory(problem, finished, stage=Stage.SOLVE, sample=sample)
 
         try:
             tried = await asyncio.gather(*(one(sample) for sample in range(attempts)))
@@ -95,13 +96,9 @@ def examine(question: str, trajectory: Trajectory, votes: int, attempts: int) ->
     """Runs the checks on one attempt."""
     formulation = _formulation(trajectory)
     answer = trajectory.answer
-    optimal = formulation is not None and formulation.solver_status.lower() == "optimal"
+    optimal = formulation is not None and formulation.is_optimal
     sense, objective = _as_asked(question, formulation) if formulation is not None else (None, None)
-    close = (
-        isinstance(answer, int | float)
-        and objective is not None
-        and abs(answer - objective) <= 1e-3 * abs(objective) + 0.006
-    )
+    close = isinstance(answer, int | float) and objective is not None and agrees(answer, objective)
     checks = [
         (
             "a single number or status is boxed",
@@ -132,13 +129,13 @@ def examine(question: str, trajectory: Trajectory, votes: int, attempts: int) ->
 
 def _formulation(trajectory: Trajectory) -> Formulation | None:
     """Returns the last model that was solved to optimality, else the last one."""
-    solved = [f for execution in trajectory.executions for f in execution.formulations]
-    return next((f for f in reversed(solved) if f.solver_status.lower() == "optimal"), solved[-1] if solved else None)
+    solved = trajectory.formulations
+    return next((f for f in reversed(solved) if f.is_optimal), solved[-1] if solved else None)
 
 
 def _code_blocks(trajectory: Trajectory) -> list[str]:
     blocks = [span.text for span in trajectory.spans if span.kind is SpanKind.CODE]
-    return [re.sub(r"^\s*```(?:python|py)?\n|```\s*$", "", block) for block in blocks]
+    return [script_of(block) for block in blocks]
 
 
 def _as_asked(question: str, formulation: Formulation) -> tuple[Sense, float | None]:

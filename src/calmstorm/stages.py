@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calmstorm.curation.golden import golden_of, rejection
-from calmstorm.curation.loop import STAGE as CURATION
 from calmstorm.curation.loop import HintLoop, Progress, Review, Sink
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
 from calmstorm.progress import track
 from calmstorm.reasoner.protocol import Reasoner, Sampling
-from calmstorm.records import GoldenTrajectory, Intervention, Problem, Record, Trajectory, VerdictStatus
-from calmstorm.rollout import RolloutLimits
+from calmstorm.records import GoldenTrajectory, Intervention, Problem, Record, Stage, Trajectory
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
 
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from calmstorm.training.grpo import RlStep
     from calmstorm.training.rollouts import RlRollout
     from calmstorm.training.sft import SftResult, SftStep
-
-_JUDGED = frozenset({VerdictStatus.CORRECT, VerdictStatus.WRONG, VerdictStatus.NO_ANSWER})
 
 
 async def curate_samples(
@@ -68,9 +64,7 @@ async def curate_samples(
         review=lambda each: run.append("reviews", each),
     )
     sampling = Sampling(temperature=recipe.rollout.temperature, top_p=recipe.rollout.top_p)
-    loop = HintLoop(
-        reasoner, interpreter, intervener, rollout_limits(recipe), sampling, recipe.seed, settings.interventions
-    )
+    loop = HintLoop(reasoner, interpreter, intervener, recipe.rollout, sampling, recipe.seed, settings.interventions)
     gate = asyncio.Semaphore(recipe.rollout.concurrency)
     with run.stage("curation"), track("curation", len(samples), len(samples) - len(open_)) as advance:
         failed: list[InfrastructureError] = []
@@ -95,22 +89,10 @@ async def curate_samples(
         )
 
 
-def rollout_limits(recipe: Recipe) -> RolloutLimits:
-    """Returns the bounds of a rollout that a recipe sets."""
-    given = recipe.rollout
-    return RolloutLimits(
-        response_tokens=given.response_tokens,
-        executions=given.executions,
-        output_characters=given.output_characters,
-        wall_seconds=given.wall_seconds,
-        memory_mb=given.memory_mb,
-    )
-
-
 def curation_progress(run: RunDirectory) -> dict[tuple[str, int], Progress]:
     """Reads how far each (problem, sample) of a run has been curated."""
     progress: dict[tuple[str, int], Progress] = defaultdict(Progress)
-    for trajectory in run.trajectories(CURATION):
+    for trajectory in run.trajectories(Stage.CURATION):
         progress[trajectory.problem_id, trajectory.sample].trajectories.append(trajectory)
     for intervention in run.read("interventions", Intervention):
         progress[intervention.problem_id, intervention.sample].interventions.append(intervention)
@@ -123,7 +105,7 @@ def curation_progress(run: RunDirectory) -> dict[tuple[str, int], Progress]:
 
 def share_correct(trajectories: Iterable[Trajectory]) -> float:
     """Returns the share of correct answers; what our machinery failed and what has no label counts as neither."""
-    judged = [t.verdict for t in trajectories if t.verdict is not None and t.verdict.status in _JUDGED]
+    judged = [t.verdict for t in trajectories if t.verdict is not None and t.verdict.status.is_judged]
     return sum(verdict.correct for verdict in judged) / max(1, len(judged))
 
 

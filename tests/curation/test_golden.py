@@ -132,11 +132,14 @@ def test_messages_mask_what_programs_printed(golden, tmp_path):
     export([golden], tmp_path / "golden.jsonl", "messages")
     row = json.loads((tmp_path / "golden.jsonl").read_text())
     assert [m["role"] for m in row["messages"]] == ["user", "assistant"]
-    kept = [i for i, mask in zip(row["token_ids"], row["response_mask"], strict=True) if mask]
-    text = ByteCodec().decode(kept)
+    learned = [token for token, mask in zip(row["token_ids"], row["loss_mask"], strict=True) if mask]
+    text = ByteCodec().decode(learned)
     assert "```output" not in text
     assert "HINT" in text
     assert "\\boxed{400}" in text
+    written = [token for token, mask in zip(row["token_ids"], row["response_mask"], strict=True) if mask]
+    assert "HINT" not in ByteCodec().decode(written)
+    assert set(written) <= set(learned)
 
 
 def test_a_text_only_trajectory_has_no_mask(tmp_path):
@@ -146,6 +149,7 @@ def test_a_text_only_trajectory_has_no_mask(tmp_path):
     row = json.loads((tmp_path / "golden.jsonl").read_text())
     assert row["token_ids"] is None
     assert row["response_mask"] is None
+    assert row["loss_mask"] is None
 
 
 @pytest.mark.parametrize("count", [0, 2])

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from calmstorm.evaluation import Tally, count_code_blocks, macro_average, pass_at_k, summarise, summarise_cells
+from calmstorm.evaluation import Tally, macro_average, pass_at_k, summarise, summarise_cells
 from calmstorm.records import Author, Span, SpanKind, StopReason, Trajectory, Usage, Verdict, VerdictStatus
+from calmstorm.rollout.fences import count_code_blocks
 
 C, W, N, U, F = (VerdictStatus[name] for name in ("CORRECT", "WRONG", "NO_ANSWER", "UNGRADED", "INFRASTRUCTURE"))
 

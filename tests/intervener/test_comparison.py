@@ -4,7 +4,7 @@ import pytest
 from workshop_case import REFERENCE, captured
 
 from calmstorm.intervener.comparison import Difference, compare_models
-from calmstorm.records import Constraint, Domain, LinearModel, Row, Sense, Variable
+from calmstorm.records import Constraint, Domain, LinearModel, ReferenceConstraint, Sense, Variable
 
 
 def rows(*given: tuple[dict[str, float], str, float]) -> tuple[Constraint, ...]:
@@ -92,7 +92,7 @@ def test_the_domain_differs_when_a_choice_is_taken_twice():
         objective="value",
         variables=("tent", "rope"),
         costs=(5.0, 3.0),
-        rows=(Row(name="weight", coefficients=(2.0, 3.0), operator="<=", bound=7.0),),
+        rows=(ReferenceConstraint(name="weight", coefficients=(2.0, 3.0), operator="<=", bound=7.0),),
         domains=(Domain.BINARY, Domain.BINARY),
     )
 
@@ -123,7 +123,7 @@ def test_the_sign_differs_when_a_variable_may_go_below_zero():
 
 def test_an_equation_is_the_same_from_both_sides():
     reference = REFERENCE.model_copy(
-        update={"rows": (Row(name="order", coefficients=(1.0, -2.0), operator="==", bound=3.0),)}
+        update={"rows": (ReferenceConstraint(name="order", coefficients=(1.0, -2.0), operator="==", bound=3.0),)}
     )
     for order in (
         ({"a": 1.0, "b": -2.0}, "==", 3.0),

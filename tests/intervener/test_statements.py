@@ -4,12 +4,12 @@ import pytest
 from workshop_case import REFERENCE
 
 from calmstorm.intervener.statements import states_row, states_terms
-from calmstorm.records import Row
+from calmstorm.records import ReferenceConstraint
 
 NAMES = ("desk", "chair", "small desk")
-LABOR = Row(name="labor", coefficients=(4.0, 2.0, 0.0), operator="<=", bound=40.0)
-ORDER = Row(name="order", coefficients=(1.0, -2.0, 0.0), operator=">=", bound=0.0)
-SHARE = Row(name="share", coefficients=(12.0, 20.0, 5.0), operator=">=", bound=1000.0)
+LABOR = ReferenceConstraint(name="labor", coefficients=(4.0, 2.0, 0.0), operator="<=", bound=40.0)
+ORDER = ReferenceConstraint(name="order", coefficients=(1.0, -2.0, 0.0), operator=">=", bound=0.0)
+SHARE = ReferenceConstraint(name="share", coefficients=(12.0, 20.0, 5.0), operator=">=", bound=1000.0)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_row_is_not_stated_when_something_differs(statement, row):
 
 
 def test_of_a_group_of_rows_only_the_direction_is_looked_at():
-    supply = Row(name="Lima", coefficients=(1.0, 1.0, 0.0), operator="<=", bound=40.0, group="supply")
+    supply = ReferenceConstraint(name="Lima", coefficients=(1.0, 1.0, 0.0), operator="<=", bound=40.0, group="supply")
     assert states_row(": <= 40, 60", supply, NAMES)
     assert not states_row(": >= 40, 60", supply, NAMES)
 

@@ -8,7 +8,7 @@ from calmstorm.records import (
     LabelStatus,
     LinearModel,
     Problem,
-    Row,
+    ReferenceConstraint,
     Sense,
     Span,
     SpanKind,
@@ -29,8 +29,8 @@ REFERENCE = LinearModel(
     variables=("desk", "chair"),
     costs=(30.0, 20.0),
     rows=(
-        Row(name="labor", coefficients=(4.0, 2.0), operator="<=", bound=40.0),
-        Row(name="max desk", coefficients=(1.0, 0.0), operator="<=", bound=8.0),
+        ReferenceConstraint(name="labor", coefficients=(4.0, 2.0), operator="<=", bound=40.0),
+        ReferenceConstraint(name="max desk", coefficients=(1.0, 0.0), operator="<=", bound=8.0),
     ),
     domains=(Domain.INTEGER, Domain.INTEGER),
 )

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from calmstorm.interpreter import Interpreter
-from calmstorm.outputs import output_block
 from calmstorm.pocket import corpus
 from calmstorm.pocket.corpus import PROMPT_WEIGHT, copying_exercise, encode, run_in_process, sizes_of, traces
 from calmstorm.pocket.traces import Trace
 from calmstorm.problems.generator import Side, side_of
 from calmstorm.records import Author
+from calmstorm.rollout.output_block import output_block
 
 
 class Characters:
@@ -74,7 +74,7 @@ def test_output_is_worded_as_in_a_rollout():
     scripts = ("print(1)\n", "print(1 / 0)\n", "x = 1\n", "import pulp\ny = z\n", "def f(:\n", "print('a' * 2000)\n")
     with Interpreter(workers=1) as interpreter:
         for script in scripts:
-            assert run_in_process(script) == output_block(interpreter.run(script)), script
+            assert run_in_process(script) == output_block(interpreter.run(script), 800), script
 
 
 def test_sizes_grow_with_the_chunks():

@@ -12,12 +12,12 @@ from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.hints import OPEN_BLOCK, WORDINGS, Correction, hint
 from calmstorm.intervener.placing import LONGEST_HINT, gives_away, require_usable_hint
 from calmstorm.intervener.rules import find_flaws
-from calmstorm.outputs import output_block
 from calmstorm.pocket.flaws import NO_FLAWS
 from calmstorm.pocket.traces import Trace, read_result, write_trace
 from calmstorm.problems.generator import FAMILIES, draw
 from calmstorm.records import Author, Formulation, LabelStatus, Problem
 from calmstorm.rollout import unrun_code
+from calmstorm.rollout.output_block import output_block
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def written(interpreter: Interpreter, seed: str, family: str, hints: float = 0.0
     def run(script: str) -> str:
         execution = interpreter.run(script)
         formulations.extend(execution.formulations)
-        return output_block(execution)
+        return output_block(execution, 800)
 
     trace = write_trace(rng, case, optimum, replace(NO_FLAWS, **habits), run, hints=hints)
     problem = Problem(id=seed, question=case.question, answer=optimum, status=LabelStatus.OPTIMAL, reference=case.model)

@@ -20,7 +20,7 @@ from calmstorm.problems.generator import (
     side_of,
 )
 from calmstorm.problems.solve import solve_with_cbc, solve_with_highs, solvers_agree
-from calmstorm.records import Domain, LinearModel, Row, Sense
+from calmstorm.records import Domain, LinearModel, ReferenceConstraint, Sense
 
 SIZES = (2, 3, 4, 5, 6)
 
@@ -129,14 +129,14 @@ def test_an_unknown_family_is_refused():
         next(generate(1, seed=1, suite="s", sizes=EASY_SIZES, families=("poetry",)))
 
 
-def model(sense: Sense, cost: float, *rows: Row) -> LinearModel:
+def model(sense: Sense, cost: float, *rows: ReferenceConstraint) -> LinearModel:
     return LinearModel(
         sense=sense, objective="x", variables=("x",), costs=(cost,), rows=rows, domains=(Domain.CONTINUOUS,)
     )
 
 
-def row(operator: str, bound: float) -> Row:
-    return Row(name="r", coefficients=(1.0,), operator=operator, bound=bound)
+def row(operator: str, bound: float) -> ReferenceConstraint:
+    return ReferenceConstraint(name="r", coefficients=(1.0,), operator=operator, bound=bound)
 
 
 def test_a_model_without_optimum_has_none():

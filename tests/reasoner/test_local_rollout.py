@@ -11,7 +11,7 @@ from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Sampling
 from calmstorm.records import Author, Execution, ExecutionStatus, SpanKind, StopReason
 from calmstorm.rollout import RolloutLimits, rollout
-from calmstorm.spans import cut, make_span, response_mask
+from calmstorm.rollout.spans import RL_AUTHORS, cut, make_span, response_ids, response_mask
 
 
 class PrintingInterpreter:
@@ -61,7 +61,7 @@ def test_continues_from_fed_output_as_transformers_would_when_many_rollouts_run_
     for one in asyncio.run(asyncio.wait_for(go(), 60)):
         assert one.stop_reason in (StopReason.LENGTH, StopReason.FINISHED)
         assert tokenizer.eos_token_id not in one.spans[1].token_ids  # printed text is not a turn's end
-        ids, mask = response_mask(one.spans)
+        ids, mask = response_ids(one.spans), response_mask(one.spans, RL_AUTHORS)
         drawn = len(one.spans[-1].token_ids)
         assert one.spans[-1].author is Author.REASONER
         assert mask[-drawn:] == (1,) * drawn

@@ -28,7 +28,7 @@ def test_text_that_looks_like_output_is_learned_when_the_reasoner_wrote_it() -> 
         span(Author.INTERPRETER, SpanKind.OUTPUT, "\\boxed{9}"),
         span(Author.REASONER, SpanKind.TEXT, "ok", end=True),
     )
-    trajectory = Trajectory(problem_id="p", sample=0, stage="x", spans=spans, stop_reason=StopReason.FINISHED)
+    trajectory = Trajectory(problem_id="p", sample=0, stage="curation", spans=spans, stop_reason=StopReason.FINISHED)
     example = encode(PROMPT, trajectory, END)
     assert tuple(label for label in example.labels if label != IGNORED) == ids(OUTPUT + "ok<|im_end|>")
 

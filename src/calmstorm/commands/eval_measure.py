@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from calmstorm.commands.console import note
 from calmstorm.commands.eval_results import Results
 from calmstorm.commands.eval_sources import Sources
+from calmstorm.records import Stage
 
 if TYPE_CHECKING:
     from calmstorm.commands.reasoners import Opened
-    from calmstorm.evaluation.evaluate import TrajectoryKey
-    from calmstorm.records import Trajectory
+    from calmstorm.records import Trajectory, TrajectoryKey
     from calmstorm.runs import RunDirectory
     from calmstorm.settings import EvaluationSettings, RolloutSettings
 
-_STAGE = "base"
+_STAGE = Stage.BASE
 
 
 class Plan(NamedTuple):
@@ -114,7 +114,6 @@ async def _rollouts(
     from calmstorm.interpreter import Interpreter
     from calmstorm.progress import track
     from calmstorm.reasoner.protocol import Sampling
-    from calmstorm.rollout import RolloutLimits
 
     bounds, how = plan.bounds, plan.how
     total = plan.sources.gradable * how.samples
@@ -135,7 +134,7 @@ async def _rollouts(
                 opened.reasoner,
                 interpreter,
                 samples=how.samples,
-                limits=RolloutLimits(**bounds.model_dump(include=set(RolloutLimits.model_fields))),
+                limits=bounds,
                 sampling=Sampling(temperature=how.temperature, top_p=how.top_p),
                 stage=_STAGE,
                 on_trajectory=keep,

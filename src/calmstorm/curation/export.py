@@ -9,6 +9,7 @@ from pathlib import Path
 
 from calmstorm.errors import InputError, MissingExtraError
 from calmstorm.records import Author, GoldenTrajectory
+from calmstorm.rollout.spans import RL_AUTHORS, SFT_AUTHORS, response_ids, response_mask
 
 FORMATS = ("jsonl", "parquet", "messages")
 
@@ -19,8 +20,9 @@ def export(golden: Iterable[GoldenTrajectory], path: Path, form: str) -> int:
     Args:
         golden: What to write.
         path: The file.
-        form: `jsonl` (whole records), `parquet` or `messages`: one chat a row, with `token_ids` and `response_mask` of
-            the response, 1 where the loss applies (hints and the Reasoner's own tokens, never execution output).
+        form: `jsonl` (whole records), `parquet` or `messages`: one chat a row, with `token_ids` of the response,
+            `response_mask` (1 where the Reasoner wrote the token) and `loss_mask` (1 where fine-tuning learns it: hints
+            too, never execution output).
 
     Raises:
         InputError: The format is unknown.
@@ -46,8 +48,8 @@ def export(golden: Iterable[GoldenTrajectory], path: Path, form: str) -> int:
 def _messages(golden: Iterable[GoldenTrajectory]) -> Iterator[dict[str, object]]:
     for each in golden:
         trajectory = each.trajectory
-        with_ids = [span for span in trajectory.spans if span.token_ids is not None]
-        complete = len(with_ids) == len(trajectory.spans)
+        spans = trajectory.spans
+        has_ids = all(span.token_ids is not None for span in spans)
         yield {
             "problem_id": trajectory.problem_id,
             "sample": trajectory.sample,
@@ -55,11 +57,10 @@ def _messages(golden: Iterable[GoldenTrajectory]) -> Iterator[dict[str, object]]
                 {"role": "user", "content": each.question},
                 {"role": "assistant", "content": trajectory.response},
             ],
-            "token_ids": [i for span in with_ids for i in span.token_ids or ()] if complete else None,
-            "response_mask": [int(s.author is not Author.INTERPRETER) for s in with_ids for _ in s.token_ids or ()]
-            if complete
-            else None,
-            "hints": [span.text for span in trajectory.spans if span.author is Author.INTERVENER],
+            "token_ids": list(response_ids(spans)) if has_ids else None,
+            "response_mask": list(map(int, response_mask(spans, RL_AUTHORS))) if has_ids else None,
+            "loss_mask": list(map(int, response_mask(spans, SFT_AUTHORS))) if has_ids else None,
+            "hints": [span.text for span in spans if span.author is Author.INTERVENER],
             "edited_token_share": each.edited_token_share,
         }
 

@@ -12,11 +12,6 @@ from enum import StrEnum
 from calmstorm.curation.loop import Progress, edited_share
 from calmstorm.records import GoldenTrajectory, Problem, StopReason, Trajectory, VerdictStatus
 
-BACKING_TOLERANCE = 1e-3
-"""Relative difference allowed between the box and the solver's objective."""
-PRINTING = 0.006
-"""Absolute difference allowed in addition: scripts print two decimals."""
-
 
 class Rejection(StrEnum):
     """Why a trajectory is not golden; the first reason that applies."""
@@ -56,7 +51,7 @@ def rejection(trajectory: Trajectory, *, flawless: bool, most_tokens: int | None
         return Rejection.PROTOCOL
     if most_tokens is not None and trajectory.usage.completion_tokens > most_tokens:
         return Rejection.TOO_LONG
-    return None if _is_backed(trajectory) else Rejection.UNBACKED
+    return None if trajectory.is_backed else Rejection.UNBACKED
 
 
 def golden_of(problem: Problem, progress: Progress, most_tokens: int | None = None) -> GoldenTrajectory | None:
@@ -71,21 +66,4 @@ def golden_of(problem: Problem, progress: Progress, most_tokens: int | None = No
         question=problem.question,
         interventions=tuple(progress.interventions),
         edited_token_share=edited_share(last.spans),
-    )
-
-
-def _is_backed(trajectory: Trajectory) -> bool:
-    """Whether some optimal solve found the answered number; status words and unseen solves are not held against it.
-
-    A script may minimize the negative of what it is to maximize, so the sign of the objective does not count; the
-    verdict has seen to the sign of the answer.
-    """
-    solved = [f for execution in trajectory.executions for f in execution.formulations]
-    if not solved or not isinstance(trajectory.answer, float | int):
-        return True
-    answer = abs(trajectory.answer)
-    return any(
-        f.solver_status.lower() == "optimal"
-        and (f.objective is None or abs(abs(f.objective) - answer) <= BACKING_TOLERANCE * answer + PRINTING)
-        for f in solved
     )

@@ -13,12 +13,21 @@ from dataclasses import dataclass, field
 from calmstorm.grading import graded_trajectory
 from calmstorm.intervener.protocol import Intervener
 from calmstorm.reasoner.protocol import Reasoner, Sampling
-from calmstorm.records import Author, Execution, Intervention, Problem, Record, Span, SpanKind, StopReason, Trajectory
+from calmstorm.records import (
+    Author,
+    Execution,
+    Intervention,
+    Problem,
+    Record,
+    Span,
+    SpanKind,
+    Stage,
+    StopReason,
+    Trajectory,
+)
 from calmstorm.rollout import CodeRunner, RolloutLimits, rollout
+from calmstorm.rollout.spans import cut, make_span
 from calmstorm.settings import derive_seed
-from calmstorm.spans import cut, make_span
-
-STAGE = "curation"
 
 
 class Review(Record):
@@ -108,7 +117,9 @@ class HintLoop:
     async def _attempt(self, problem: Problem, sample: int, progress: Progress) -> Trajectory:
         """Makes the next round: a fresh attempt, or the last one resumed from its hint."""
         round_ = len(progress.trajectories)
-        sampling = self.sampling.model_copy(update={"seed": derive_seed(self.seed, STAGE, problem.id, sample, round_)})
+        sampling = self.sampling.model_copy(
+            update={"seed": derive_seed(self.seed, Stage.CURATION, problem.id, sample, round_)}
+        )
         spans: tuple[Span, ...] = ()
         executions: tuple[Execution, ...] = ()
         if round_:
@@ -125,14 +136,14 @@ class HintLoop:
             spans=spans,
             executions=executions,
         )
-        return graded_trajectory(problem, finished, stage=STAGE, sample=sample, round=round_)
+        return graded_trajectory(problem, finished, stage=Stage.CURATION, sample=sample, round=round_)
 
 
 def splice(trajectory: Trajectory, intervention: Intervention, reasoner: Reasoner) -> tuple[Span, ...]:
     """Returns the response up to the intervention's target, with the hint in the target's place.
 
-    Whole tokens before the cut are kept as the Reasoner drew them; see `calmstorm.spans.cut`. A hint that stands right
-    before the target did not help: the new one replaces it instead of piling up behind it.
+    Whole tokens before the cut are kept as the Reasoner drew them; see `calmstorm.rollout.spans.cut`. A hint that
+    stands right before the target did not help: the new one replaces it instead of piling up behind it.
     """
     codec = reasoner.codec
     kept = list(cut(trajectory.spans, intervention.position, codec))

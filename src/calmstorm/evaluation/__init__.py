@@ -5,7 +5,7 @@ from calmstorm.evaluation.evaluate import evaluate
 from calmstorm.evaluation.flaw_rates import FlawSummary, FlawTally, Rate, macro_flaws
 from calmstorm.evaluation.intervals import Estimate, clustered_interval, macro_average
 from calmstorm.evaluation.paired import Comparison, compare_outcomes, macro_comparison
-from calmstorm.evaluation.summary import Summary, Tally, count_code_blocks, pass_at_k, summarise, summarise_cells
+from calmstorm.evaluation.summary import Summary, Tally, pass_at_k, summarise, summarise_cells
 
 __all__ = [
     "Agreement",
@@ -21,7 +21,6 @@ __all__ = [
     "clustered_interval",
     "cohens_kappa",
     "compare_outcomes",
-    "count_code_blocks",
     "evaluate",
     "macro_average",
     "macro_comparison",

@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 from calmstorm.errors import InputError, WorkError
 from calmstorm.evaluation.paired import Comparison, Outcome, compare_outcomes
-from calmstorm.evaluation.summary import Tally, count_code_blocks
+from calmstorm.evaluation.summary import Tally
 from calmstorm.grading import TOLERANCE, grade
 from calmstorm.problems.contamination import text_key
 from calmstorm.problems.files import load_responses
 from calmstorm.records import Problem, Record, StopReason, Trajectory, Verdict, VerdictStatus
+from calmstorm.rollout.fences import count_code_blocks
 from calmstorm.runs import RunDirectory
 
 _CURATION = "curation"
-_JUDGED = frozenset({VerdictStatus.CORRECT, VerdictStatus.WRONG, VerdictStatus.NO_ANSWER})
 
 
 class Answer(NamedTuple):
@@ -143,7 +143,7 @@ class _Side:
             key = places[name]
             self.infrastructure += verdict.status is VerdictStatus.INFRASTRUCTURE
             graded, correct = self.outcomes.get(key, (0, 0))
-            judged = verdict.status in _JUDGED
+            judged = verdict.status.is_judged
             self.outcomes[key] = graded + judged, correct + (judged and verdict.correct)
 
 

@@ -9,12 +9,9 @@ from dataclasses import dataclass, field
 from calmstorm.errors import InfrastructureError
 from calmstorm.grading import TOLERANCE, graded_trajectory
 from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
-from calmstorm.records import Problem, StopReason, Trajectory, Usage
+from calmstorm.records import Problem, Stage, StopReason, Trajectory, TrajectoryKey, Usage
 from calmstorm.rollout import CodeRunner, Rollout, RolloutLimits, rollout
 from calmstorm.settings import derive_seed
-
-TrajectoryKey = tuple[str, str, int, int]
-"""(stage, problem id, sample, round)."""
 
 _PATIENCE = 8
 """Rollouts in a row, or as many as are in flight, that our machinery may fail before the evaluation ends."""
@@ -28,7 +25,7 @@ async def evaluate(
     samples: int,
     limits: RolloutLimits,
     sampling: Sampling,
-    stage: str,
+    stage: Stage,
     on_trajectory: Callable[[Trajectory], object],
     concurrency: int = 64,
     seed: int = 0,

@@ -7,16 +7,14 @@ apart and is in no rate.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from calmstorm.evaluation.intervals import CONFIDENCE, Estimate, clustered_interval
 from calmstorm.records import Author, ExecutionStatus, Record, StopReason, Trajectory, Verdict, VerdictStatus
+from calmstorm.rollout.fences import count_code_blocks
 
-_CODE_FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python|py)\b", re.MULTILINE | re.IGNORECASE)
 _LIMITS = frozenset({StopReason.LENGTH, StopReason.EXECUTIONS})
-_OUTSIDE = frozenset({VerdictStatus.INFRASTRUCTURE, VerdictStatus.UNGRADED})
 
 
 class Summary(Record):
@@ -86,7 +84,7 @@ class Tally:
             self._blocks += code_blocks
             self._tokens += tokens
             self._executions += executions
-        if verdict.status not in _OUTSIDE:
+        if verdict.status.is_judged:
             graded, correct = self._outcomes.get((suite, problem_id), (0, 0))
             self._outcomes[suite, problem_id] = graded + 1, correct + verdict.correct
             self._protocol_ok += verdict.protocol_ok
@@ -193,8 +191,3 @@ def _doublings(most: int) -> Iterator[int]:
     while k <= most:
         yield k
         k *= 2
-
-
-def count_code_blocks(text: str) -> int:
-    """Returns the number of Python blocks that a response opens."""
-    return len(_CODE_FENCE.findall(text))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([^\n`]*)$", re.MULTILINE)
+from calmstorm.rollout.fences import fences
+
 _BOX = re.compile(r"\\boxed\s*\{")
 _CONTENT_LIMIT = 1000
 """Characters. A box that runs on for longer was never closed where it should have been."""
@@ -57,13 +58,8 @@ def _without_blocks(text: str) -> str:
     """
     kept: list[str] = []
     position = 0
-    opening: re.Match[str] | None = None
-    for fence in _FENCE.finditer(text):
-        if opening is None:
-            opening = fence
-        elif not fence[2].strip() and fence[1].startswith(opening[1]):
-            kept.append(text[position : opening.start()])
-            position, opening = fence.end(), None
-    if opening is not None and opening[2].strip():
-        return "".join([*kept, text[position : opening.start()]])
+    for fence in fences(text):
+        if fence.close is not None or fence.language:
+            kept.append(text[position : fence.start])
+            position = fence.end
     return "".join([*kept, text[position:]])

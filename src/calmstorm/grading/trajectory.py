@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from calmstorm.grading.compare import TOLERANCE
 from calmstorm.grading.verdict import answer_text, grade
-from calmstorm.records import Problem, Trajectory
+from calmstorm.records import Problem, Stage, Trajectory
 from calmstorm.rollout import Rollout
 
 
 def graded_trajectory(
-    problem: Problem, rollout: Rollout, *, stage: str, sample: int, round: int = 0, tolerance: float = TOLERANCE
+    problem: Problem, rollout: Rollout, *, stage: Stage, sample: int, round: int = 0, tolerance: float = TOLERANCE
 ) -> Trajectory:
     """Grades a rollout and returns it as the record that goes into `trajectories.jsonl`.
 
     Args:
         problem: what was asked.
         rollout: what came of it.
-        stage: part of the run it belongs to ("base", "curation", "sft", "rl").
+        stage: part of the run it belongs to.
         sample: which attempt at the problem this is, from 0.
         round: interventions made so far on this sample.
         tolerance: relative tolerance, unless the problem has its own.

@@ -128,7 +128,7 @@ def _or(value: float | None, otherwise: float) -> float:
 def _doubts_about_values(formulation: Formulation) -> list[Doubt]:
     if not formulation.variables or any(variable.value is None for variable in formulation.variables):
         return []
-    if formulation.objective is None or formulation.solver_status.lower() != "optimal":
+    if formulation.objective is None or not formulation.is_optimal:
         return []  # values of a model that was not solved to its optimum claim nothing
     doubts = []
     value = {variable.name: _or(variable.value, 0.0) for variable in formulation.variables}

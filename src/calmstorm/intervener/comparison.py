@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from calmstorm.records import Domain, Formulation, LinearModel, Row, Sense
+from calmstorm.records import Domain, Formulation, LinearModel, ReferenceConstraint, Sense
 
 Shape = tuple[tuple[float, ...], str, float]
 
@@ -28,7 +28,7 @@ class Difference:
     """The objective coefficients differ."""
     sign: bool = False
     """A variable may go below zero."""
-    rows: tuple[Row, ...] = ()
+    rows: tuple[ReferenceConstraint, ...] = ()
     """Reference constraints that the solved model lacks in this form."""
 
     def __bool__(self) -> bool:

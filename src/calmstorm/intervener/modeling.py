@@ -18,7 +18,7 @@ from calmstorm.intervener.findings import Finding
 from calmstorm.intervener.hints import Correction
 from calmstorm.intervener.segments import Line, Segment, lines
 from calmstorm.intervener.statements import RELATION, states_row, states_terms
-from calmstorm.records import Domain, Formulation, LinearModel, Problem, Row, Sense, SpanKind, Trigger
+from calmstorm.records import Domain, Formulation, LinearModel, Problem, ReferenceConstraint, Sense, SpanKind, Trigger
 
 DOMAIN_WORDS = {Domain.INTEGER: "whole numbers", Domain.CONTINUOUS: "continuous", Domain.BINARY: "binary"}
 _DOMAIN_CUES = {
@@ -237,7 +237,7 @@ def _from_words(problem: Problem, solved: Formulation, plan: list[Line], parts: 
     return None
 
 
-def _named_once(rows: Sequence[Row]) -> list[Row]:
+def _named_once(rows: Sequence[ReferenceConstraint]) -> list[ReferenceConstraint]:
     """One row of each group."""
     seen: set[str] = set()
     return [r for r in rows if (r.group or r.name) not in seen and not seen.add(r.group or r.name)]  # type: ignore[func-returns-value]

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from calmstorm.records import Row
+from calmstorm.records import ReferenceConstraint
 
 RELATION = re.compile(
     r"<=|>=|==|\u2264|\u2265|\\leq?\b|\\geq?\b|(?<![<>=])=(?!=)"
@@ -25,7 +25,7 @@ _OPERATORS = {
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
 
 
-def states_row(statement: str, row: Row, names: Sequence[str]) -> bool:
+def states_row(statement: str, row: ReferenceConstraint, names: Sequence[str]) -> bool:
     """Whether a statement says what a constraint says; of a group of constraints only the direction is looked at.
 
     Args:

@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from calmstorm.outputs import output_block
 from calmstorm.pocket.flaws import HABITS, NO_FLAWS, Habits
 from calmstorm.pocket.plan import plan_of
 from calmstorm.pocket.traces import Trace, read_result, write_trace
 from calmstorm.problems.generator import FAMILIES, Side, draw, side_of
-from calmstorm.records import Author, Execution, ExecutionStatus
+from calmstorm.records import Author, Execution, ExecutionStatus, agrees
+from calmstorm.rollout.output_block import output_block
+from calmstorm.settings import RolloutLimits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -71,9 +72,8 @@ def run_in_process(script: str) -> str:
         stderr = "".join(
             traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None)
         )
-    return output_block(
-        Execution(status=status, stdout=stdout.getvalue(), stderr=stderr, wall_seconds=0.0, tier="unsafe")
-    )
+    execution = Execution(status=status, stdout=stdout.getvalue(), stderr=stderr, wall_seconds=0.0, tier="unsafe")
+    return output_block(execution, RolloutLimits().output_characters)
 
 
 class _Cache:
@@ -99,7 +99,7 @@ def traces(seed: int, chunk: int, sizes: tuple[int, ...]) -> Iterator[tuple[str,
             continue
         run = _Cache()
         status, value = read_result(run(plan_of(case).script()))
-        if status != "Optimal" or value is None or abs(value - optimum) > 1e-4 * abs(optimum) + 0.006:
+        if status != "Optimal" or value is None or not agrees(value, optimum, 1e-4):
             continue
         for _ in range(TRACES):
             habits: Habits = HABITS[family]

@@ -26,7 +26,7 @@ from calmstorm.problems.wording import (
     sentence,
     with_article,
 )
-from calmstorm.records import Domain, LinearModel, Row, Sense
+from calmstorm.records import Domain, LinearModel, ReferenceConstraint, Sense
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Draft:
     """Clauses that give a name's use of the resources."""
     countable: bool = True
     is_money: bool = True
-    sides: list[tuple[Row, str]] = field(default_factory=list)
+    sides: list[tuple[ReferenceConstraint, str]] = field(default_factory=list)
     """Further rows with their sentences."""
     closing: str = ""
     """Sentence about the domain; drawn when empty."""
@@ -195,7 +195,7 @@ def add_sides(rng: random.Random, draft: Draft, count: int) -> None:
                     f"The number of {many(name)} is limited to {printed(rng, bound)}.",
                 )
             )
-            row = Row(name=f"max {name}", coefficients=tuple(unit), operator="<=", bound=bound)
+            row = ReferenceConstraint(name=f"max {name}", coefficients=tuple(unit), operator="<=", bound=bound)
         elif kind == "min":
             bound = float(rng.randint(1, 6))
             text = rng.choice(
@@ -205,7 +205,7 @@ def add_sides(rng: random.Random, draft: Draft, count: int) -> None:
                     f"A contract asks for at least {printed(rng, bound)} {many(name)}.",
                 )
             )
-            row = Row(name=f"min {name}", coefficients=tuple(unit), operator=">=", bound=bound)
+            row = ReferenceConstraint(name=f"min {name}", coefficients=tuple(unit), operator=">=", bound=bound)
         elif kind == "order":
             unit[j] = -1.0
             text = rng.choice(
@@ -214,7 +214,7 @@ def add_sides(rng: random.Random, draft: Draft, count: int) -> None:
                     f"The number of {many(other)} cannot exceed the number of {many(name)}.",
                 )
             )
-            row = Row(name=f"{name} and {other}", coefficients=tuple(unit), operator=">=", bound=0.0)
+            row = ReferenceConstraint(name=f"{name} and {other}", coefficients=tuple(unit), operator=">=", bound=0.0)
         else:
             factor = float(rng.choice((2, 3)))
             unit[j] = -factor
@@ -225,7 +225,7 @@ def add_sides(rng: random.Random, draft: Draft, count: int) -> None:
                     f"The number of {many(name)} can be no more than {word} the number of {many(other)}.",
                 )
             )
-            row = Row(name=f"{name} and {other}", coefficients=tuple(unit), operator="<=", bound=0.0)
+            row = ReferenceConstraint(name=f"{name} and {other}", coefficients=tuple(unit), operator="<=", bound=0.0)
         draft.sides.append((row, text))
 
 
@@ -254,7 +254,10 @@ def finish(rng: random.Random, draft: Draft) -> Case:
         parts = [intro, closing, data, limit_text, ask]
     else:
         parts = [ask, intro, data, limit_text, closing]
-    rows = [Row(name=r.name, coefficients=tuple(r.values), operator=r.operator, bound=r.bound) for r in draft.resources]
+    rows = [
+        ReferenceConstraint(name=r.name, coefficients=tuple(r.values), operator=r.operator, bound=r.bound)
+        for r in draft.resources
+    ]
     rows += [row for row, _ in draft.sides]
     model = LinearModel(
         sense=Sense.MAXIMIZE if draft.maximize else Sense.MINIMIZE,

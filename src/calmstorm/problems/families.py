@@ -13,7 +13,7 @@ from calmstorm.problems.wording import (
     WHOLE,
     printed,
 )
-from calmstorm.records import Domain, Row
+from calmstorm.records import Domain, ReferenceConstraint
 
 
 def _number(rng: random.Random, low: int, high: int) -> float:
@@ -140,7 +140,9 @@ def blending(rng: random.Random, size: int) -> Case:
             f"The order is for {int(total)} kg.",
         )
     )
-    draft.sides.append((Row(name="total", coefficients=(1.0,) * size, operator="==", bound=total), amount_text))
+    draft.sides.append(
+        (ReferenceConstraint(name="total", coefficients=(1.0,) * size, operator="==", bound=total), amount_text)
+    )
     return finish(rng, draft)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from calmstorm.problems import words
 from calmstorm.problems.case import Case, Layout
 from calmstorm.problems.wording import FRACTIONAL, listing, money, printed, question, sentence
-from calmstorm.records import Domain, LinearModel, Row, Sense
+from calmstorm.records import Domain, LinearModel, ReferenceConstraint, Sense
 
 
 def _matrix_text(rng: random.Random, rows: list[str], columns: list[str], values: list[list[float]], label: str) -> str:
@@ -55,7 +55,7 @@ def assignment(rng: random.Random, size: int) -> Case:
     body = _matrix_text(rng, people, jobs, values, label)
     parts = [intro, rule, body] if rng.random() < 0.5 else [intro, body, rule]
     rows = [
-        Row(
+        ReferenceConstraint(
             name=p,
             coefficients=tuple(float(i == a) for a in range(n) for _ in range(n)),
             operator="==",
@@ -65,7 +65,7 @@ def assignment(rng: random.Random, size: int) -> Case:
         for i, p in enumerate(people)
     ]
     rows += [
-        Row(
+        ReferenceConstraint(
             name=j,
             coefficients=tuple(float(k == b) for _ in range(n) for b in range(n)),
             operator="==",
@@ -118,7 +118,7 @@ def transportation(rng: random.Random, size: int) -> Case:
     body = _matrix_text(rng, plants, stores, costs, "cost")
     parts = [have, want, body] if rng.random() < 0.7 else [body, have, want]
     rows = [
-        Row(
+        ReferenceConstraint(
             name=p,
             coefficients=tuple(float(i == x) for x in range(a) for _ in range(b)),
             operator="<=",
@@ -128,7 +128,7 @@ def transportation(rng: random.Random, size: int) -> Case:
         for i, p in enumerate(plants)
     ]
     rows += [
-        Row(
+        ReferenceConstraint(
             name=s,
             coefficients=tuple(float(k == y) for _ in range(a) for y in range(b)),
             operator=">=",
@@ -187,9 +187,9 @@ def fixed_charge(rng: random.Random, size: int) -> Case:
         )
     ).format(d=printed(rng, demand))
     n = size
-    rows = [Row(name="demand", coefficients=(1.0,) * n + (0.0,) * n, operator=">=", bound=demand)]
+    rows = [ReferenceConstraint(name="demand", coefficients=(1.0,) * n + (0.0,) * n, operator=">=", bound=demand)]
     rows += [
-        Row(
+        ReferenceConstraint(
             name=f"capacity {name}",
             coefficients=tuple(float(j == i) for j in range(n)) + tuple(-capacity[i] * (j == i) for j in range(n)),
             operator="<=",

@@ -16,7 +16,7 @@ from calmstorm.problems.wording import (
     question,
     sentence,
 )
-from calmstorm.records import Domain, LinearModel, Row, Sense
+from calmstorm.records import Domain, LinearModel, ReferenceConstraint, Sense
 
 
 def _only(index: int, size: int) -> tuple[float, ...]:
@@ -47,7 +47,7 @@ def investment(rng: random.Random, size: int) -> Case:
             )
         )
     ]
-    rows = [Row(name="budget", coefficients=(1.0,) * size, operator="<=", bound=budget)]
+    rows = [ReferenceConstraint(name="budget", coefficients=(1.0,) * size, operator="<=", bound=budget)]
     capped = sorted(rng.sample(range(size), rng.randint(1, max(1, size - 1))))
     for i in capped:
         cap = round(budget * rng.uniform(0.15, 0.6) / 50) * 50.0
@@ -60,7 +60,7 @@ def investment(rng: random.Random, size: int) -> Case:
                 )
             )
         )
-        rows.append(Row(name=f"max {names[i]}", coefficients=_only(i, size), operator="<=", bound=cap))
+        rows.append(ReferenceConstraint(name=f"max {names[i]}", coefficients=_only(i, size), operator="<=", bound=cap))
     if rng.random() < 0.4:
         i = rng.choice([j for j in range(size) if j not in capped] or [capped[0]])
         low = round(budget * rng.uniform(0.02, 0.1) / 10) * 10.0
@@ -72,7 +72,7 @@ def investment(rng: random.Random, size: int) -> Case:
                 )
             )
         )
-        rows.append(Row(name=f"min {names[i]}", coefficients=_only(i, size), operator=">=", bound=low))
+        rows.append(ReferenceConstraint(name=f"min {names[i]}", coefficients=_only(i, size), operator=">=", bound=low))
     intro = rng.choice(
         ("{actor} wants to invest in {names}.", "A fund can buy {names}.", "{actor} spreads money over {names}.")
     ).format(actor=rng.choice(words.ACTORS), names=listing(names))
@@ -127,7 +127,9 @@ def set_cover(rng: random.Random, size: int) -> Case:
     )
     text = " ".join((intro, price, covered, rule, rng.choice(EITHER_OR), question(rng, False, "cost")))
     rows = tuple(
-        Row(name=z, coefficients=tuple(float(i in members) for i in range(len(names))), operator=">=", bound=1.0)
+        ReferenceConstraint(
+            name=z, coefficients=tuple(float(i in members) for i in range(len(names))), operator=">=", bound=1.0
+        )
         for z, members in covers.items()
     )
     model = LinearModel(
@@ -187,7 +189,9 @@ def shifts(rng: random.Random, size: int) -> Case:
         )
     )
     rows = tuple(
-        Row(name=p, coefficients=tuple(float(i in members) for i in range(size)), operator=">=", bound=needs[p])
+        ReferenceConstraint(
+            name=p, coefficients=tuple(float(i in members) for i in range(size)), operator=">=", bound=needs[p]
+        )
         for p, members in spans.items()
     )
     model = LinearModel(

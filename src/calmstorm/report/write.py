@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from calmstorm.atomic import write_atomically
 from calmstorm.errors import InputError
 from calmstorm.report.build import REPORT_SCHEMA, read_run
 from calmstorm.report.content import content
@@ -20,7 +21,6 @@ from calmstorm.report.export import write_tables
 from calmstorm.report.page import render_content
 from calmstorm.report.problem_index import problem_index, problems_csv
 from calmstorm.report.problem_pages import write_pages
-from calmstorm.runs.lines import write_atomically
 
 FILES = "report_files"
 """Folder beside report.html; the page links into it."""

@@ -19,15 +19,14 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from calmstorm.atomic import write_atomically
 from calmstorm.errors import InputError, RunLockedError, SettingsError, WorkError
-from calmstorm.records import Record, Trajectory
+from calmstorm.records import Record, Trajectory, TrajectoryKey
 from calmstorm.runs.environment import environment
-from calmstorm.runs.lines import LineWriter, read_lines, read_objects, unreadable, write_atomically
+from calmstorm.runs.lines import LineWriter, read_lines, read_objects, unreadable
 from calmstorm.runs.toml import differing_keys, to_toml
 
 R = TypeVar("R", bound=Record)
-TrajectoryKey = tuple[str, str, int, int]
-"""(stage, problem id, sample, round)."""
 
 _HELD: set[Path] = set()
 """Directories this very process writes to: POSIX locks don't keep a process from itself."""
@@ -129,7 +128,7 @@ class RunDirectory:
     def trajectory_keys(self, stage: str | None = None) -> set[TrajectoryKey]:
         """Returns the keys of what is done, of one stage or of all."""
         return {
-            (row["stage"], row["problem_id"], row["sample"], row["round"])
+            TrajectoryKey(row["stage"], row["problem_id"], row["sample"], row["round"])
             for row in self.read_rows("trajectories")
             if stage is None or row["stage"] == stage
         }

@@ -100,19 +100,6 @@ def unreadable(path: Path, number: int, why: str) -> WorkError:
     return WorkError(f"{path}, line {number}: {why.splitlines()[0]}; restore the file or start another run")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a whole file so that a reader, or a kill, sees the old one or the new one and nothing between."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def _cut_torn_line(file: int) -> None:
     size = os.fstat(file).st_size
     end = size

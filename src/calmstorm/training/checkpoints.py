@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from calmstorm.atomic import write_atomically
 from calmstorm.errors import InputError
 from calmstorm.reasoner.prompting import MODEL_SETTINGS
 
@@ -49,7 +50,7 @@ def open_work(output_dir: Path, identity: Mapping[str, str]) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     plan = work / "plan.json"
     if not plan.exists():
-        _write_atomically(plan, json.dumps(dict(identity), indent=1))
+        write_atomically(plan, json.dumps(dict(identity), indent=1))
     found = json.loads(plan.read_text())
     changed = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
     if changed:
@@ -67,7 +68,7 @@ def step_of(checkpoint: Path) -> int:
 
 def mark_complete(checkpoint: Path) -> None:
     """Declares a checkpoint whole; called when all its files are written."""
-    _write_atomically(checkpoint / MARKER, "")
+    write_atomically(checkpoint / MARKER, "")
 
 
 def last_complete(work: Path) -> Path | None:
@@ -99,9 +100,3 @@ def publish(staged: Path, model_dir: Path, output_dir: Path) -> None:
         shutil.copyfile(model_dir / MODEL_SETTINGS, staged / MODEL_SETTINGS)
     staged.rename(output_dir)
     shutil.rmtree(work_dir(output_dir), ignore_errors=True)
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.rename(path)

@@ -12,17 +12,15 @@ Trajectories that are too long are reported, not cut: one without its box would 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from calmstorm.errors import InputError
 from calmstorm.reasoner.protocol import Prefix
-from calmstorm.records import Author, Record, Span, StopReason, Trajectory
+from calmstorm.records import Record, StopReason, Trajectory
+from calmstorm.rollout.spans import SFT_AUTHORS, response_ids, response_mask
 
 IGNORED = -100
 """Label of a token that the loss skips; the value that torch's cross-entropy ignores."""
-
-LEARNED_AUTHORS = frozenset({Author.REASONER, Author.INTERVENER})
-"""Whose tokens fine-tuning learns."""
 
 
 class Example(Record):
@@ -66,25 +64,6 @@ def prompt_ids(prompt: Prefix) -> tuple[int, ...]:
     return prompt.token_ids
 
 
-def span_ids(span: Span) -> tuple[int, ...]:
-    """Returns the token ids of a span.
-
-    Raises:
-        InputError: the span is text only.
-    """
-    if span.token_ids is None:
-        raise InputError(
-            f"a {span.kind.value} span of the {span.author.value} has no token ids; training never re-encodes text: "
-            "roll out again with a local model directory or a server that returns token ids"
-        )
-    return span.token_ids
-
-
-def author_mask(spans: Sequence[Span], authors: Collection[Author]) -> list[bool]:
-    """Returns, for every token of the response, whether one of `authors` wrote it."""
-    return [span.author in authors for span in spans for _ in span_ids(span)]
-
-
 def encode(prompt: Prefix, trajectory: Trajectory, end_of_turn: Collection[int]) -> Example:
     """Encodes one trajectory.
 
@@ -103,12 +82,12 @@ def encode(prompt: Prefix, trajectory: Trajectory, end_of_turn: Collection[int])
             f"{name} ended with '{trajectory.stop_reason.value}'; only finished ones are trained on: drop it"
         )
     prompt_part = prompt_ids(prompt)
-    response = [token for span in trajectory.spans for token in span_ids(span)]
+    response = response_ids(trajectory.spans)
     if not response or response[-1] not in end_of_turn:
         raise InputError(
             f"{name} does not end with an end-of-turn token; the model would not learn to stop: roll it out with a "
             "Reasoner that records that token"
         )
-    learned = author_mask(trajectory.spans, LEARNED_AUTHORS)
+    learned = response_mask(trajectory.spans, SFT_AUTHORS)
     labels = [token if keep else IGNORED for token, keep in zip(response, learned, strict=True)]
     return Example(input_ids=(*prompt_part, *response), labels=(*(IGNORED for _ in prompt_part), *labels))

@@ -19,7 +19,7 @@ from calmstorm.errors import InputError
 from calmstorm.grading import is_gradable
 from calmstorm.reasoner.protocol import Prefix, Sampling
 from calmstorm.records import Problem, Record
-from calmstorm.rollout import CodeRunner, RolloutLimits
+from calmstorm.rollout import CodeRunner
 from calmstorm.settings import RlSettings, RolloutSettings
 from calmstorm.training.checkpoints import completed_updates, fingerprint, last_complete, open_work, publish
 from calmstorm.training.encode import TokenRecord, prompt_ids
@@ -107,13 +107,7 @@ def train_grpo(
         "problems": fingerprint(problems=[problem.model_dump(mode="json") for problem in usable]),
     }
     work = open_work(output_dir, identity)
-    limits = RolloutLimits(
-        response_tokens=settings.response_tokens,
-        executions=rollouts.executions,
-        output_characters=rollouts.output_characters,
-        wall_seconds=rollouts.wall_seconds,
-        memory_mb=rollouts.memory_mb,
-    )
+    limits = rollouts.model_copy(update={"response_tokens": settings.response_tokens})
     with asyncio.Runner() as runner:
 
         def make(requests: Sequence[Request]) -> list[RlRollout]:

@@ -15,8 +15,9 @@ from calmstorm.grading import answer_text, grade, reward
 from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
 from calmstorm.records import Author, Problem, Record, StopReason, Verdict
 from calmstorm.rollout import CodeRunner, Rollout, RolloutLimits, rollout
+from calmstorm.rollout.spans import RL_AUTHORS, response_ids, response_mask
 from calmstorm.settings import derive_seed
-from calmstorm.training.encode import TokenRecord, author_mask, prompt_ids, span_ids
+from calmstorm.training.encode import TokenRecord, prompt_ids
 
 
 class RlRollout(Record):
@@ -104,7 +105,7 @@ def token_record(made: RlRollout, end_of_turn: int) -> TokenRecord:
     """
     prompt = prompt_ids(made.rollout.prompt)
     spans = made.rollout.spans
-    completion = tuple(token for span in spans for token in span_ids(span))
+    completion = response_ids(spans)
     if not completion:
         return TokenRecord(
             prompt_ids=prompt, completion_ids=(end_of_turn,), logprobs=(0.0,), written=(False,), reward=made.reward
@@ -112,7 +113,7 @@ def token_record(made: RlRollout, end_of_turn: int) -> TokenRecord:
     logprobs: list[float] = []
     for span in spans:
         if span.author is not Author.REASONER:
-            logprobs += [0.0] * len(span_ids(span))
+            logprobs += [0.0] * len(response_ids([span]))
         elif span.logprobs is None:
             raise InputError(
                 "the Reasoner gives no log-probabilities; reinforcement needs them: use a local model directory"
@@ -123,6 +124,6 @@ def token_record(made: RlRollout, end_of_turn: int) -> TokenRecord:
         prompt_ids=prompt,
         completion_ids=completion,
         logprobs=tuple(logprobs),
-        written=tuple(author_mask(spans, {Author.REASONER})),
+        written=response_mask(spans, RL_AUTHORS),
         reward=made.reward,
     )

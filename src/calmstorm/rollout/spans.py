@@ -6,11 +6,16 @@ that one token tokenised anew, alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from calmstorm.errors import InputError
 from calmstorm.reasoner.protocol import TokenCodec
 from calmstorm.records import Author, Span, SpanKind
+
+SFT_AUTHORS = frozenset({Author.REASONER, Author.INTERVENER})
+"""Whose tokens fine-tuning learns: hints too, since the model is to think them by itself (paper section 3.3)."""
+RL_AUTHORS = frozenset({Author.REASONER})
+"""Whose tokens reinforcement learns: what the policy drew."""
 
 
 def make_span(author: Author, kind: SpanKind, text: str, codec: TokenCodec | None) -> Span:
@@ -18,23 +23,31 @@ def make_span(author: Author, kind: SpanKind, text: str, codec: TokenCodec | Non
     return Span(author=author, kind=kind, text=text, token_ids=None if codec is None else tuple(codec.encode(text)))
 
 
-def response_mask(spans: Sequence[Span]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Returns the token ids of the response and a mask of the same length: 1 where the Reasoner wrote the token.
+def response_ids(spans: Iterable[Span]) -> tuple[int, ...]:
+    """Returns the token ids of a response.
 
     Raises:
-        InputError: a span has no token ids.
+        InputError: A span is text only.
     """
-    ids: list[int] = []
-    mask: list[int] = []
-    for span in spans:
-        if span.token_ids is None:
-            raise InputError(
-                f"a span of the {span.author} has no token ids, so no response mask can be made: "
-                "use a Reasoner that gives token ids"
-            )
-        ids += span.token_ids
-        mask += [int(span.author is Author.REASONER)] * len(span.token_ids)
-    return tuple(ids), tuple(mask)
+    return tuple(token for span in spans for token in _ids(span))
+
+
+def response_mask(spans: Iterable[Span], authors: Collection[Author]) -> tuple[bool, ...]:
+    """Returns, for every token of a response, whether one of `authors` wrote it.
+
+    Raises:
+        InputError: A span is text only.
+    """
+    return tuple(span.author in authors for span in spans for _ in _ids(span))
+
+
+def _ids(span: Span) -> tuple[int, ...]:
+    if span.token_ids is None:
+        raise InputError(
+            f"a {span.kind.value} span of the {span.author.value} has no token ids; training never re-encodes text: "
+            "roll out again with a local model directory or a server that returns token ids"
+        )
+    return span.token_ids
 
 
 def whole_tokens(token_ids: Sequence[int], text: str, position: int, codec: TokenCodec) -> tuple[int, int]:

@@ -10,9 +10,6 @@ import re
 
 from calmstorm.records import Execution, ExecutionStatus
 
-OUTPUT_CHARACTERS = 800
-"""Default cap on the text inside a block, characters."""
-
 _ENDINGS = {
     ExecutionStatus.EARLY_EXIT: "ExitError: the script ended its process early",
     ExecutionStatus.TIMEOUT: "TimeoutError: stopped after {seconds:.0f} s",
@@ -23,7 +20,7 @@ _ENDINGS = {
 }
 
 
-def output_block(execution: Execution, characters: int = OUTPUT_CHARACTERS) -> str:
+def output_block(execution: Execution, characters: int) -> str:
     """Returns the block that is appended after a script: standard output, then what went wrong, if anything did.
 
     Args:

@@ -8,7 +8,6 @@ of the interpreter, tokenised alone. Nothing is ever decoded and tokenised again
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,13 +15,13 @@ from typing import Protocol
 
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.interpreter.limits import Limits
-from calmstorm.outputs import OUTPUT_CHARACTERS, output_block
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Reasoner, Sampling, TokenCodec
 from calmstorm.records import Author, Execution, ExecutionStatus, Record, Span, SpanKind, StopReason, Usage
-from calmstorm.spans import make_span, split
+from calmstorm.rollout.fences import CLOSING, opened_python, unrun_code
+from calmstorm.rollout.output_block import output_block
+from calmstorm.rollout.spans import make_span, split
+from calmstorm.settings import RolloutLimits
 
-CLOSING = "```\n"
-"""What closes a code block; generation stops there."""
 CHARACTERS_PER_TOKEN = 4
 """Estimate for Reasoners that give text only, where tokens cannot be counted."""
 
@@ -33,18 +32,6 @@ class CodeRunner(Protocol):
     async def arun(self, code: str | bytes, limits: Limits | None = None) -> Execution:
         """Runs a script in a fresh state; a failing script is an outcome, not an exception."""
         ...
-
-
-class RolloutLimits(Record):
-    """Bounds of one rollout. The defaults are the paper's (appendix E)."""
-
-    response_tokens: int = 16384
-    """Tokens of the whole response, execution output and hints included."""
-    executions: int = 4
-    output_characters: int = OUTPUT_CHARACTERS
-    """Execution output beyond this is cut in the middle, visibly."""
-    wall_seconds: float = 10.0
-    memory_mb: int = 2048
 
 
 class Rollout(Record):
@@ -220,52 +207,6 @@ class _Loop:
                 break
             tail.append(span.text)
         return "".join(reversed(tail))
-
-
-@dataclass(frozen=True)
-class _Fence:
-    """The last fenced block of a text."""
-
-    language: str
-    start: int
-    """Offset of its opening fence."""
-    body: int
-    """Offset of its first line."""
-    close: int | None
-    """Offset of its closing fence; None while it is open."""
-    end: int
-    """Offset behind it."""
-
-
-def _last_fence(text: str) -> _Fence | None:
-    """Reads the fences of a text, line by line; only fences at the beginning of a line count."""
-    last: _Fence | None = None
-    offset = 0
-    for line in re.findall(r"[^\n]*\n|[^\n]+", text):  # not splitlines, which also splits at stranger characters
-        inside = last is not None and last.close is None
-        if inside and last is not None and line == CLOSING:
-            last = _Fence(last.language, last.start, last.body, offset, offset + len(line))
-        elif not inside and line.startswith("```") and line.endswith("\n"):
-            body = offset + len(line)
-            last = _Fence(line[3:].strip().lower(), offset, body, None, len(text))
-        offset += len(line)
-    return last
-
-
-def unrun_code(tail: str) -> str | None:
-    """Returns the script of the closed Python block that `tail`, the response since the last output, ends with."""
-    fence = _last_fence(tail)
-    if fence is None or fence.close is None or fence.language != "python" or tail[fence.end :].strip():
-        return None
-    return tail[fence.body : fence.close]
-
-
-def opened_python(tail: str) -> int | None:
-    """Returns where the Python block that `tail` ends in or with was opened; None when it ends in neither."""
-    fence = _last_fence(tail)
-    if fence is None or fence.language != "python" or (fence.close is not None and tail[fence.end :].strip()):
-        return None
-    return fence.start
 
 
 def _count(text: str, token_ids: Sequence[int] | None, codec: TokenCodec | None) -> int:

@@ -8,8 +8,9 @@ from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.reasoner.protocol import Sampling
 from calmstorm.reasoner.scripted import ByteCodec, ScriptedReasoner
 from calmstorm.records import Author, Execution, ExecutionStatus, Span, SpanKind, StopReason
-from calmstorm.rollout import Rollout, RolloutLimits, rollout, unrun_code
-from calmstorm.spans import cut, make_span, response_mask
+from calmstorm.rollout import Rollout, RolloutLimits, rollout
+from calmstorm.rollout.fences import unrun_code
+from calmstorm.rollout.spans import RL_AUTHORS, cut, make_span, response_ids, response_mask
 
 CODEC = ByteCodec()
 BLOCK = "Let me compute.\n```python\nprint(6 * 7)\n```\n"
@@ -89,7 +90,7 @@ def test_shows_the_model_exactly_the_recorded_tokens():
         return BLOCK if len(seen) < 3 else "done"
 
     made = roll(script)
-    ids, mask = response_mask(made.spans)
+    ids, mask = response_ids(made.spans), response_mask(made.spans, RL_AUTHORS)
     prompt = made.prompt.token_ids
     last = seen[-1].token_ids
     assert (*prompt, *ids)[: len(last)] == last
@@ -143,7 +144,7 @@ def test_runs_a_block_that_a_hint_has_opened():
     assert interpreter.seen == ["print(1)\n"]
     assert made.spans[2].kind is SpanKind.CODE
     assert made.spans[2].text == "print(1)\n```\n"
-    ids, mask = response_mask(made.spans)
+    ids, mask = response_ids(made.spans), response_mask(made.spans, RL_AUTHORS)
     assert CODEC.decode(ids).startswith("By hand: no, let me use code.\n```python\nprint(1)\n```\n```output\n42\n")
     assert mask[len("By hand: ")] == 0
 
@@ -159,7 +160,7 @@ def test_counts_tokens_and_executions_of_earlier_rounds_when_resumed():
     assert len(interpreter.seen) == 2
     assert len(made.executions) == 4
     assert made.spans[: len(kept)] == kept
-    assert made.usage.completion_tokens == len(response_mask(made.spans)[0])
+    assert made.usage.completion_tokens == len(response_ids(made.spans))
 
 
 def test_runs_the_block_first_when_resumed_right_behind_it():

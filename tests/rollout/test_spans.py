@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from calmstorm.errors import InputError
 from calmstorm.reasoner.scripted import ByteCodec
 from calmstorm.records import Author, Span, SpanKind
-from calmstorm.spans import cut, make_span, response_mask, split
+from calmstorm.rollout.spans import RL_AUTHORS, SFT_AUTHORS, cut, make_span, response_ids, response_mask, split
 
 
 class PairCodec:
@@ -114,11 +114,22 @@ def test_response_mask_marks_the_reasoners_tokens_only():
         make_span(Author.INTERVENER, SpanKind.HINT, "hm", codec),
         written("c", codec),
     ]
-    ids, mask = response_mask(spans)
-    assert ids == tuple(codec.encode("ab7hmc"))
-    assert mask == (1, 1, 0, 0, 0, 1)
+    assert response_ids(spans) == tuple(codec.encode("ab7hmc"))
+    assert response_mask(spans, RL_AUTHORS) == (True, True, False, False, False, True)
+
+
+def test_response_mask_of_fine_tuning_marks_hints_too_but_never_output():
+    codec = ByteCodec()
+    spans = [
+        make_span(Author.INTERVENER, SpanKind.HINT, "h", codec),
+        make_span(Author.INTERPRETER, SpanKind.OUTPUT, "7", codec),
+        written("c", codec),
+    ]
+    assert response_mask(spans, SFT_AUTHORS) == (True, False, True)
 
 
 def test_response_mask_refuses_spans_without_token_ids():
     with pytest.raises(InputError, match="no token ids"):
-        response_mask([Span(author=Author.REASONER, kind=SpanKind.TEXT, text="x")])
+        response_mask([Span(author=Author.REASONER, kind=SpanKind.TEXT, text="x")], RL_AUTHORS)
+    with pytest.raises(InputError, match="no token ids"):
+        response_ids([Span(author=Author.REASONER, kind=SpanKind.TEXT, text="x")])

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from calmstorm.grading.boxes import find_boxes
 from calmstorm.intervener.segments import segments
-from calmstorm.outputs import OUTPUT_CHARACTERS, output_block
 from calmstorm.records import Execution, ExecutionStatus, SpanKind
+from calmstorm.rollout.output_block import output_block
 
 
 def execution(stdout: str = "", stderr: str = "", status: ExecutionStatus = ExecutionStatus.OK) -> Execution:
@@ -35,16 +35,16 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "script.py", line 7, in 
     ],
 )
 def test_an_outcome_is_shown_as_one_block(outcome, expected):
-    assert output_block(outcome) == f"```output\n{expected}\n```\n"
+    assert output_block(outcome, 800) == f"```output\n{expected}\n```\n"
 
 
 @pytest.mark.parametrize("status", ExecutionStatus)
 def test_every_outcome_has_words(status):
-    assert output_block(execution(status=status)).count("\n") == 3
+    assert output_block(execution(status=status), 800).count("\n") == 3
 
 
 def test_a_long_output_is_cut_in_the_middle_and_says_so():
-    block = output_block(execution("a" * 1000 + "b" * 1000))
+    block = output_block(execution("a" * 1000 + "b" * 1000), 800)
     assert block == f"```output\n{'a' * 400}\n... [1200 characters cut] ...\n{'b' * 400}\n```\n"
 
 
@@ -53,7 +53,7 @@ def test_the_last_error_survives_the_cut():
     assert 'KeyError: "labor" (line 7)' in block
 
 
-@given(st.text(alphabet="`\n a\\boxed{1}", max_size=60), st.integers(40, OUTPUT_CHARACTERS))
+@given(st.text(alphabet="`\n a\\boxed{1}", max_size=60), st.integers(40, 800))
 def test_a_script_cannot_close_its_block(stdout, characters):
     block = output_block(execution(stdout), characters)
     assert [part.kind for part in segments(block)] == [SpanKind.OUTPUT]
