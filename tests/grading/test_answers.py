@@ -50,7 +50,7 @@ def boxed(content: str) -> str:
         ("1000000000000", 1e12),
     ],
 )
-def test_the_number_is_read_however_it_is_dressed(content: str, value: float) -> None:
+def test_the_number_is_read_however_it_is_written(content: str, value: float) -> None:
     assert extract_answer(boxed(content)).value == value
 
 
@@ -260,7 +260,7 @@ def test_a_box_with_escaped_braces_ends_where_its_own_brace_closes() -> None:
 
 
 def render(rng: random.Random, number: Decimal) -> str:
-    """Dresses a number; the undressed one is the oracle."""
+    """Writes a number in one of many ways; the number itself is the oracle."""
     sign = "-" if number < 0 else ""
     plain = f"{abs(number):f}"
     grouped = f"{abs(number):,f}"
@@ -290,7 +290,7 @@ def render(rng: random.Random, number: Decimal) -> str:
     return rng.choice(styles)
 
 
-def test_ten_thousand_dressed_numbers_are_read_as_what_they_are() -> None:
+def test_ten_thousand_numbers_are_read_however_they_are_written() -> None:
     rng = random.Random(20251104)
     for _ in range(10_000):
         places = rng.choice([0, 0, 1, 2, 4])
@@ -385,7 +385,7 @@ def test_ten_thousand_responses_are_graded_as_an_oracle_grades_them() -> None:
         assert verdict.correct == agrees(label, stated.value), (stated, label)
         assert verdict.protocol_ok == stated.bare, stated
         seen[verdict.correct, verdict.protocol_ok] += 1
-    assert len(seen) == 4  # right in any dress, wrong in the right one: kept apart
+    assert len(seen) == 4  # correctness and protocol are independent
     assert min(seen.values()) > 200
 
 
