@@ -143,7 +143,7 @@ def _solvers() -> Iterator[Finding]:
 
 
 def _pocket() -> Iterator[Finding]:
-    from calmstorm.commands.reasoners import pocket_directory
+    from calmstorm.reasoner.opening import pocket_directory
 
     try:
         path = pocket_directory()

@@ -9,7 +9,7 @@ from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING
 
 from calmstorm.commands.console import as_text, say, table
-from calmstorm.printable import printable
+from calmstorm.printable import percent, percent_interval, printable
 
 if TYPE_CHECKING:
     from calmstorm.evaluation import Comparison, Estimate, Summary, Tally
@@ -126,10 +126,12 @@ class Results:
         rows = []
         for suite, tally in self.suites.items():
             cell = tally.summary()
-            rows.append([suite, str(cell.problems), share(cell.pass_at_1), interval(cell.ci95), _last_k(cell)])
+            rows.append(
+                [suite, str(cell.problems), percent(cell.pass_at_1), percent_interval(cell.ci95), _last_k(cell)]
+            )
         macro = self._macro()
         if macro is not None:
-            rows.append(["macro average", "", share(macro.mean), interval((macro.low, macro.high)), ""])
+            rows.append(["macro average", "", percent(macro.mean), percent_interval((macro.low, macro.high)), ""])
         table(["suite", "problems", "pass@1", "95 % interval", "best of k"], rows)
 
 
@@ -148,7 +150,7 @@ def print_summary(title: str, summary: Summary) -> None:
     if summary.pass_at_1 is None or summary.ci95 is None:
         rate = "nothing could be graded"
     else:
-        rate = f"{summary.pass_at_1:.1%}  (95 % interval {interval(summary.ci95)}, clustered by problem)"
+        rate = f"{summary.pass_at_1:.1%}  (95 % interval {percent_interval(summary.ci95)}, clustered by problem)"
     rows = [
         ["pass@1", rate],
         *([f"pass@{k}", _at_k(summary, k)] for k in summary.pass_at_k if k > 1),
@@ -160,11 +162,11 @@ def print_summary(title: str, summary: Summary) -> None:
     if summary.response_tokens:
         rows.append(["tokens a response", f"{summary.response_tokens:.0f}"])
     rows += [
-        ["no answer", share(summary.no_answer)],
-        ["box as asked for", share(summary.protocol_ok)],
+        ["no answer", percent(summary.no_answer)],
+        ["box as asked for", percent(summary.protocol_ok)],
     ]
     if summary.cut_off:
-        rows.append(["cut off at a limit", share(summary.cut_off)])
+        rows.append(["cut off at a limit", percent(summary.cut_off)])
     if summary.infrastructure:
         rows.append(["failed by our machinery", f"{summary.infrastructure} responses, in no rate"])
     if summary.ungraded:
@@ -180,8 +182,8 @@ def print_versions(scores: VersionScores) -> None:
             [
                 each.version,
                 str(each.summary.problems),
-                f"{share(each.summary.pass_at_1)} ({interval(each.summary.ci95)})",
-                share(each.given.pass_at_1),
+                f"{percent(each.summary.pass_at_1)} ({percent_interval(each.summary.ci95)})",
+                percent(each.given.pass_at_1),
                 str(len(each.changes)),
             ]
             for each in scores.versions
@@ -214,8 +216,8 @@ def print_comparison(first: str, second: str, paired: Paired, macro: Comparison 
             [
                 suite,
                 str(each.problems),
-                share(each.first),
-                share(each.second),
+                percent(each.first),
+                percent(each.second),
                 f"{100 * each.difference:+.1f} ({100 * each.ci95[0]:+.1f} to {100 * each.ci95[1]:+.1f})",
                 f"{each.better} / {each.worse}",
             ]
@@ -234,20 +236,10 @@ def print_comparison(first: str, second: str, paired: Paired, macro: Comparison 
             say(f"{count} {what}")
 
 
-def share(value: float | None) -> str:
-    """Returns a share as percent, or a dash."""
-    return "-" if value is None else f"{value:.1%}"
-
-
-def interval(ends: tuple[float, float] | None) -> str:
-    """Returns an interval of shares as percent, or a dash."""
-    return "-" if ends is None else f"{ends[0]:.1%} to {ends[1]:.1%}"
-
-
 def _last_k(cell: Summary) -> str:
     k = max(cell.pass_at_k, default=1)
     return f"pass@{k} {_at_k(cell, k)}" if k > 1 else ""
 
 
 def _at_k(cell: Summary, k: int) -> str:
-    return f"{cell.pass_at_k[k]:.1%} ({interval(cell.pass_at_k_ci95[k])})"
+    return f"{cell.pass_at_k[k]:.1%} ({percent_interval(cell.pass_at_k_ci95[k])})"

@@ -132,7 +132,7 @@ def _counted(placed: Iterable[tuple[int, Trajectory]]) -> RunCounts:
 
 def _place(trajectory: Trajectory, offset: int) -> Place:
     return Place(
-        stage=sys.intern(trajectory.stage),
+        stage=trajectory.stage,
         suite=sys.intern(trajectory.suite),
         problem_id=sys.intern(trajectory.problem_id),
         sample=trajectory.sample,

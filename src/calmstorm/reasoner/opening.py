@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 POCKET = "pocket"
 
 
-class Opened(NamedTuple):
+class OpenedReasoner(NamedTuple):
     """A Reasoner ready to be asked; whoever opened it closes it."""
 
     reasoner: Reasoner
@@ -27,21 +27,26 @@ class Opened(NamedTuple):
     """Name and version of the prompt that it is asked with ("calm-1")."""
 
 
-def open_reasoner(name: str, model: str | None = None) -> Opened:
+def open_reasoner(name: str, model: str | None = None) -> OpenedReasoner:
     """Opens what `--reasoner` and `--model` name.
 
     Raises:
         InputError: the name is none of the three kinds, or the model cannot be loaded.
         MissingExtraError: a local model needs packages that are not installed.
     """
-    if name.startswith(("http://", "https://")):
+    if is_server(name):
         server = _server(name, model)
-        return Opened(server, None, server.prompt)
+        return OpenedReasoner(server, None, server.prompt)
     if model is not None:
         raise InputError(
             f"--model is {model!r}, but --reasoner is {name!r}, no server; drop --model or give a server's URL"
         )
-    return _local(pocket_directory() if name == POCKET else _directory(name))
+    return open_local(pocket_directory() if name == POCKET else _directory(name))
+
+
+def is_server(name: str) -> bool:
+    """Whether a Reasoner's name is the base URL of a server."""
+    return name.startswith(("http://", "https://"))
 
 
 def pocket_directory() -> Path:
@@ -71,7 +76,13 @@ def _directory(name: str) -> Path:
     return path
 
 
-def _local(path: Path) -> Opened:
+def open_local(path: Path) -> OpenedReasoner:
+    """Loads a model directory into this process.
+
+    Raises:
+        InputError: The model cannot be loaded.
+        MissingExtraError: Packages that it needs are not installed.
+    """
     try:
         from transformers.utils import logging
 
@@ -82,7 +93,7 @@ def _local(path: Path) -> Opened:
         logging.disable_progress_bar()
     positions = json.loads((path / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
     reasoner = LocalReasoner(path)
-    return Opened(reasoner, positions if isinstance(positions, int) else None, reasoner.prompt)
+    return OpenedReasoner(reasoner, positions if isinstance(positions, int) else None, reasoner.prompt)
 
 
 def _server(url: str, model: str | None) -> ServerReasoner:

@@ -1,0 +1,114 @@
+"""The curation stage: every sample of every problem through the hint loop (paper section 3.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from calmstorm.curation.loop import HintLoop, Review, SampleProgress, Sink
+from calmstorm.errors import InfrastructureError
+from calmstorm.interpreter import Interpreter
+from calmstorm.intervener.protocol import Intervener
+from calmstorm.progress import track
+from calmstorm.reasoner.opening import OpenedReasoner
+from calmstorm.reasoner.protocol import Sampling
+from calmstorm.records import Intervention, Problem, Stage
+from calmstorm.runs import RunDirectory
+from calmstorm.settings import Recipe
+from calmstorm.stages.session import run_closing
+
+
+def curate(
+    run: RunDirectory,
+    recipe: Recipe,
+    problems: Sequence[Problem],
+    load: Callable[[], OpenedReasoner],
+    interpreter: Interpreter,
+    intervener: Intervener,
+) -> None:
+    """Takes every sample of every problem through the hint loop, from where an earlier call left it.
+
+    Args:
+        run: Receives trajectories, interventions and reviews at once.
+        recipe: Bounds, sampling, samples and seed.
+        problems: What to curate on.
+        load: Opens the Reasoner that makes the attempts; called only where something is missing.
+        interpreter: Runs their code.
+        intervener: Reviews them; it is closed at the end.
+
+    Raises:
+        InputError: A server refuses what it is asked; nothing further is started.
+        InfrastructureError: The Reasoner or the Intervener could not be asked about some samples; all others are done.
+    """
+    settings = recipe.curation
+    progress = curation_progress(run)
+    samples = [(problem, sample) for problem in problems for sample in range(settings.samples)]
+    unfinished = [
+        (problem, sample)
+        for problem, sample in samples
+        if not progress[problem.id, sample].is_finished(settings.interventions)
+    ]
+    if not unfinished:
+        return
+    failures: list[InfrastructureError] = []
+    with track("curation", len(samples), len(samples) - len(unfinished)) as advance:
+
+        async def work(opened: OpenedReasoner) -> None:
+            loop = HintLoop(
+                opened.reasoner,
+                interpreter,
+                intervener,
+                limits=recipe.rollout,
+                sampling=Sampling(temperature=recipe.rollout.temperature, top_p=recipe.rollout.top_p),
+                sink=_sink(run),
+                seed=recipe.seed,
+                most_interventions=settings.interventions,
+            )
+            slots = asyncio.Semaphore(recipe.rollout.concurrency)
+
+            async def curate_sample(problem: Problem, sample: int) -> None:
+                async with slots:
+                    try:
+                        await loop.run(problem, sample, progress[problem.id, sample])
+                    except InfrastructureError as error:
+                        failures.append(error)
+                advance("")
+
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for problem, sample in unfinished:
+                        tasks.create_task(curate_sample(problem, sample))
+            except ExceptionGroup as group:  # the first is the reason, the others follow from it
+                raise group.exceptions[0] from None
+            finally:
+                await intervener.close()
+
+        run_closing(load, work, run, Stage.CURATION)
+    if failures:
+        raise InfrastructureError(
+            f"{len(failures)} of {len(unfinished)} samples are not finished ({failures[0]}); "
+            "the rest is kept: resume the run"
+        )
+
+
+def curation_progress(run: RunDirectory) -> dict[tuple[str, int], SampleProgress]:
+    """Reads how far each (problem, sample) of a run has been curated."""
+    progress: dict[tuple[str, int], SampleProgress] = defaultdict(SampleProgress)
+    for trajectory in run.trajectories(Stage.CURATION):
+        progress[trajectory.problem_id, trajectory.sample].trajectories.append(trajectory)
+    for intervention in run.read("interventions", Intervention):
+        progress[intervention.problem_id, intervention.sample].interventions.append(intervention)
+    for review in run.read("reviews", Review):
+        sample = progress[review.problem_id, review.sample]
+        sample.flawless |= review.flawless
+        sample.reviewed = max(sample.reviewed, review.round + 1)
+    return progress
+
+
+def _sink(run: RunDirectory) -> Sink:
+    return Sink(
+        trajectory=lambda trajectory: run.append("trajectories", trajectory),
+        intervention=lambda intervention: run.append("interventions", intervention),
+        review=lambda review: run.append("reviews", review),
+    )
