@@ -82,12 +82,46 @@ def test_cut_works_on_text_when_there_are_no_token_ids():
     assert [part.text for part in cut([span], 3, None)] == ["abc"]
 
 
+def test_cut_tears_the_first_token_when_the_position_falls_inside_it():
+    (torn,) = cut([written("abcd")], 1, PAIRS)
+    assert (torn.text, torn.token_ids, torn.logprobs) == ("a", tuple(PAIRS.encode("a")), None)
+
+
+def test_text_without_token_ids_is_cut_and_split_by_characters_when_there_is_a_codec():
+    first, second = (Span(author=Author.REASONER, kind=SpanKind.TEXT, text=text) for text in ("abc", "def"))
+    assert cut([first, second], 3, PAIRS) == (first,)
+    assert [part.text for part in cut([first, second], 4, PAIRS)] == ["abc", "d"]
+    assert [part and part.text for part in split(first, 1, PAIRS)] == ["a", "bc"]
+    assert split(first, 0, PAIRS) == (None, first)
+    assert split(first, 3, PAIRS) == (first, None)
+
+
+def test_split_gives_no_empty_part_when_it_falls_on_an_end():
+    span = written("abcd")
+    assert split(span, 0, PAIRS) == (None, span)
+    assert split(span, 1, PAIRS) == (None, span)
+    assert split(span, 4, PAIRS) == (span, None)
+
+
+def test_the_end_of_turn_token_goes_with_what_follows_when_a_span_is_split():
+    codec = ByteCodec()
+    span = Span(
+        author=Author.REASONER, kind=SpanKind.TEXT, text="ab", token_ids=(*codec.encode("ab"), ByteCodec.END_OF_TURN)
+    )
+    head, tail = split(span, 2, codec)
+    assert (head.text, head.token_ids) == ("ab", tuple(codec.encode("ab")))
+    assert (tail.text, tail.token_ids) == ("", (ByteCodec.END_OF_TURN,))
+
+
 def test_cut_refuses_a_negative_position():
     with pytest.raises(InputError, match="position is -1"):
         cut([], -1, None)
 
 
-@given(st.lists(st.text(min_size=1, max_size=12), max_size=4), st.integers(0, 50))
+texts = st.text("ab€😀", min_size=1, max_size=12) | st.text(min_size=1, max_size=12)
+
+
+@given(st.lists(texts, max_size=4), st.integers(0, 50))
 def test_cut_keeps_exactly_the_text_before_the_position(texts, position):
     spans = [written(text) for text in texts]
     kept = cut(spans, position, PAIRS)
@@ -97,7 +131,7 @@ def test_cut_keeps_exactly_the_text_before_the_position(texts, position):
     assert all(part.logprobs is None or len(part.logprobs) == len(part.token_ids) for part in kept)
 
 
-@given(st.text(min_size=1, max_size=20), st.integers(0, 20))
+@given(texts, st.integers(0, 12))
 def test_split_loses_neither_text_nor_tokens(text, position):
     span = written(text)
     parts = [part for part in split(span, min(position, len(text)), PAIRS) if part is not None]

@@ -28,16 +28,13 @@ def grade(
         tolerance: Relative tolerance, unless the problem has its own.
     """
     extracted = extract_answer(response)
-    failed = stop_reason is StopReason.INFRASTRUCTURE
-    ungraded = Verdict(
-        correct=False,
-        expected=None,
-        got=extracted.value,
-        tolerance=tolerance,
-        status=VerdictStatus.INFRASTRUCTURE if failed else VerdictStatus.UNGRADED,
+    return _verdict(
+        problem,
+        extracted.value,
+        is_failed=stop_reason is StopReason.INFRASTRUCTURE,
         protocol_ok=extracted.protocol_ok,
+        tolerance=tolerance,
     )
-    return regrade(problem, ungraded, tolerance=tolerance)
 
 
 def regrade(problem: Problem, verdict: Verdict, *, tolerance: float = TOLERANCE) -> Verdict:
@@ -48,19 +45,12 @@ def regrade(problem: Problem, verdict: Verdict, *, tolerance: float = TOLERANCE)
         verdict: Supplies the answer; a failure of our machinery stays one.
         tolerance: Relative tolerance, unless the problem has its own.
     """
-    tolerance = problem.tolerance if problem.tolerance is not None else tolerance
-    correct = False
-    if verdict.status is VerdictStatus.INFRASTRUCTURE:
-        status = VerdictStatus.INFRASTRUCTURE
-    elif not is_gradable(problem):
-        status = VerdictStatus.UNGRADED
-    elif verdict.got is None:
-        status = VerdictStatus.NO_ANSWER
-    else:
-        correct = compare(problem.label, verdict.got, tolerance)
-        status = VerdictStatus.CORRECT if correct else VerdictStatus.WRONG
-    return verdict.model_copy(
-        update={"correct": correct, "expected": problem.label, "tolerance": tolerance, "status": status}
+    return _verdict(
+        problem,
+        verdict.got,
+        is_failed=verdict.status is VerdictStatus.INFRASTRUCTURE,
+        protocol_ok=verdict.protocol_ok,
+        tolerance=tolerance,
     )
 
 
@@ -76,4 +66,26 @@ def answer_text(spans: Iterable[Span]) -> str:
     """Returns the response without what programs printed: the part that can hold an answer."""
     return "".join(
         "\n" if span.author is Author.INTERPRETER or span.kind is SpanKind.OUTPUT else span.text for span in spans
+    )
+
+
+def _verdict(
+    problem: Problem, answer: float | str | None, *, is_failed: bool, protocol_ok: bool, tolerance: float
+) -> Verdict:
+    tolerance = problem.tolerance if problem.tolerance is not None else tolerance
+    if is_failed:
+        status = VerdictStatus.INFRASTRUCTURE
+    elif not is_gradable(problem):
+        status = VerdictStatus.UNGRADED
+    elif answer is None:
+        status = VerdictStatus.NO_ANSWER
+    else:
+        status = VerdictStatus.CORRECT if compare(problem.label, answer, tolerance) else VerdictStatus.WRONG
+    return Verdict(
+        correct=status is VerdictStatus.CORRECT,
+        expected=problem.label,
+        got=answer,
+        tolerance=tolerance,
+        status=status,
+        protocol_ok=protocol_ok,
     )
