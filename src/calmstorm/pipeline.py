@@ -25,7 +25,7 @@ from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
 from calmstorm.stages import (
     collect_problems,
-    curate,
+    curation_stage,
     evaluate_model,
     filter_golden,
     find_flaws,
@@ -89,7 +89,7 @@ class Adaptation:
         """Curates what is not finished and writes the golden set, unless a model was trained on it already."""
         if model_path(self.run, Stage.SFT).exists():
             return
-        curate(self.run, self.recipe, problems, partial(self.load, self.base), interpreter, self.intervener)
+        curation_stage(self.run, self.recipe, problems, partial(self.load, self.base), interpreter, self.intervener)
         funnel = filter_golden(self.run, self.recipe.curation.golden_tokens)
         note(
             f"curation: {percent(funnel.correct_before)} correct before, {percent(funnel.correct_after)} after, "

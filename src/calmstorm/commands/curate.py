@@ -31,10 +31,10 @@ from calmstorm.errors import InputError
 
 def register(app: typer.Typer) -> None:
     """Adds `curate`."""
-    app.command("curate")(curate_command)
+    app.command("curate")(curate)
 
 
-def curate_command(
+def curate(
     problems: Annotated[str, typer.Option("--problems", metavar=PROBLEMS_METAVAR, help=f"{PROBLEMS_HELP}.")],
     run: Annotated[Path, typer.Option("--run", help="Run directory.")],
     reasoner: ReasonerName = None,
@@ -64,7 +64,7 @@ def curate_command(
     from calmstorm.reasoner.opening import open_reasoner
     from calmstorm.runs import RunDirectory
     from calmstorm.settings import RunConfig
-    from calmstorm.stages import curate, filter_golden, keep_config, keep_problems
+    from calmstorm.stages import curation_stage, filter_golden, keep_config, keep_problems
 
     if (run / "config.toml").exists() and not resume:
         raise InputError(f"{run}: this run exists; add --resume to go on with it, or name another directory")
@@ -82,6 +82,6 @@ def curate_command(
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
         keep_config(directory, RunConfig(**dict(settings), command="curate", prompt=opened.prompt))
         keep_problems(directory, loaded)
-        curate(directory, settings, loaded, lambda: opened, interpreter, asked)
+        curation_stage(directory, settings, loaded, lambda: opened, interpreter, asked)
         funnel = filter_golden(directory, settings.curation.golden_tokens)
     show(funnel.model_dump(mode="json"), as_json)

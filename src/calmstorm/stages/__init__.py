@@ -5,7 +5,7 @@ them together; a command calls the one it is named after.
 """
 
 from calmstorm.stages.config import keep_config, recipe_of, run_config
-from calmstorm.stages.curation import curate, curation_progress
+from calmstorm.stages.curation import curate, curation_progress, curation_stage
 from calmstorm.stages.evaluation import evaluate_model
 from calmstorm.stages.flaws import KeptFlaws, find_flaws
 from calmstorm.stages.golden import Funnel, filter_golden
@@ -19,6 +19,7 @@ __all__ = [
     "collect_problems",
     "curate",
     "curation_progress",
+    "curation_stage",
     "evaluate_model",
     "filter_golden",
     "find_flaws",

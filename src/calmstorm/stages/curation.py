@@ -12,14 +12,15 @@ from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
 from calmstorm.progress import track
 from calmstorm.reasoner.opening import OpenedReasoner
-from calmstorm.reasoner.protocol import Sampling
+from calmstorm.reasoner.protocol import Reasoner, Sampling
 from calmstorm.records import Intervention, Problem, Stage
+from calmstorm.rollout import CodeRunner
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
 from calmstorm.stages.session import run_closing
 
 
-def curate(
+def curation_stage(
     run: RunDirectory,
     recipe: Recipe,
     problems: Sequence[Problem],
@@ -27,15 +28,34 @@ def curate(
     interpreter: Interpreter,
     intervener: Intervener,
 ) -> None:
+    """Opens a Reasoner, curates, and closes Reasoner and Intervener; see `curate`."""
+
+    async def work(opened: OpenedReasoner) -> None:
+        try:
+            await curate(run, recipe, problems, opened.reasoner, interpreter, intervener)
+        finally:
+            await intervener.close()
+
+    run_closing(load, work, run, Stage.CURATION)
+
+
+async def curate(
+    run: RunDirectory,
+    recipe: Recipe,
+    problems: Sequence[Problem],
+    reasoner: Reasoner,
+    interpreter: CodeRunner,
+    intervener: Intervener,
+) -> None:
     """Takes every sample of every problem through the hint loop, from where an earlier call left it.
 
     Args:
         run: Receives trajectories, interventions and reviews at once.
         recipe: Bounds, sampling, samples and seed.
-        problems: What to curate on.
-        load: Opens the Reasoner that makes the attempts; called only where something is missing.
+        problems: What to curate on, with unique ids.
+        reasoner: Makes the attempts; it stays open.
         interpreter: Runs their code.
-        intervener: Reviews them; it is closed at the end.
+        intervener: Reviews them; it stays open.
 
     Raises:
         InputError: A server refuses what it is asked; nothing further is started.
@@ -49,42 +69,34 @@ def curate(
         for problem, sample in samples
         if not progress[problem.id, sample].is_finished(settings.interventions)
     ]
-    if not unfinished:
-        return
+    loop = HintLoop(
+        reasoner,
+        interpreter,
+        intervener,
+        limits=recipe.rollout,
+        sampling=Sampling(temperature=recipe.rollout.temperature, top_p=recipe.rollout.top_p),
+        sink=_sink(run),
+        seed=recipe.seed,
+        most_interventions=settings.interventions,
+    )
+    slots = asyncio.Semaphore(recipe.rollout.concurrency)
     failures: list[InfrastructureError] = []
     with track("curation", len(samples), len(samples) - len(unfinished)) as advance:
 
-        async def work(opened: OpenedReasoner) -> None:
-            loop = HintLoop(
-                opened.reasoner,
-                interpreter,
-                intervener,
-                limits=recipe.rollout,
-                sampling=Sampling(temperature=recipe.rollout.temperature, top_p=recipe.rollout.top_p),
-                sink=_sink(run),
-                seed=recipe.seed,
-                most_interventions=settings.interventions,
-            )
-            slots = asyncio.Semaphore(recipe.rollout.concurrency)
+        async def curate_sample(problem: Problem, sample: int) -> None:
+            async with slots:
+                try:
+                    await loop.run(problem, sample, progress[problem.id, sample])
+                except InfrastructureError as error:
+                    failures.append(error)
+            advance("")
 
-            async def curate_sample(problem: Problem, sample: int) -> None:
-                async with slots:
-                    try:
-                        await loop.run(problem, sample, progress[problem.id, sample])
-                    except InfrastructureError as error:
-                        failures.append(error)
-                advance("")
-
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    for problem, sample in unfinished:
-                        tasks.create_task(curate_sample(problem, sample))
-            except ExceptionGroup as group:  # the first is the reason, the others follow from it
-                raise group.exceptions[0] from None
-            finally:
-                await intervener.close()
-
-        run_closing(load, work, run, Stage.CURATION)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for problem, sample in unfinished:
+                    tasks.create_task(curate_sample(problem, sample))
+        except ExceptionGroup as group:  # the first is the reason, the others follow from it
+            raise group.exceptions[0] from None
     if failures:
         raise InfrastructureError(
             f"{len(failures)} of {len(unfinished)} samples are not finished ({failures[0]}); "
