@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from curated_case import PROBLEM, Store, curate, solve, strict
 
 from calmstorm.curation.export import export
 from calmstorm.curation.golden import Rejection, golden_trajectory, rejection
@@ -23,6 +22,7 @@ from calmstorm.records import (
     Verdict,
     VerdictStatus,
 )
+from tests.curation.curated_case import PROBLEM, Store, curate, solve, strict
 
 RIGHT = Verdict(correct=True, expected=400.0, got=400.0, tolerance=1e-3, status=VerdictStatus.CORRECT)
 

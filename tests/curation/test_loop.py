@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from curated_case import GOOD, Death, Runner, Store, curate, hint, strict
 
 from calmstorm.curation.loop import edited_share, outputs_before
 from calmstorm.errors import InfrastructureError
 from calmstorm.intervener.scripted import ScriptedIntervener
 from calmstorm.reasoner.scripted import ByteCodec
 from calmstorm.records import Author, ExecutionStatus, Span, SpanKind, StopReason, VerdictStatus
+from tests.curation.curated_case import GOOD, Death, Runner, Store, curate, hint, strict
 
 
 def test_the_flaws_are_corrected_one_by_one_until_none_is_left():
