@@ -17,6 +17,7 @@ from calmstorm.records import Intervention, Problem, Stage
 from calmstorm.rollout import CodeRunner
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
+from calmstorm.stages.problems import keep_problems
 from calmstorm.stages.session import run_closing
 
 
@@ -50,7 +51,7 @@ async def curate(
     """Takes every sample of every problem through the hint loop, from where an earlier call left it.
 
     Args:
-        run: Receives trajectories, interventions and reviews at once.
+        run: Receives problems, trajectories, interventions and reviews at once.
         recipe: Bounds, sampling, samples and seed.
         problems: What to curate on, with unique ids.
         reasoner: Makes the attempts; it stays open.
@@ -62,6 +63,7 @@ async def curate(
         InfrastructureError: The Reasoner or the Intervener could not be asked about some samples; all others are done.
     """
     settings = recipe.curation
+    keep_problems(run, problems)
     progress = curation_progress(run)
     samples = [(problem, sample) for problem in problems for sample in range(settings.samples)]
     unfinished = [
