@@ -3,15 +3,14 @@ from __future__ import annotations
 import asyncio
 import json
 
-import openai
 import pytest
 from chat_server import ChatServer
 from workshop_case import WORKSHOP, trajectory_of
 
 from calmstorm.cli import main
 from calmstorm.errors import InfrastructureError, InputError
-from calmstorm.intervener.chat import ChatSettings
 from calmstorm.intervener.llm import LlmAnnotator, LlmIntervener
+from calmstorm.intervener.llm.chat import ChatSettings
 from calmstorm.records import Author, Problem, Trigger
 
 DONE = trajectory_of(WORKSHOP, "I model {it}.\n", "Let me try plans by hand: [[response]] %s {0}.\n", "\\boxed{300}")
@@ -139,55 +138,14 @@ def test_a_refusal_says_what_to_do(status, remedy):
         review(server)
 
 
-def test_the_key_comes_from_the_environment_and_shows_up_nowhere(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-second")
-    monkeypatch.setenv("CALM_INTERVENER_KEY", "sk-first")
-    for status in (500, 400, 401, 404):
-        with ChatServer([status]) as server, pytest.raises((InputError, InfrastructureError)) as caught:
-            review(server, retries=0)
-        assert server.keys == ["Bearer sk-first"]
-        assert "sk-first" not in str(caught.value)
-        assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "key", "reason"),
-    [
-        ("", "", "CALM_INTERVENER_URL is not set"),
-        ("http://models.example/v1", "sk", "use https"),
-        ("ftp://models.example", "", "must read http"),
-        ("models.example/v1", "", "must read http"),
-        ("https://me:secret@models.example", "", "without user or password"),
-        ("http://127.0.0.1.example/v1", "sk", "use https"),
-    ],
-)
-def test_an_unusable_url_is_refused(monkeypatch, url, key, reason):
-    monkeypatch.setenv("CALM_INTERVENER_URL", url)
-    monkeypatch.setenv("CALM_INTERVENER_KEY", key)
-    with pytest.raises(InputError, match=reason) as caught:
+def test_a_url_is_needed(monkeypatch):
+    with pytest.raises(InputError, match="CALM_INTERVENER_URL is not set"):
         LlmIntervener("m")
-    assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "url", ["https://models.example/v1", "http://localhost:1/v1", "http://[::1]:1/v1", "http://127.0.0.9/"]
-)
-def test_a_url_that_keeps_the_key_safe_is_taken(monkeypatch, url):
-    monkeypatch.setenv("CALM_INTERVENER_URL", url)
-    monkeypatch.setenv("CALM_INTERVENER_KEY", "sk")
+def test_the_url_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("CALM_INTERVENER_URL", "https://models.example/v1")
     assert LlmIntervener("gemini-2.5-pro").name == "llm:gemini-2.5-pro@intervener-1"
-
-
-def test_a_given_client_is_used_and_left_open():
-    async def work(url: str) -> bool:
-        async with openai.AsyncOpenAI(base_url=url, api_key="x") as client:
-            intervener = LlmIntervener("m", client=client)
-            assert await intervener.review(WORKSHOP, DONE) is None
-            await intervener.close()
-            return client.is_closed()
-
-    with ChatServer([FINE]) as server:
-        assert asyncio.run(work(server.url)) is False
 
 
 # ------------------------------------------------------------------ the annotator

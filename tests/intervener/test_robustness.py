@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from workshop_case import WORKSHOP, captured, trajectory_of
 
-from calmstorm.intervener.placing import Unusable, gives_away, place
+from calmstorm.intervener.hint_checks import Unusable, gives_away, place
 from calmstorm.intervener.rules import find_flaws
 from calmstorm.records import Author, StopReason
 

@@ -19,7 +19,7 @@ from calmstorm.errors import InfrastructureError, InputError, WorkError
 
 if TYPE_CHECKING:
     from calmstorm.evaluation import Agreement, FlawSummary
-    from calmstorm.intervener.findings import Finding
+    from calmstorm.intervener.rules import Finding
     from calmstorm.records import Problem
 
 EXCERPT = 160

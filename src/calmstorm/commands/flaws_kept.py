@@ -11,7 +11,7 @@ from calmstorm.commands.console import note
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
-    from calmstorm.intervener.findings import Finding
+    from calmstorm.intervener.rules import Finding
     from calmstorm.records import Problem
 
 _CURATION = "curation"

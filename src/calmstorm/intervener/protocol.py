@@ -6,6 +6,9 @@ from typing import Protocol
 
 from calmstorm.records import Intervention, Problem, Trajectory
 
+MOST_TRIGGERS = 2
+"""Triggers that are named for one response at most (paper appendix J)."""
+
 
 class Intervener(Protocol):
     """Finds the first flaw of a trajectory and answers it with a hint (paper section 3.2).
@@ -23,7 +26,7 @@ class Intervener(Protocol):
         """Returns the correction of the first flaw, or None when there is none.
 
         Raises:
-            InfrastructureError: the Intervener could not be asked.
+            InfrastructureError: The Intervener could not be asked.
         """
         ...
 

@@ -34,7 +34,7 @@ def wanted_sense(question: str) -> Sense | None:
     """
     wish = _LIMITS.sub(" ", question)
     for cues in (_VERBS, _SUPERLATIVES):
-        said = [sense for sense, cue in cues.items() if cue.search(wish)]
-        if said:
-            return said[0] if len(said) == 1 else None
+        senses = [sense for sense, cue in cues.items() if cue.search(wish)]
+        if senses:
+            return senses[0] if len(senses) == 1 else None
     return None
