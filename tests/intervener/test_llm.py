@@ -46,13 +46,13 @@ def review(server: ChatServer, done=DONE, problem: Problem = WORKSHOP, **setting
 
 def test_a_correction_becomes_an_intervention_with_the_prompts_version():
     with ChatServer([reply()]) as server:
-        found = review(server)
-    assert found is not None
-    assert (found.trigger, found.intervener) == (Trigger.PREMATURE_SOLVING, "llm:m@intervener-1")
-    assert found.position == DONE.response.index("Let me try")
-    assert found.target == "Let me try plans by hand:"
-    assert found.hint == "I should code this.\n\n```python\n"
-    assert found.analysis == "Guessing."
+        intervention = review(server)
+    assert intervention is not None
+    assert (intervention.trigger, intervention.intervener) == (Trigger.PREMATURE_SOLVING, "llm:m@intervener-1")
+    assert intervention.position == DONE.response.index("Let me try")
+    assert intervention.target == "Let me try plans by hand:"
+    assert intervention.hint == "I should code this.\n\n```python\n"
+    assert intervention.analysis == "Guessing."
 
 
 def test_a_flawless_response_needs_no_intervention():
@@ -97,9 +97,9 @@ def test_an_unknown_label_is_said_to_be_unknown():
 )
 def test_an_unusable_reply_is_sent_back_with_the_reason(bad, reason):
     with ChatServer([bad, reply()]) as server:
-        found = review(server)
+        intervention = review(server)
         messages = server.requests[1]["messages"]
-    assert found is not None
+    assert intervention is not None
     assert [m["role"] for m in messages] == ["user", "assistant", "user"]
     assert reason in messages[2]["content"]
 
@@ -160,10 +160,10 @@ def test_an_annotator_names_triggers_and_sees_no_label():
             await annotator.close()
 
     with ChatServer(["<trigger_type>Trigger 1;Trigger 7</trigger_type>"]) as server:
-        name, found = asyncio.run(work(server.url))
+        name, triggers = asyncio.run(work(server.url))
         prompt = server.requests[0]["messages"][0]["content"]
     assert name == "llm:m@annotator-1"
-    assert found == [Trigger.PREMATURE_SOLVING, Trigger.PROTOCOL_VIOLATION]
+    assert triggers == [Trigger.PREMATURE_SOLVING, Trigger.PROTOCOL_VIOLATION]
     assert WORKSHOP.question in prompt
     assert DONE.response in prompt
     assert "400.0" not in prompt

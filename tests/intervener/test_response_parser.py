@@ -29,10 +29,10 @@ def reply(**changes: str) -> str:
 
 
 def test_a_reply_in_the_papers_tags_is_read():
-    found = parse_review(reply())
-    assert found is not None
-    assert (found.trigger, found.analysis) == (Trigger.PREMATURE_SOLVING, "By hand.")
-    assert (found.target, found.hint) == ("Now I solve it by hand.", "Wait, I should code it.")
+    replacement = parse_review(reply())
+    assert replacement is not None
+    assert (replacement.trigger, replacement.analysis) == (Trigger.PREMATURE_SOLVING, "By hand.")
+    assert (replacement.target, replacement.hint) == ("Now I solve it by hand.", "Wait, I should code it.")
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_no_intervention_is_read_through_white_space_fences_and_thoughts(text):
 
 @pytest.mark.parametrize("named", ["Trigger 3", "[Trigger 3]", " trigger 3: Redundant Manual Verification", "3", "[3]"])
 def test_a_trigger_is_read_however_it_is_dressed(named):
-    found = parse_review(reply(trigger_type=named))
-    assert found is not None
-    assert found.trigger is Trigger.REDUNDANT_VERIFICATION
+    replacement = parse_review(reply(trigger_type=named))
+    assert replacement is not None
+    assert replacement.trigger is Trigger.REDUNDANT_VERIFICATION
 
 
 @pytest.mark.parametrize(

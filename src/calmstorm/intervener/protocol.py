@@ -1,4 +1,4 @@
-"""The seam to every Intervener: a rule engine, a stronger model, a person or a script of canned replies."""
+"""What every Intervener offers: a rule engine, a stronger model, a person or a script of canned reviews."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Parses what a model replies about a response: the tags of an Intervener, and the triggers of an annotator.
 
-The tags are the paper's (appendices I and J). Reading is strict about what they hold and lenient about white space,
-code fences around things and thinking out loud before the reply.
+The tags are the paper's (appendices I and J). Parsing is strict about what they hold, and lenient about white space,
+code fences around texts and thinking before the reply.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Whether a script says what the response's own text says: trigger 6 where no solved model is at hand.
 
 Responses made elsewhere come without the models that their scripts solved, and most problems without a reference
-formulation. What is left is to hold the last script against the text before it: direction, kind of variables, the
+formulation. The last script is therefore compared with the text before it: direction, kind of variables, the
 numbers of the constraints, and constraints between named variables. Only what the text states and the script lacks is
-a finding; a text that says little is taken to be carried out.
+a finding; where the text says little, the script is taken to be right.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from calmstorm.intervener.rules.behaviour import (
     redundant_verification,
 )
 from calmstorm.intervener.rules.findings import Finding
-from calmstorm.intervener.rules.model import modeling_flaw, reread
+from calmstorm.intervener.rules.model import modeling_flaw, unexplained_error
 from calmstorm.intervener.segments import segments, without_hints
 from calmstorm.records import Formulation, Intervention, Problem, StopReason, Trajectory, Trigger
 from calmstorm.settings import derive_seed
@@ -58,7 +58,7 @@ def find_flaws(
     if is_gradable(problem) and not verdict.correct:
         findings.append(modeling_flaw(problem, parts, formulations))
         if not any(findings):
-            findings.append(reread(parts))
+            findings.append(unexplained_error(parts))
     # the sort is stable: where two flaws begin at one place, the more basic trigger goes first
     return sorted((finding for finding in findings if finding is not None), key=lambda finding: finding.start)
 

@@ -59,7 +59,7 @@ def modeling_flaw(problem: Problem, parts: list[Segment], formulations: Sequence
     return failed and (_in_plain_text(reference, plan, parts[-1].end) or failed)
 
 
-def reread(parts: list[Segment]) -> Finding:
+def unexplained_error(parts: list[Segment]) -> Finding:
     """Trigger 5 for a wrong answer without a visible reason: the model is to be set up again."""
     plan = _plan(parts)
     start = plan[0].start if plan else parts[0].start

@@ -1,4 +1,4 @@
-"""Reads what a line of text states: coefficients, relation and right-hand side, held against a reference.
+"""Compares what a line of text states with a reference: coefficients, relation and right-hand side.
 
 Where the line is algebra over names of the reference ("4 * desk + 2 * chair <= 40"), every coefficient is looked at;
 otherwise only whether the numbers are there. When in doubt a line is taken to be right.
