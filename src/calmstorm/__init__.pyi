@@ -35,7 +35,6 @@ from .reasoner.scripted import ScriptedReasoner as ScriptedReasoner
 from .records import Author as Author
 from .records import Execution as Execution
 from .records import ExecutionStatus as ExecutionStatus
-from .records import Flaw as Flaw
 from .records import Formulation as Formulation
 from .records import GoldenTrajectory as GoldenTrajectory
 from .records import Intervention as Intervention
@@ -70,7 +69,6 @@ __all__ = [
     "CompletionStop",
     "Execution",
     "ExecutionStatus",
-    "Flaw",
     "Formulation",
     "Funnel",
     "GoldenTrajectory",
