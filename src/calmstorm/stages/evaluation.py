@@ -43,7 +43,7 @@ def evaluate_model(
         How many rollouts the run had already.
 
     Raises:
-        InfrastructureError: Our machinery failed every rollout in flight; what ended before is kept.
+        InfrastructureError: Every rollout in flight failed; what ended before is kept.
     """
     settings = recipe.evaluation
     total = gradable * settings.samples
@@ -57,8 +57,7 @@ def evaluate_model(
         def keep(trajectory: Trajectory) -> None:
             if run is not None:
                 run.append("trajectories", trajectory)
-            counter.count(trajectory)
-            advance(f"{counter.correct}/{counter.answers} correct")
+            advance(counter.count(trajectory))
 
         async def work(opened: OpenedReasoner) -> None:
             await evaluate(
@@ -102,7 +101,8 @@ class _Counter:
     answers: int = 0
     correct: int = 0
 
-    def count(self, trajectory: Trajectory) -> None:
+    def count(self, trajectory: Trajectory) -> str:
         self.answers += 1
         self.correct += bool(trajectory.verdict and trajectory.verdict.correct)
         self.hand_on(trajectory)
+        return f"{self.correct}/{self.answers} correct"
