@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from calmstorm.errors import InfrastructureError
 from calmstorm.grading import graded_trajectory
 from calmstorm.interpreter import Interpreter, verify
-from calmstorm.intervener.comparison import minimizes_negative
-from calmstorm.intervener.direction import wanted_sense
+from calmstorm.intervener.rules.direction import wanted_sense
+from calmstorm.intervener.rules.model_diff import minimizes_negative
 from calmstorm.reasoner.protocol import Reasoner, Sampling
 from calmstorm.records import Formulation, Problem, Sense, SpanKind, Stage, StopReason, Trajectory, agrees
 from calmstorm.rollout import RolloutLimits, rollout

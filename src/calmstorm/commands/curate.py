@@ -64,7 +64,7 @@ def curate(
     from calmstorm.reasoner.opening import open_reasoner
     from calmstorm.runs import RunDirectory
     from calmstorm.settings import RunConfig
-    from calmstorm.stages import curation_stage, filter_golden, keep_config, keep_problems
+    from calmstorm.stages import curation_stage, filter_golden, keep_config
 
     if (run / "config.toml").exists() and not resume:
         raise InputError(f"{run}: this run exists; add --resume to go on with it, or name another directory")
@@ -81,7 +81,6 @@ def curate(
     opened = open_reasoner(settings.reasoner, settings.model)
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
         keep_config(directory, RunConfig(**dict(settings), command="curate", prompt=opened.prompt))
-        keep_problems(directory, loaded)
         curation_stage(directory, settings, loaded, lambda: opened, interpreter, asked)
         funnel = filter_golden(directory, settings.curation.golden_tokens)
     show(funnel.model_dump(mode="json"), as_json)

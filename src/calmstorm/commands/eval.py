@@ -62,7 +62,6 @@ Tolerance = Annotated[
     typer.Option("--tolerance", min=0, help="Relative tolerance of the comparison.", show_default="0.001"),
 ]
 ResponseTokens = Annotated[int | None, typer.Option("--response-tokens", min=1, help="Tokens per response, at most.")]
-Executions = Annotated[int | None, typer.Option("--executions", min=0, help="Executions per response, at most.")]
 Tier = Annotated[str | None, typer.Option("--tier", help="Isolation of scripts: auto, namespaces, landlock or unsafe.")]
 
 
@@ -89,18 +88,14 @@ def evaluate_command(
     override: Override = None,
     seed: Seed = None,
     temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 is greedy.")] = None,
-    top_p: Annotated[float | None, typer.Option(min=0, max=1)] = None,
     tolerance: Tolerance = None,
     response_tokens: ResponseTokens = None,
-    executions: Executions = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Rollouts in flight.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Scripts that run at once.")] = None,
     tier: Tier = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure pass@1 with its 95 % interval, clustered by problem.
 
-    Options that are not given have the paper's values, or those of the pocket recipe for the pocket Reasoner.
+    What is not given has the paper's value, or that of the pocket recipe for the pocket Reasoner; --set changes any.
     """
     from calmstorm.commands import eval_answers
     from calmstorm.grading import TOLERANCE
@@ -122,13 +117,9 @@ def evaluate_command(
             "model": model,
             "seed": seed,
             "rollout.response_tokens": response_tokens,
-            "rollout.executions": executions,
-            "rollout.concurrency": concurrency,
-            "rollout.workers": workers,
             "rollout.tier": tier,
             "evaluation.samples": samples,
             "evaluation.temperature": temperature,
-            "evaluation.top_p": top_p,
             "evaluation.tolerance": tolerance,
         }
         settings = recipe_for(reasoner, recipe, changes(override, flags))

@@ -118,8 +118,8 @@ class Results:
         """Returns the mean over the suites in which anything was graded."""
         from calmstorm.evaluation import macro_average
 
-        parts = [tally.summary().estimate for tally in self.suites.values()]
-        known = [each for each in parts if each is not None]
+        estimates = [tally.summary().estimate for tally in self.suites.values()]
+        known = [estimate for estimate in estimates if estimate is not None]
         return macro_average(known) if known else None
 
     def _show_suites(self) -> None:
@@ -180,28 +180,28 @@ def print_versions(scores: VersionScores) -> None:
         ["labels", "problems", "pass@1 (95 %)", "as given", "changed"],
         [
             [
-                each.version,
-                str(each.summary.problems),
-                f"{percent(each.summary.pass_at_1)} ({percent_interval(each.summary.ci95)})",
-                percent(each.given.pass_at_1),
-                str(len(each.changes)),
+                scored.version,
+                str(scored.summary.problems),
+                f"{percent(scored.summary.pass_at_1)} ({percent_interval(scored.summary.ci95)})",
+                percent(scored.given.pass_at_1),
+                str(len(scored.changes)),
             ]
-            for each in scores.versions
+            for scored in scores.versions
         ],
         "The same answers by the labels of each version, and as given",
     )
     if scores.unmatched:
         say(f"{scores.unmatched} of {scores.problems} problems have a text that no version here has")
-    for each in scores.versions:
-        for change in each.changes[:_CHANGES]:
+    for scored in scores.versions:
+        for change in scored.changes[:_CHANGES]:
             say(
                 printable(
-                    f"{each.version}: {change.problem_id}: label {change.label} where given is {change.given}: "
+                    f"{scored.version}: {change.problem_id}: label {change.label} where given is {change.given}: "
                     f"{change.correct} of {change.samples} correct, not {change.correct_given}"
                 )
             )
-        if len(each.changes) > _CHANGES:
-            say(f"{each.version}: {len(each.changes) - _CHANGES} more; all of them with --json")
+        if len(scored.changes) > _CHANGES:
+            say(f"{scored.version}: {len(scored.changes) - _CHANGES} more; all of them with --json")
 
 
 _CHANGES = 5
@@ -215,13 +215,13 @@ def print_comparison(first: str, second: str, paired: Paired, macro: Comparison 
         [
             [
                 suite,
-                str(each.problems),
-                percent(each.first),
-                percent(each.second),
-                f"{100 * each.difference:+.1f} ({100 * each.ci95[0]:+.1f} to {100 * each.ci95[1]:+.1f})",
-                f"{each.better} / {each.worse}",
+                str(compared.problems),
+                percent(compared.first),
+                percent(compared.second),
+                f"{100 * compared.difference:+.1f} ({100 * compared.ci95[0]:+.1f} to {100 * compared.ci95[1]:+.1f})",
+                f"{compared.better} / {compared.worse}",
             ]
-            for suite, each in rows.items()
+            for suite, compared in rows.items()
         ],
         f"{first} -> {second}: points of pass@1 on the problems of both, paired and clustered by problem",
     )

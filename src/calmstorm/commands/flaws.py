@@ -21,7 +21,7 @@ from calmstorm.records import Trigger
 
 if TYPE_CHECKING:
     from calmstorm.evaluation import Agreement, FlawSummary
-    from calmstorm.intervener.findings import Finding
+    from calmstorm.intervener.rules import Finding
     from calmstorm.records import Problem, Trajectory
     from calmstorm.stages import KeptFlaws
 

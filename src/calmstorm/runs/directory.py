@@ -135,7 +135,8 @@ class RunDirectory:
 
     def trajectories(self, stage: str | None = None) -> Iterator[Trajectory]:
         """Yields the trajectories of one stage or of all, in the order they ended."""
-        return (each for each in self.read("trajectories", Trajectory) if stage is None or each.stage == stage)
+        every = self.read("trajectories", Trajectory)
+        return (trajectory for trajectory in every if stage is None or trajectory.stage == stage)
 
     def drop(self, name: str, unwanted: Callable[[dict[str, Any]], bool]) -> None:
         """Takes rows out of a file of plain objects: those that a resumed training is about to make again."""

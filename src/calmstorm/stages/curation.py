@@ -10,13 +10,14 @@ from calmstorm.curation.loop import HintLoop, Review, SampleProgress, Sink
 from calmstorm.errors import InfrastructureError
 from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
-from calmstorm.progress import track
+from calmstorm.progress import Advance, track
 from calmstorm.reasoner.opening import OpenedReasoner
 from calmstorm.reasoner.protocol import Reasoner, Sampling
 from calmstorm.records import Intervention, Problem, Stage
 from calmstorm.rollout import CodeRunner
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
+from calmstorm.stages.problems import keep_problems
 from calmstorm.stages.session import run_closing
 
 
@@ -50,7 +51,7 @@ async def curate(
     """Takes every sample of every problem through the hint loop, from where an earlier call left it.
 
     Args:
-        run: Receives trajectories, interventions and reviews at once.
+        run: Receives problems, trajectories, interventions and reviews at once.
         recipe: Bounds, sampling, samples and seed.
         problems: What to curate on, with unique ids.
         reasoner: Makes the attempts; it stays open.
@@ -62,6 +63,7 @@ async def curate(
         InfrastructureError: The Reasoner or the Intervener could not be asked about some samples; all others are done.
     """
     settings = recipe.curation
+    keep_problems(run, problems)
     progress = curation_progress(run)
     samples = [(problem, sample) for problem in problems for sample in range(settings.samples)]
     unfinished = [
@@ -79,29 +81,41 @@ async def curate(
         seed=recipe.seed,
         most_interventions=settings.interventions,
     )
-    slots = asyncio.Semaphore(recipe.rollout.concurrency)
-    failures: list[InfrastructureError] = []
     with track("curation", len(samples), len(samples) - len(unfinished)) as advance:
-
-        async def curate_sample(problem: Problem, sample: int) -> None:
-            async with slots:
-                try:
-                    await loop.run(problem, sample, progress[problem.id, sample])
-                except InfrastructureError as error:
-                    failures.append(error)
-            advance("")
-
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for problem, sample in unfinished:
-                    tasks.create_task(curate_sample(problem, sample))
-        except ExceptionGroup as group:  # the first is the reason, the others follow from it
-            raise group.exceptions[0] from None
+        failures = await _curate_samples(loop, unfinished, progress, recipe.rollout.concurrency, advance)
     if failures:
         raise InfrastructureError(
             f"{len(failures)} of {len(unfinished)} samples are not finished ({failures[0]}); "
             "the rest is kept: resume the run"
         )
+
+
+async def _curate_samples(
+    loop: HintLoop,
+    samples: Sequence[tuple[Problem, int]],
+    progress: dict[tuple[str, int], SampleProgress],
+    concurrency: int,
+    advance: Advance,
+) -> list[InfrastructureError]:
+    """Takes samples to their ends, `concurrency` at once; returns the failures of those that have none."""
+    slots = asyncio.Semaphore(concurrency)
+    failures: list[InfrastructureError] = []
+
+    async def curate_sample(problem: Problem, sample: int) -> None:
+        async with slots:
+            try:
+                await loop.run(problem, sample, progress[problem.id, sample])
+            except InfrastructureError as error:
+                failures.append(error)
+        advance("")
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for problem, sample in samples:
+                tasks.create_task(curate_sample(problem, sample))
+    except ExceptionGroup as group:  # the first is the reason, the others follow from it
+        raise group.exceptions[0] from None
+    return failures
 
 
 def curation_progress(run: RunDirectory) -> dict[tuple[str, int], SampleProgress]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from calmstorm.evaluation import evaluate
 from calmstorm.interpreter import Interpreter
@@ -42,25 +43,12 @@ def evaluate_model(
         How many rollouts the run had already.
 
     Raises:
-        InfrastructureError: Our machinery failed every rollout in flight; what ended before is kept.
+        InfrastructureError: Every rollout in flight failed; what ended before is kept.
     """
     settings = recipe.evaluation
     total = gradable * settings.samples
-    correct = answers = 0
-
-    def count(trajectory: Trajectory) -> None:
-        nonlocal correct, answers
-        answers += 1
-        correct += bool(trajectory.verdict and trajectory.verdict.correct)
-        on_trajectory(trajectory)
-
-    done: set[TrajectoryKey] = set()
-    if run is not None:
-        ids = {problem.id for problem in problems}
-        for trajectory in run.trajectories(stage):
-            if trajectory.problem_id in ids and trajectory.sample < settings.samples:
-                done.add(trajectory.key)
-                count(trajectory)
+    counter = _Counter(on_trajectory)
+    done = _kept(run, problems, settings.samples, stage, counter) if run is not None else set()
     if len(done) == total:
         return total
 
@@ -69,8 +57,7 @@ def evaluate_model(
         def keep(trajectory: Trajectory) -> None:
             if run is not None:
                 run.append("trajectories", trajectory)
-            count(trajectory)
-            advance(f"{correct}/{answers} correct")
+            advance(counter.count(trajectory))
 
         async def work(opened: OpenedReasoner) -> None:
             await evaluate(
@@ -91,3 +78,31 @@ def evaluate_model(
 
         run_closing(load, work, run, f"evaluate {stage}")
     return len(done)
+
+
+def _kept(
+    run: RunDirectory, problems: Iterable[Problem], samples: int, stage: Stage, counter: _Counter
+) -> set[TrajectoryKey]:
+    """Counts what a run has of these problems already, and returns its keys."""
+    ids = {problem.id for problem in problems}
+    done = set()
+    for trajectory in run.trajectories(stage):
+        if trajectory.problem_id in ids and trajectory.sample < samples:
+            done.add(trajectory.key)
+            counter.count(trajectory)
+    return done
+
+
+@dataclass
+class _Counter:
+    """Hands trajectories on and counts them, for the remark beside the bar."""
+
+    hand_on: Callable[[Trajectory], object]
+    answers: int = 0
+    correct: int = 0
+
+    def count(self, trajectory: Trajectory) -> str:
+        self.answers += 1
+        self.correct += bool(trajectory.verdict and trajectory.verdict.correct)
+        self.hand_on(trajectory)
+        return f"{self.correct}/{self.answers} correct"

@@ -1,4 +1,4 @@
-"""Which way a problem text wants its objective to go, as far as its words say so."""
+"""The direction of the objective that a problem text asks for, as far as its words say so."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LIMITS = re.compile(
     r"|\b(?:minimum|maximum) (?:capacity|supply|demand|requirement|weight|load|number)\b|\bmost of\b",
     re.IGNORECASE,
 )
-"""Phrases that state a limit and no wish."""
+"""Phrases that state a limit, not the objective."""
 _VERBS = {
     Sense.MAXIMIZE: re.compile(r"\bmaximi[sz]", re.IGNORECASE),
     Sense.MINIMIZE: re.compile(r"\bminimi[sz]", re.IGNORECASE),
@@ -32,9 +32,9 @@ def wanted_sense(question: str) -> Sense | None:
 
     The verbs decide where there are any; superlatives only where there are none.
     """
-    wish = _LIMITS.sub(" ", question)
+    objective = _LIMITS.sub(" ", question)
     for cues in (_VERBS, _SUPERLATIVES):
-        said = [sense for sense, cue in cues.items() if cue.search(wish)]
-        if said:
-            return said[0] if len(said) == 1 else None
+        senses = [sense for sense, cue in cues.items() if cue.search(objective)]
+        if senses:
+            return senses[0] if len(senses) == 1 else None
     return None

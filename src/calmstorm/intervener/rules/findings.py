@@ -1,11 +1,11 @@
-"""What a rule found: a flaw, and what a hint about it has to say."""
+"""What a rule finds: a flaw, and what a hint about it has to say."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from calmstorm.intervener.hints import Correction
-from calmstorm.records import Flaw, Trigger
+from calmstorm.records import Trigger
 
 
 @dataclass(frozen=True)
@@ -14,13 +14,10 @@ class Finding:
 
     trigger: Trigger
     start: int
+    """Offset of the flawed passage in the response, characters."""
     end: int
     analysis: str
+    """Why this is a flaw, in a sentence."""
     correction: Correction
     names: dict[str, str] = field(default_factory=dict)
     """Words for the hint: direction, objective, domain, row."""
-
-    @property
-    def flaw(self) -> Flaw:
-        """The flaw as a record."""
-        return Flaw(trigger=self.trigger, start=self.start, end=self.end, analysis=self.analysis)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from workshop_case import WORKSHOP, trajectory_of
 
-from calmstorm.intervener.placing import (
+from calmstorm.intervener.hint_checks import (
     LONGEST_HINT,
     Unusable,
     complete_hint,
@@ -11,7 +11,7 @@ from calmstorm.intervener.placing import (
     place,
     require_usable_hint,
 )
-from calmstorm.intervener.replies import locate, read_correction, read_triggers
+from calmstorm.intervener.response_parser import locate, parse_review, parse_triggers
 from calmstorm.records import Author, LabelStatus, Problem, Trigger
 
 RESPONSE = "I model it.\nx <= 4 and y <= 4.\nNow I   solve\nit by hand.\nSo \\boxed{3}"
@@ -29,10 +29,10 @@ def reply(**changes: str) -> str:
 
 
 def test_a_reply_in_the_papers_tags_is_read():
-    found = read_correction(reply())
-    assert found is not None
-    assert (found.trigger, found.analysis) == (Trigger.PREMATURE_SOLVING, "By hand.")
-    assert (found.target, found.hint) == ("Now I solve it by hand.", "Wait, I should code it.")
+    replacement = parse_review(reply())
+    assert replacement is not None
+    assert (replacement.trigger, replacement.analysis) == (Trigger.PREMATURE_SOLVING, "By hand.")
+    assert (replacement.target, replacement.hint) == ("Now I solve it by hand.", "Wait, I should code it.")
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_a_reply_in_the_papers_tags_is_read():
     ],
 )
 def test_no_intervention_is_read_through_white_space_fences_and_thoughts(text):
-    assert read_correction(text) is None
+    assert parse_review(text) is None
 
 
 @pytest.mark.parametrize("named", ["Trigger 3", "[Trigger 3]", " trigger 3: Redundant Manual Verification", "3", "[3]"])
 def test_a_trigger_is_read_however_it_is_dressed(named):
-    found = read_correction(reply(trigger_type=named))
-    assert found is not None
-    assert found.trigger is Trigger.REDUNDANT_VERIFICATION
+    replacement = parse_review(reply(trigger_type=named))
+    assert replacement is not None
+    assert replacement.trigger is Trigger.REDUNDANT_VERIFICATION
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_trigger_is_read_however_it_is_dressed(named):
 )
 def test_a_reply_that_breaks_the_format_is_refused_with_the_reason(text, reason):
     with pytest.raises(Unusable, match=reason):
-        read_correction(text)
+        parse_review(text)
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_a_reply_that_breaks_the_format_is_refused_with_the_reason(text, reason)
     ],
 )
 def test_an_annotators_triggers_are_read(said, expected):
-    assert [int(t) for t in read_triggers(f"Because of this.\n<trigger_type>{said}</trigger_type>")] == expected
+    assert [int(t) for t in parse_triggers(f"Because of this.\n<trigger_type>{said}</trigger_type>")] == expected
 
 
 @pytest.mark.parametrize("said", ["Trigger 1;Trigger 2;Trigger 3", "Trigger 9", "none", "", "1;x"])
 def test_an_annotators_other_words_are_refused(said):
     with pytest.raises(Unusable):
-        read_triggers(f"<trigger_type>{said}</trigger_type>")
+        parse_triggers(f"<trigger_type>{said}</trigger_type>")
 
 
 # ------------------------------------------------------------------ where the target is

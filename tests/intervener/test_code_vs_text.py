@@ -10,7 +10,7 @@ TAIL = "```output\n300.0\n```\nThat is plausible.\n\\boxed{300}"
 
 
 def triggers(text: str, code: str) -> list[int]:
-    return [int(each.trigger) for each in find_flaws(PROBLEM, f"{text}\n```python\n{code}\n```\n{TAIL}")]
+    return [int(finding.trigger) for finding in find_flaws(PROBLEM, f"{text}\n```python\n{code}\n```\n{TAIL}")]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,6 @@ def test_trigger_5_when_a_script_does_what_the_text_says_or_says_too_little(text
 def test_trigger_4_does_not_count_beside_3() -> None:
     problem = Problem(id="q", question="How much?", answer=300.0, status=LabelStatus.OPTIMAL)
     response = "```python\nm.solve()\n```\n```output\n300.0\n```\nI redo it by hand.\n\\boxed{300}"
-    found = find_flaws(problem, response)
-    assert [int(each.trigger) for each in found] == [3, 4]
-    assert [int(each.trigger) for each in named(found)] == [3]
+    findings = find_flaws(problem, response)
+    assert [int(finding.trigger) for finding in findings] == [3, 4]
+    assert [int(finding.trigger) for finding in named(findings)] == [3]

@@ -1,9 +1,9 @@
 """How a model that a script solved differs from the reference formulation.
 
-Constraints are compared by their shape (coefficients, operator, bound, all up to a common factor). Where a script calls
-its variables as the reference does, each coefficient must stand at its variable; otherwise it may call them what it
-likes, and coefficients count in any order. This is what an OR expert sees at a glance: wrong direction, missing
-integrality, a constraint that is not there or not right. Not seen: coefficients swapped between renamed variables.
+Constraints are compared by their shape (coefficients, operator, bound, all up to a common factor). Where a script gives
+its variables the names of the reference, each coefficient must stand at its variable; otherwise coefficients count in
+any order. Seen are a wrong direction, missing integrality, and constraints that are missing or wrong; not seen are
+coefficients swapped between renamed variables.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def compare_models(reference: LinearModel, solved: Formulation) -> Difference:
         else:
             missing.append(row)
     wanted = _costs(reference.costs, reference.sense, order)
-    found = _costs(_vector(solved.costs, order), solved.sense, order)
-    turned = [-c + 0.0 for c in wanted]
-    reversed_ = found != wanted and found == (turned if order else sorted(turned))
+    given = _costs(_vector(solved.costs, order), solved.sense, order)
+    turned = [-cost + 0.0 for cost in wanted]
+    is_turned = given != wanted and given == (turned if order else sorted(turned))
     return Difference(
-        sense=reversed_ or (found != wanted and reference.sense is not solved.sense),
+        sense=is_turned or (given != wanted and reference.sense is not solved.sense),
         domain=_discrete(reference.domains) != _discrete(v.domain for v in solved.variables)
         or _taken_twice(reference, solved),
-        objective=found != wanted and not reversed_,
+        objective=given != wanted and not is_turned,
         sign=any(v.lower is None or v.lower < 0 for v in solved.variables),
         rows=tuple(missing),
     )
@@ -87,7 +87,7 @@ def _costs(costs: Sequence[float], sense: Sense, order: list[str] | None) -> lis
 
 
 def minimizes_negative(solved: Formulation) -> bool:
-    """Whether a model is a maximization in disguise: it minimizes, and no coefficient of the objective is positive."""
+    """Whether a model minimizes the negative of something: it minimizes, and all its costs are below zero."""
     costs = [cost for cost in solved.costs.values() if cost]
     return solved.sense is Sense.MINIMIZE and bool(costs) and max(costs) < 0
 

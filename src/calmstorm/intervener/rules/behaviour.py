@@ -1,4 +1,4 @@
-"""Rules for the flaws that show in how a response goes about its work: triggers 1 to 4 and 7 (paper appendix D).
+"""Rules for flaws of working habits: triggers 1 to 4 and 7 (paper appendix D).
 
 Each rule is a function from a response to its first finding of that kind, or None. The cues are words that people and
 models use for these habits; a sentence that turns away from the habit ("instead of trying by hand") is no cue.
@@ -10,9 +10,9 @@ import re
 from typing import NamedTuple
 
 from calmstorm.grading import extract_answer
-from calmstorm.intervener.findings import Finding
 from calmstorm.intervener.hints import Correction
-from calmstorm.intervener.segments import Line, Segment, lines
+from calmstorm.intervener.rules.findings import Finding
+from calmstorm.intervener.segments import Line, Segment, lines, of_kind, prose_before
 from calmstorm.records import SpanKind, Trigger
 
 _BY_HAND = (
@@ -86,59 +86,55 @@ _FURTHER_BLOCK = re.compile(
 )
 """Announces one more script for the same task; one that puts an earlier one right is announced by what was wrong."""
 _NAME_ERROR = re.compile(r"\bNameError\b")
+_STATEMENT = re.compile(r"[<>=]|\d|\b(?:variables|choices|cells) are\b")
+"""Part of the model, and no lead to a script."""
 
 
 class _Sum(NamedTuple):
     """A calculation with numbers in prose."""
 
     line: Line
-    result: str
+    result: float
 
 
 def _sums(part: Segment) -> list[_Sum]:
-    return [_Sum(line, match.group(1)) for line in lines(part) for match in _ARITHMETIC.finditer(line.text)]
+    return [
+        _Sum(line, float(re.sub(r"[^\d.]", "", match.group(1))))
+        for line in lines(part)
+        for match in _ARITHMETIC.finditer(line.text)
+    ]
 
 
 def _arrives_at(calculation: _Sum, answer: float | str | None) -> bool:
     """Whether a calculation ends at the final answer: then the words have solved the problem, or solved it again."""
-    if not isinstance(answer, float):
-        return False
-    result = float(re.sub(r"[^\d.]", "", calculation.result))
-    return abs(result - answer) <= 1e-6 * max(1.0, abs(answer))
+    return isinstance(answer, float) and abs(calculation.result - answer) <= 1e-6 * max(1.0, abs(answer))
 
 
 def premature_solving(parts: list[Segment], answer: float | str | None = None) -> Finding | None:
     """Trigger 1: solving in words what a solver should solve; `answer` is the final one."""
-    code = next((p for p in parts if p.solves and not _failed(parts, p)), None)
-    limit = code.start if code else parts[-1].end
-    for part in parts:
-        if part.kind is not SpanKind.TEXT or part.start >= limit:
-            continue
-        for line in lines(part):
-            if _MANUAL.search(line.text) and not _TURNED_AWAY.search(line.text):
-                return _by_hand(line, parts[-1].end)
-        sums = _sums(part)
-        if len(sums) >= 3 or any(_arrives_at(each, answer) for each in sums):
-            return _by_hand(sums[0].line, parts[-1].end)
-    if any(p.kind is SpanKind.CODE for p in parts):
+    limit = next((part.start for part in parts if part.solves and not _failed(parts, part)), parts[-1].end)
+    prose = [part for part in of_kind(parts, SpanKind.TEXT) if part.start < limit]
+    line = next((line for part in prose if (line := _solved_by_hand(part, answer))), None)
+    if line is None and not of_kind(parts, SpanKind.CODE):
+        line = _final_line(parts)
+    if line is None:
         return None
-    final = _final_line(parts)
-    return _by_hand(final, parts[-1].end) if final else None
+    analysis = "The model is solved in words although a solver is at hand."
+    return Finding(Trigger.PREMATURE_SOLVING, line.start, parts[-1].end, analysis, Correction.USE_SOLVER)
 
 
-def _by_hand(line: Line, end: int) -> Finding:
-    return Finding(
-        Trigger.PREMATURE_SOLVING,
-        line.start,
-        end,
-        "The model is solved in words although a solver is at hand.",
-        Correction.USE_SOLVER,
-    )
+def _solved_by_hand(part: Segment, answer: float | str | None) -> Line | None:
+    """Returns the first line of a passage that solves in words."""
+    for line in lines(part):
+        if _MANUAL.search(line.text) and not _TURNED_AWAY.search(line.text):
+            return line
+    sums = _sums(part)
+    return sums[0].line if len(sums) >= 3 or any(_arrives_at(total, answer) for total in sums) else None
 
 
 def fragmented_coding(parts: list[Segment]) -> Finding | None:
     """Trigger 2: pieces of code that cannot run alone, or that only prepare."""
-    blocks = [p for p in parts if p.kind is SpanKind.CODE]
+    blocks = of_kind(parts, SpanKind.CODE)
     solving = any(block.solves for block in blocks)
     for index, block in enumerate(blocks):
         output = _output_after(parts, block)
@@ -150,39 +146,32 @@ def fragmented_coding(parts: list[Segment]) -> Finding | None:
         )
         again = block.solves and index > 0 and _FURTHER_BLOCK.search(_between(parts, blocks[index - 1], block))
         if prepares or depends or again:
+            analysis = "The code comes in pieces; each block runs on its own, so it must be complete."
             start = _lead(parts, block)
-            return Finding(
-                Trigger.FRAGMENTED_CODING,
-                start,
-                block.end,
-                "The code comes in pieces; each block runs on its own, so it must be complete.",
-                Correction.ONE_SCRIPT,
-            )
+            return Finding(Trigger.FRAGMENTED_CODING, start, block.end, analysis, Correction.ONE_SCRIPT)
     return None
 
 
 def redundant_verification(parts: list[Segment], answer: float | str | None = None) -> Finding | None:
     """Trigger 3: computing again by hand what the solver has computed; `answer` is the final one."""
-    seen_output = False
-    for part in parts:
-        seen_output = seen_output or (part.kind is SpanKind.OUTPUT and not _FAILED.search(part.body))
-        if part.kind is not SpanKind.TEXT or not seen_output:
-            continue
-        cue = next((line for line in lines(part) if _is_recheck(line.text)), None)
-        if cue is None:
-            sums = _sums(part)
-            free = [each for each in sums if not _AGAINST_LIMIT.search(each.line.text)]
-            arrives = [each for each in sums if _arrives_at(each, answer)]
-            cue = free[0].line if len(free) >= 2 else arrives[0].line if arrives else None
-        if cue is not None:
-            return Finding(
-                Trigger.REDUNDANT_VERIFICATION,
-                cue.start,
-                part.end,
-                "The solver's exact result is computed again by hand.",
-                Correction.TRUST,
-            )
+    outputs = [part for part in of_kind(parts, SpanKind.OUTPUT) if not _FAILED.search(part.body)]
+    for part in of_kind(parts, SpanKind.TEXT):
+        if outputs and part.start > outputs[0].start and (line := _verified_by_hand(part, answer)):
+            analysis = "The solver's exact result is computed again by hand."
+            return Finding(Trigger.REDUNDANT_VERIFICATION, line.start, part.end, analysis, Correction.TRUST)
     return None
+
+
+def _verified_by_hand(part: Segment, answer: float | str | None) -> Line | None:
+    """Returns the first line of a passage that computes the result again."""
+    for line in lines(part):
+        if _is_recheck(line.text):
+            return line
+    sums = _sums(part)
+    free = [total.line for total in sums if not _AGAINST_LIMIT.search(total.line.text)]
+    if len(free) >= 2:
+        return free[0]
+    return next((total.line for total in sums if _arrives_at(total, answer)), None)
 
 
 def _is_recheck(text: str) -> bool:
@@ -194,20 +183,15 @@ def _is_recheck(text: str) -> bool:
 
 def no_sanity_check(parts: list[Segment]) -> Finding | None:
     """Trigger 4: from the solver's output straight to the final answer."""
-    outputs = [p for p in parts if p.kind is SpanKind.OUTPUT]
+    outputs = of_kind(parts, SpanKind.OUTPUT)
     if not outputs or _FAILED.search(outputs[-1].body):
         return None
-    tail = [p for p in parts if p.kind is SpanKind.TEXT and p.start >= outputs[-1].end]
-    prose = "".join(p.body for p in tail)
+    start = outputs[-1].end
+    prose = "".join(part.body for part in of_kind(parts, SpanKind.TEXT) if part.start >= start)
     if not prose.strip() or _REFLECTION.search(prose):
         return None
-    return Finding(
-        Trigger.NO_SANITY_CHECK,
-        outputs[-1].end,
-        parts[-1].end,
-        "The result is given without a look at its plausibility.",
-        Correction.REFLECT,
-    )
+    analysis = "The result is given without a look at its plausibility."
+    return Finding(Trigger.NO_SANITY_CHECK, start, parts[-1].end, analysis, Correction.REFLECT)
 
 
 def protocol_violation(parts: list[Segment], response: str) -> Finding | None:
@@ -215,28 +199,22 @@ def protocol_violation(parts: list[Segment], response: str) -> Finding | None:
     if extract_answer(response).protocol_ok:
         return None
     line = _final_line(parts)
-    start = line.start if line else parts[-1].end
-    return Finding(
-        Trigger.PROTOCOL_VIOLATION,
-        start,
-        parts[-1].end,
-        "The final answer is not a single plain number in a box.",
-        Correction.BOX,
-    )
+    start, end = line.start if line else parts[-1].end, parts[-1].end
+    analysis = "The final answer is not a single plain number in a box."
+    return Finding(Trigger.PROTOCOL_VIOLATION, start, end, analysis, Correction.BOX)
 
 
 def _between(parts: list[Segment], block: Segment, following: Segment) -> str:
     """Returns the prose between two code blocks."""
-    prose = (p for p in parts if p.kind is SpanKind.TEXT and block.end <= p.start < following.start)
-    return "".join(p.body for p in prose)
+    prose = (part for part in of_kind(parts, SpanKind.TEXT) if block.end <= part.start < following.start)
+    return "".join(part.body for part in prose)
 
 
 def _output_after(parts: list[Segment], block: Segment) -> Segment | None:
-    """Returns the output that belongs to a code block."""
-    following = [p for p in parts if p.start >= block.end]
-    if following and following[0].kind is SpanKind.TEXT and not following[0].body.strip():
-        following = following[1:]
-    return following[0] if following and following[0].kind is SpanKind.OUTPUT else None
+    """Returns the output that belongs to a code block: it follows, with white space between at most."""
+    later = (part for part in parts if part.start >= block.end)
+    following = next((part for part in later if part.kind is not SpanKind.TEXT or part.body.strip()), None)
+    return following if following is not None and following.kind is SpanKind.OUTPUT else None
 
 
 def _failed(parts: list[Segment], block: Segment) -> bool:
@@ -246,23 +224,18 @@ def _failed(parts: list[Segment], block: Segment) -> bool:
 
 def _lead(parts: list[Segment], block: Segment) -> int:
     """Returns where the passage with a block begins: its lead sentence, if it has a short one, else its fence."""
-    before = next((p for p in reversed(parts) if p.end <= block.start and p.kind is SpanKind.TEXT), None)
-    if before is None or before.end != block.start:
+    before = next((part for part in of_kind(parts, SpanKind.TEXT) if part.end == block.start), None)
+    prose = lines(before) if before is not None else []
+    if not prose:
         return block.start
-    prose = lines(before)
-    if (
-        not prose
-        or not re.search(r"[.!:]$", prose[-1].text)
-        or len(prose[-1].text) > 120
-        or re.search(r"[<>=]|\d", prose[-1].text)
-    ):
-        return block.start
-    return block.start if re.search(r"\b(?:variables|choices|cells) are\b", prose[-1].text) else prose[-1].start
+    text = prose[-1].text
+    is_lead = re.search(r"[.!:]$", text) and len(text) <= 120 and not _STATEMENT.search(text)
+    return prose[-1].start if is_lead else block.start
 
 
 def _final_line(parts: list[Segment]) -> Line | None:
     """Returns the line that gives the final answer, or the last line of prose."""
-    prose = [line for p in parts if p.kind is SpanKind.TEXT for line in lines(p)]
+    prose = prose_before(parts, parts[-1].end)
     after_thinking = [i for i, line in enumerate(prose) if "</think>" in line.text]
     candidates = prose[after_thinking[-1] + 1 :] if after_thinking else prose
     final = [line for line in candidates if _FINAL.search(line.text)]

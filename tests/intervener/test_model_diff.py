@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from workshop_case import REFERENCE, captured
 
-from calmstorm.intervener.comparison import Difference, compare_models
+from calmstorm.intervener.rules.model_diff import Difference, compare_models
 from calmstorm.records import Constraint, Domain, LinearModel, ReferenceConstraint, Sense, Variable
 
 

@@ -1,4 +1,4 @@
-r"""Where a correction goes and what it may say: rules that hold for every Intervener that is not a rule engine.
+r"""Where a correction goes and what it may say; the rules hold for every Intervener.
 
 A hint stands where the flawed passage began. It never stands inside a code block (the block is dropped with it), and
 it never replaces what a program printed or what an earlier hint said. It is short, says neither the ground truth nor
@@ -22,6 +22,7 @@ OPENS_BLOCK = frozenset({Trigger.PREMATURE_SOLVING, Trigger.FRAGMENTED_CODING})
 
 _NUMBER = re.compile(r"(?<![\w.])[-\u2212]?\s?(?:\d{1,3}(?:[,\u202f\u00a0]\d{3})+|\d+)(?:\.\d+)?(?!\d)")
 _OPENING = re.compile(r"(?:\s|\\n)*```[ \t]*(?:python3?|py)?(?:\s|\\n)*\Z", re.IGNORECASE)
+"""A block opened at the end of a hint; some models write line breaks as backslash and n."""
 _CONTROL = re.compile(r"<\|[^|\n]*\|>|</?think>", re.IGNORECASE)
 
 
@@ -39,16 +40,16 @@ def place(trajectory: Trajectory, start: int) -> int:
     Raises:
         Unusable: The passage begins in execution output or in an earlier hint.
     """
-    block = next((p for p in segments(trajectory.response) if p.start <= start < p.end), None)
-    if block is not None and block.kind is SpanKind.CODE:
-        return block.start
+    part = next((part for part in segments(trajectory.response) if part.start <= start < part.end), None)
+    if part is not None and part.kind is SpanKind.CODE:
+        return part.start
     author = author_at(trajectory, start)
     if author is Author.INTERPRETER:
         raise Unusable("the passage begins in what a program printed; quote what the Reasoner itself wrote")
     if author is Author.INTERVENER:
         raise Unusable("the passage begins in an earlier hint; quote what the Reasoner itself wrote after it")
-    if block is not None and block.kind is SpanKind.OUTPUT:  # output that the Reasoner made up
-        return block.start
+    if part is not None and part.kind is SpanKind.OUTPUT:  # output that the Reasoner made up
+        return part.start
     return start
 
 
@@ -61,6 +62,11 @@ def author_at(trajectory: Trajectory, position: int) -> Author | None:
     return None
 
 
+def bare_hint(words: str) -> str:
+    """Returns a hint without the block that it may open at its end."""
+    return _OPENING.sub("", words).strip()
+
+
 def complete_hint(words: str, trigger: Trigger, before: str) -> str:
     """Returns a hint as it is put into a response: on a line of its own, a Python block opened where it is due.
 
@@ -69,10 +75,9 @@ def complete_hint(words: str, trigger: Trigger, before: str) -> str:
         trigger: What it corrects.
         before: The response up to the hint.
     """
-    said = _OPENING.sub("", words).strip()
     opens = trigger in OPENS_BLOCK or _OPENING.search(words) is not None
     lead = "" if not before or before.endswith("\n") else "\n"
-    return lead + said + (OPEN_BLOCK if opens else "\n")
+    return lead + bare_hint(words) + (OPEN_BLOCK if opens else "\n")
 
 
 def require_usable_hint(words: str, problem: Problem) -> None:
@@ -81,18 +86,18 @@ def require_usable_hint(words: str, problem: Problem) -> None:
     Raises:
         Unusable: It is empty, too long, holds code or a filled box or control tokens, or gives the answer away.
     """
-    said = _OPENING.sub("", words).strip()
-    if not said:
+    hint = bare_hint(words)
+    if not hint:
         raise Unusable("the hint is empty")
-    if len(said) > LONGEST_HINT:
-        raise Unusable(f"the hint has {len(said)} characters; at most {LONGEST_HINT} are allowed")
-    if "```" in said:
+    if len(hint) > LONGEST_HINT:
+        raise Unusable(f"the hint has {len(hint)} characters; at most {LONGEST_HINT} are allowed")
+    if "```" in hint:
         raise Unusable("the hint holds a code block; it may only end by opening one")
-    if _CONTROL.search(said):
+    if _CONTROL.search(hint):
         raise Unusable("the hint holds a control token or a think tag")
-    if any(extract_answer(said).boxes):
+    if any(extract_answer(hint).boxes):
         raise Unusable("the hint fills in the box; that is for the Reasoner to do")
-    if gives_away(said, problem):
+    if gives_away(hint, problem):
         raise Unusable("the hint states the ground truth; point at the flaw without naming the final value")
 
 
@@ -108,7 +113,7 @@ def gives_away(text: str, problem: Problem) -> bool:
 
 
 def intervention_at(
-    trajectory: Trajectory, start: int, end: int, trigger: Trigger, *, analysis: str, hint: str, intervener: str
+    trajectory: Trajectory, start: int, end: int, trigger: Trigger, *, analysis: str, words: str, intervener: str
 ) -> Intervention:
     """Returns the record of a correction that drops the response from `start` on.
 
@@ -118,7 +123,7 @@ def intervention_at(
         end: Where the flawed passage ends, characters.
         trigger: Its kind.
         analysis: Why it is a flaw.
-        hint: The complete hint.
+        words: The words of the hint.
         intervener: Who corrects, for records.
     """
     return Intervention(
@@ -129,6 +134,6 @@ def intervention_at(
         analysis=analysis,
         target=trajectory.response[start:end],
         position=start,
-        hint=hint,
+        hint=complete_hint(words, trigger, trajectory.response[:start]),
         intervener=intervener,
     )

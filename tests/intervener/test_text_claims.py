@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from workshop_case import REFERENCE
 
-from calmstorm.intervener.statements import states_row, states_terms
+from calmstorm.intervener.rules.text_claims import states_row, states_terms
 from calmstorm.records import ReferenceConstraint
 
 NAMES = ("desk", "chair", "small desk")

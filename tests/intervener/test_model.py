@@ -20,9 +20,9 @@ CONTINUOUS = tuple(v.model_copy(update={"domain": Domain.CONTINUOUS}) for v in c
 
 def first(plan: str, problem: Problem = WORKSHOP, code: str = CODE, **changes):
     response = plan + code + END
-    found = find_flaws(problem, response, formulations=[captured(objective=360.0, **changes)])
-    assert len(found) == 1
-    return found[0], response
+    findings = find_flaws(problem, response, formulations=[captured(objective=360.0, **changes)])
+    assert len(findings) == 1
+    return findings[0], response
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def first(plan: str, problem: Problem = WORKSHOP, code: str = CODE, **changes):
     ],
 )
 def test_trigger_5_at_the_line_that_is_wrong_in_text_and_code(plan, changes, at, correction):
-    found, response = first(plan, **changes)
-    assert (found.trigger, found.correction) == (Trigger.FLAWED_MODELING, Correction(correction))
-    assert response[found.start :].startswith(at)
+    finding, response = first(plan, **changes)
+    assert (finding.trigger, finding.correction) == (Trigger.FLAWED_MODELING, Correction(correction))
+    assert response[finding.start :].startswith(at)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_trigger_5_at_the_line_that_is_wrong_in_text_and_code(plan, changes, at,
     ],
 )
 def test_trigger_6_at_the_code_when_the_text_has_it_right(changes, correction):
-    found, response = first(OBJECTIVE + LABOR + DESKS + DOMAIN, **changes)
-    assert (found.trigger, found.correction) == (Trigger.IMPLEMENTATION_ERROR, Correction(correction))
-    assert response[found.start :].startswith("```python")
+    finding, response = first(OBJECTIVE + LABOR + DESKS + DOMAIN, **changes)
+    assert (finding.trigger, finding.correction) == (Trigger.IMPLEMENTATION_ERROR, Correction(correction))
+    assert response[finding.start :].startswith("```python")
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_trigger_6_at_the_code_when_the_text_has_it_right(changes, correction):
 )
 def test_a_constraint_in_other_notation_is_right(labor):
     wrong = (Constraint(name="c", coefficients={"a": 4.0, "b": 2.0}, operator=">=", bound=40.0), ALL_ROWS[1])
-    found, _ = first(OBJECTIVE + labor + DESKS + DOMAIN, constraints=wrong)
-    assert found.correction is Correction.CODE_ROW
+    finding, _ = first(OBJECTIVE + labor + DESKS + DOMAIN, constraints=wrong)
+    assert finding.correction is Correction.CODE_ROW
 
 
 def test_no_modeling_flaw_when_the_answer_is_right():
@@ -97,52 +97,52 @@ def test_no_modeling_flaw_when_the_answer_is_right():
 
 
 def test_everything_is_read_again_when_a_wrong_answer_has_no_visible_reason():
-    found, _ = first(OBJECTIVE + LABOR + DESKS + DOMAIN)
-    assert (found.trigger, found.correction) == (Trigger.FLAWED_MODELING, Correction.REREAD)
-    assert found.start == 0
+    finding, _ = first(OBJECTIVE + LABOR + DESKS + DOMAIN)
+    assert (finding.trigger, finding.correction) == (Trigger.FLAWED_MODELING, Correction.REREAD)
+    assert finding.start == 0
 
 
 def test_a_record_that_was_cut_short_is_not_compared():
-    found, _ = first(OBJECTIVE + LABOR + DESKS + DOMAIN, constraints=(), truncated=True)
-    assert found.correction is Correction.REREAD
+    finding, _ = first(OBJECTIVE + LABOR + DESKS + DOMAIN, constraints=(), truncated=True)
+    assert finding.correction is Correction.REREAD
 
 
 def test_trigger_6_when_the_script_failed_and_the_answer_is_wrong():
     failed = "```python\nimport pulp\nm.solve()\n```\n```output\nTypeError: unsupported operand (line 4)\n```\n"
     response = OBJECTIVE + failed + "This looks right.\n\\boxed{1}"
-    found = find_flaws(WORKSHOP, response)
-    assert [f.trigger for f in found] == [Trigger.IMPLEMENTATION_ERROR]
-    assert response[found[0].start :].startswith("```python")
+    findings = find_flaws(WORKSHOP, response)
+    assert [f.trigger for f in findings] == [Trigger.IMPLEMENTATION_ERROR]
+    assert response[findings[0].start :].startswith("```python")
 
 
 WORDS = Problem(id="own", question=WORKSHOP.question, answer=400.0, status=WORKSHOP.status)
 
 
 def test_the_words_of_the_problem_tell_the_direction_without_a_reference():
-    found, response = first(OBJECTIVE.replace("Max", "Min") + LABOR, WORDS, sense=Sense.MINIMIZE)
-    assert found.correction is Correction.SENSE
-    assert found.names["direction"] == "maximize"
-    assert response[found.start :].startswith("Minimize")
+    finding, response = first(OBJECTIVE.replace("Max", "Min") + LABOR, WORDS, sense=Sense.MINIMIZE)
+    assert finding.correction is Correction.SENSE
+    assert finding.names["direction"] == "maximize"
+    assert response[finding.start :].startswith("Minimize")
 
 
 def test_a_fractional_solution_is_a_flaw_where_the_words_ask_for_whole_units():
     fractional = tuple(v.model_copy(update={"domain": Domain.CONTINUOUS, "value": 2.5}) for v in captured().variables)
-    found, _ = first(OBJECTIVE + LABOR, WORDS, variables=fractional)
-    assert found.correction is Correction.DOMAIN
+    finding, _ = first(OBJECTIVE + LABOR, WORDS, variables=fractional)
+    assert finding.correction is Correction.DOMAIN
 
 
 @pytest.mark.parametrize("opening", ["**Objective:** ", "The objective is to ", "- Goal: "])
 def test_an_objective_line_is_known_by_what_it_says(opening):
     plan = opening + OBJECTIVE.replace("Max", "Min") + LABOR + DESKS + DOMAIN
-    found, response = first(plan, sense=Sense.MINIMIZE)
-    assert (found.trigger, found.correction) == (Trigger.FLAWED_MODELING, Correction.SENSE)
-    assert response[found.start :].startswith(opening.strip())
+    finding, response = first(plan, sense=Sense.MINIMIZE)
+    assert (finding.trigger, finding.correction) == (Trigger.FLAWED_MODELING, Correction.SENSE)
+    assert response[finding.start :].startswith(opening.strip())
 
 
 def test_minimizing_the_negative_is_no_wrong_direction():
     words = Problem(id="own", question="Maximize the profit.", answer=400.0, status=WORKSHOP.status)
-    found, _ = first(OBJECTIVE + LABOR, words, sense=Sense.MINIMIZE, costs={"a": -30.0, "b": -20.0})
-    assert found.correction is Correction.REREAD
+    finding, _ = first(OBJECTIVE + LABOR, words, sense=Sense.MINIMIZE, costs={"a": -30.0, "b": -20.0})
+    assert finding.correction is Correction.REREAD
 
 
 FAILED = "```python\nimport pulp\nm.solve()\n```\n```output\nValueError: too many values (line 3)\n```\n"
@@ -160,6 +160,6 @@ FAILED = "```python\nimport pulp\nm.solve()\n```\n```output\nValueError: too man
 )
 def test_when_the_code_fails_the_text_is_read_first(plan, at, correction):
     response = plan + FAILED + "This looks right.\n\\boxed{1}"
-    found = find_flaws(WORKSHOP, response)
-    assert [f.correction for f in found] == [Correction(correction)]
-    assert response[found[0].start :].startswith(at)
+    findings = find_flaws(WORKSHOP, response)
+    assert [f.correction for f in findings] == [Correction(correction)]
+    assert response[findings[0].start :].startswith(at)

@@ -1,4 +1,4 @@
-"""Reads what a line of text states: coefficients, relation and right-hand side, held against a reference.
+"""Compares what a line of text states with a reference: coefficients, relation and right-hand side.
 
 Where the line is algebra over names of the reference ("4 * desk + 2 * chair <= 40"), every coefficient is looked at;
 otherwise only whether the numbers are there. When in doubt a line is taken to be right.
@@ -68,14 +68,14 @@ def _terms(text: str, names: Sequence[str]) -> dict[str, float] | None:
     plain = text.replace("_", " ")
     longest_first = "|".join(re.escape(n) for n in sorted(names, key=len, reverse=True))
     term = re.compile(rf"(?:(?<![\w.])({_NUMBER})\s*\*?\s*)?(?<!\w)({longest_first})(?!\w)", re.IGNORECASE)
-    found: dict[str, float] = {}
+    sizes: dict[str, float] = {}
     for match in term.finditer(plain):
         before = plain[: match.start()].rstrip()
         name = match.group(2).lower()
-        if (before and before[-1] not in "+-:(=<>\u2264\u2265\u2212$") or name in found:
+        if (before and before[-1] not in "+-:(=<>\u2264\u2265\u2212$") or name in sizes:
             return None
-        found[name] = float(match.group(1).replace(",", "")) if match.group(1) else 1.0
-    return found or None
+        sizes[name] = float(match.group(1).replace(",", "")) if match.group(1) else 1.0
+    return sizes or None
 
 
 def _states_bound(text: str, bound: float) -> bool:

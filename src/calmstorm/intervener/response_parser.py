@@ -1,7 +1,7 @@
-"""Reads what a model says about a response: the tagged reply of an Intervener, and the triggers of an annotator.
+"""Parses what a model replies about a response: the tags of an Intervener, and the triggers of an annotator.
 
-The tags are the paper's (appendices I and J). Reading is strict about what they hold and lenient about white space,
-code fences around things and thinking out loud before the reply.
+The tags are the paper's (appendices I and J). Parsing is strict about what they hold, and lenient about white space,
+code fences around texts and thinking before the reply.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import html
 import re
 from dataclasses import dataclass
 
-from calmstorm.intervener.placing import Unusable
+from calmstorm.intervener.hint_checks import Unusable
+from calmstorm.intervener.protocol import MOST_TRIGGERS
 from calmstorm.records import Trigger
 
 ACT, PASS = "REPLACE_AND_CONTINUE", "NO_INTERVENTION"
-MOST_TRIGGERS = 2
-"""An annotator names at most two (paper appendix J)."""
 
 _THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
-_FENCED = re.compile(r"\A\s*```[^\n`]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
+_WRAPPED = re.compile(r"\A\s*```[^\n`]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
+"""A text in a fence of its own, as models put around what they quote; further fences may stand in it."""
 _TRIGGER = re.compile(r"\btrigger\s*#?\s*(\d+)\b", re.IGNORECASE)
 _BARE_TRIGGER = re.compile(r"[\[(]?\s*(\d+)\s*[\])]?")
 
 
 @dataclass(frozen=True)
-class Correction:
+class Replacement:
     """What a model wants to replace, as it said it."""
 
     trigger: Trigger
@@ -34,8 +34,8 @@ class Correction:
     hint: str
 
 
-def read_correction(reply: str) -> Correction | None:
-    """Returns the correction a reply asks for, or None when it finds no flaw.
+def parse_review(reply: str) -> Replacement | None:
+    """Returns the replacement a reply asks for, or None when it finds no flaw.
 
     Raises:
         Unusable: The reply does not keep to the format.
@@ -53,10 +53,10 @@ def read_correction(reply: str) -> Correction | None:
         raise Unusable("trigger_type must name exactly one trigger, the one of the first flaw")
     analysis = " ".join(_tag(reply, "analysis").split()) if _has(reply, "analysis") else ""
     hint = _unfenced(_tag(reply, "hint_to_insert"))
-    return Correction(triggers[0], analysis[:2000], _tag(reply, "target_text"), hint)
+    return Replacement(triggers[0], analysis[:2000], _tag(reply, "target_text"), hint)
 
 
-def read_triggers(reply: str) -> list[Trigger]:
+def parse_triggers(reply: str) -> list[Trigger]:
     """Returns the triggers an annotator names, in its order; none for "Correct".
 
     Raises:
@@ -83,16 +83,21 @@ def locate(target: str, response: str) -> tuple[int, int]:
     if not bare:
         raise Unusable("target_text is empty; quote the flawed passage word for word")
     for text in dict.fromkeys((bare, _unfenced(target).strip(), html.unescape(bare))):
-        found = [m.span() for m in re.finditer(re.escape(text), response)] if text else []
-        if not found and text:
-            found = [m.span() for m in re.finditer(r"\s+".join(map(re.escape, text.split())), response)]
-        if len(found) == 1:
-            return found[0]
-        if found:
+        if not text:
+            continue
+        any_space = r"\s+".join(map(re.escape, text.split()))
+        spans = _occurrences(re.escape(text), response) or _occurrences(any_space, response)
+        if len(spans) == 1:
+            return spans[0]
+        if spans:
             raise Unusable(
-                f"target_text occurs {len(found)} times in the response; quote more of it, so that it is unique"
+                f"target_text occurs {len(spans)} times in the response; quote more of it, so that it is unique"
             )
     raise Unusable("target_text does not occur in the response; quote it word for word, without leaving anything out")
+
+
+def _occurrences(pattern: str, text: str) -> list[tuple[int, int]]:
+    return [match.span() for match in re.finditer(pattern, text)]
 
 
 def _triggers(text: str) -> list[Trigger]:
@@ -111,12 +116,12 @@ def _has(reply: str, name: str) -> bool:
 
 def _tag(reply: str, name: str) -> str:
     """Returns what stands between the tags of a name, which must be there once."""
-    found = re.findall(rf"<{name}>(.*?)</{name}>", reply, re.DOTALL | re.IGNORECASE)
-    if len(found) != 1:
-        raise Unusable(f"<{name}> occurs {len(found)} times with its closing tag; it must occur exactly once")
-    return str(found[0])
+    contents: list[str] = re.findall(rf"<{name}>(.*?)</{name}>", reply, re.DOTALL | re.IGNORECASE)
+    if len(contents) != 1:
+        raise Unusable(f"<{name}> occurs {len(contents)} times with its closing tag; it must occur exactly once")
+    return contents[0]
 
 
 def _unfenced(text: str) -> str:
-    match = _FENCED.match(text)
+    match = _WRAPPED.match(text)
     return match.group(1) if match else text

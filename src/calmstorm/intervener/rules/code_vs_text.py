@@ -1,9 +1,9 @@
 """Whether a script says what the response's own text says: trigger 6 where no solved model is at hand.
 
 Responses made elsewhere come without the models that their scripts solved, and most problems without a reference
-formulation. What is left is to hold the last script against the text before it: direction, kind of variables, the
+formulation. The last script is therefore compared with the text before it: direction, kind of variables, the
 numbers of the constraints, and constraints between named variables. Only what the text states and the script lacks is
-a finding; a text that says little is taken to be carried out.
+a finding; where the text says little, the script is taken to be right.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import itertools
 import re
 
-from calmstorm.intervener.findings import Finding
 from calmstorm.intervener.hints import Correction
-from calmstorm.intervener.segments import Line, Segment, lines
-from calmstorm.intervener.statements import numbers_in
-from calmstorm.records import SpanKind, Trigger
+from calmstorm.intervener.rules.findings import Finding
+from calmstorm.intervener.rules.text_claims import numbers_in
+from calmstorm.intervener.segments import Line, Segment, prose_before
+from calmstorm.records import Trigger
 
 _MAXIMIZE = re.compile(r"\bmaximi[sz]e\b|\bmax\b|\\max\b", re.IGNORECASE)
 _MINIMIZE = re.compile(r"\bminimi[sz]e\b|\bmin\b|\\min\b", re.IGNORECASE)
@@ -39,6 +39,7 @@ _FORMULA = re.compile(
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
 _NAME_DIGITS = re.compile(r"(?<=[A-Za-z])_?\{?\d+\}?|_\{[^}]*\}")
 _MOST_NUMBERS = 60
+"""Numbers of a script whose products are looked at, too: each pair is one."""
 _SYMBOLIC = re.compile(
     r"\b([A-Za-z]+)(?:_\{?\w+\}?|\[[\w, ]+\])\s*(?:<=|>=|\u2264|\u2265|\\leq?|\\geq?)\s*([A-Za-z]+)(?:_|\[)"
 )
@@ -46,26 +47,26 @@ _SYMBOLIC = re.compile(
 
 def unfaithful(parts: list[Segment]) -> Finding | None:
     """Returns where the last solving script departs from the text before it, or None."""
-    blocks = [p for p in parts if p.kind is SpanKind.CODE]
-    block = next((p for p in reversed(blocks) if p.solves), None)
+    block = next((part for part in reversed(parts) if part.solves), None)
     if block is None:
         return None
-    text = [line for p in parts if p.kind is SpanKind.TEXT and p.start < block.start for line in lines(p)]
+    text = prose_before(parts, block.start)
     code = re.sub(r"#[^\n]*", "", block.body)
-    for correction, what in (
-        (Correction.CODE_SENSE, _direction(text, code)),
-        (Correction.CODE_DOMAIN, _domain(text, code)),
-        (Correction.CODE, _numbers(text, code)),
-        (Correction.CODE, _relations(text, code)),
+    for correction, compare in (
+        (Correction.CODE_SENSE, _direction),
+        (Correction.CODE_DOMAIN, _domain),
+        (Correction.CODE, _numbers),
+        (Correction.CODE, _relations),
     ):
-        if what:
-            return Finding(
-                Trigger.IMPLEMENTATION_ERROR, block.start, parts[-1].end, f"The code {what}.", correction, _NO_NAMES
-            )
+        if fault := compare(text, code):
+            analysis = f"The code {fault}."
+            end = parts[-1].end
+            return Finding(Trigger.IMPLEMENTATION_ERROR, block.start, end, analysis, correction, _NO_NAMES)
     return None
 
 
 _NO_NAMES = {"direction": "optimize", "objective": "objective", "domain": "of the kind the text says", "row": "limit"}
+"""Words for hints where there is no reference to take them from."""
 
 
 def _direction(text: list[Line], code: str) -> str:
@@ -83,9 +84,9 @@ def _domain(text: list[Line], code: str) -> str:
 
 def _numbers(text: list[Line], code: str) -> str:
     """Returns which number of the text's constraints the script lacks, where it shares most of them."""
-    there = set(numbers_in(code))
-    if len(there) < _MOST_NUMBERS:
-        there |= {one * other for one, other in itertools.combinations(there, 2)}
+    present = set(numbers_in(code))
+    if len(present) < _MOST_NUMBERS:
+        present |= {one * other for one, other in itertools.combinations(present, 2)}
     stated = [
         number
         for line in text
@@ -97,7 +98,7 @@ def _numbers(text: list[Line], code: str) -> str:
     lacking = [
         number
         for number in stated
-        if not any(abs(each - size) <= 1e-9 * size for each in there for size in (number, number / 100))
+        if not any(abs(value - size) <= 1e-9 * size for value in present for size in (number, number / 100))
     ]
     return f"has no {lacking[0]:g}, which the text has" if 0 < len(lacking) <= len(stated) / 2 else ""
 

@@ -45,9 +45,9 @@ def test_a_complete_response_is_flawless():
     ],
 )
 def test_trigger_1_when_the_model_is_solved_in_words_before_code(line):
-    found = find_flaws(PROBLEM, MODEL + line + "\n" + SCRIPT + OUTPUT + CHECK + BOX)
-    assert [f.trigger for f in found] == [Trigger.PREMATURE_SOLVING]
-    assert found[0].start == len(MODEL)
+    findings = find_flaws(PROBLEM, MODEL + line + "\n" + SCRIPT + OUTPUT + CHECK + BOX)
+    assert [finding.trigger for finding in findings] == [Trigger.PREMATURE_SOLVING]
+    assert findings[0].start == len(MODEL)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_no_trigger_1_when_a_sentence_turns_away_or_only_models(line):
 
 
 def test_trigger_1_when_there_is_no_code_at_all():
-    found = find_flaws(PROBLEM, "Desks give 30 each.\nThe best plan makes 20 chairs.\nThe answer is \\boxed{400}.")
-    assert [int(f.trigger) for f in found] == [1]
-    assert "The answer is" in "Desks give 30 each.\nThe best plan makes 20 chairs.\nThe answer is"[found[0].start :]
+    findings = find_flaws(PROBLEM, "Desks give 30 each.\nThe best plan makes 20 chairs.\nThe answer is \\boxed{400}.")
+    assert [int(finding.trigger) for finding in findings] == [1]
+    assert "The answer is" in "Desks give 30 each.\nThe best plan makes 20 chairs.\nThe answer is"[findings[0].start :]
 
 
 def test_trigger_1_when_code_failed_and_the_hand_takes_over():
@@ -93,9 +93,9 @@ def test_trigger_2_when_a_block_needs_what_an_earlier_one_defined():
     second = (
         "Next I print the ratio.\n```python\nprint(x / 2)\n```\n```output\nNameError: name 'x' is not defined\n```\n"
     )
-    found = find_flaws(PROBLEM, MODEL + first + second + SCRIPT + OUTPUT + CHECK + BOX)
-    assert [int(f.trigger) for f in found] == [2]
-    assert found[0].start == len(MODEL)
+    findings = find_flaws(PROBLEM, MODEL + first + second + SCRIPT + OUTPUT + CHECK + BOX)
+    assert [int(finding.trigger) for finding in findings] == [2]
+    assert findings[0].start == len(MODEL)
 
 
 def test_trigger_2_when_a_later_block_builds_on_a_solved_one():
@@ -112,9 +112,9 @@ def test_no_trigger_2_when_a_second_complete_script_corrects_the_first():
 def test_the_lead_sentence_goes_with_the_fragment():
     lead = "I start with a small piece of code."
     fragment = f"{lead}\n```python\nimport pulp\n```\n```output\n(no output)\n```\n"
-    found = find_flaws(PROBLEM, MODEL + fragment + SCRIPT + OUTPUT + CHECK + BOX)
-    assert found[0].trigger is Trigger.FRAGMENTED_CODING
-    assert found[0].start == len(MODEL)
+    findings = find_flaws(PROBLEM, MODEL + fragment + SCRIPT + OUTPUT + CHECK + BOX)
+    assert findings[0].trigger is Trigger.FRAGMENTED_CODING
+    assert findings[0].start == len(MODEL)
 
 
 # ------------------------------------------------------------------ trigger 3
@@ -162,9 +162,9 @@ def test_no_trigger_3_when_a_sentence_turns_away_or_only_checks(line):
     ],
 )
 def test_trigger_4_when_the_output_leads_straight_to_the_answer(tail):
-    found = find_flaws(PROBLEM, MODEL + SCRIPT + OUTPUT + tail + BOX)
-    assert [int(f.trigger) for f in found] == [4]
-    assert found[0].start == len(MODEL + SCRIPT + OUTPUT)
+    findings = find_flaws(PROBLEM, MODEL + SCRIPT + OUTPUT + tail + BOX)
+    assert [int(finding.trigger) for finding in findings] == [4]
+    assert findings[0].start == len(MODEL + SCRIPT + OUTPUT)
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,9 @@ def test_a_hint_about_the_hand_is_not_the_reasoners_habit():
 @pytest.mark.parametrize("ending", ["\\boxed{400 dollars in total}", "\\boxed{\\$400}", "\\boxed{Total cost is 400.0}"])
 def test_trigger_7_when_the_box_holds_more_than_a_number(ending):
     response = MODEL + SCRIPT + OUTPUT + CHECK + "The answer is " + ending
-    found = find_flaws(PROBLEM, response)
-    assert [int(f.trigger) for f in found] == [7]
-    assert response[found[0].start :].startswith("The answer is")
+    findings = find_flaws(PROBLEM, response)
+    assert [int(finding.trigger) for finding in findings] == [7]
+    assert response[findings[0].start :].startswith("The answer is")
 
 
 def test_trigger_7_when_there_is_no_box():

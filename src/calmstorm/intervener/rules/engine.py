@@ -1,7 +1,7 @@
 """The rule engine: finds flaws in responses, and as an Intervener answers the first one with a hint.
 
-It reads what an expert would read: the words, the scripts, their output, the models that the scripts solved, and the
-label. It never puts the label into a hint.
+It reads the words, the scripts, their output, the models that the scripts solved, and the label. It never puts the
+label into a hint.
 """
 
 from __future__ import annotations
@@ -10,23 +10,21 @@ import random
 from collections.abc import Sequence
 
 from calmstorm.grading import grade, is_gradable
-from calmstorm.intervener.findings import Finding
-from calmstorm.intervener.habits import (
+from calmstorm.intervener.hint_checks import intervention_at
+from calmstorm.intervener.hints import Correction, hint
+from calmstorm.intervener.protocol import MOST_TRIGGERS
+from calmstorm.intervener.rules.behaviour import (
     fragmented_coding,
     no_sanity_check,
     premature_solving,
     protocol_violation,
     redundant_verification,
 )
-from calmstorm.intervener.hints import Correction, hint
-from calmstorm.intervener.modeling import modeling_flaw, reread
-from calmstorm.intervener.placing import complete_hint, intervention_at
+from calmstorm.intervener.rules.findings import Finding
+from calmstorm.intervener.rules.model import modeling_flaw, unexplained_error
 from calmstorm.intervener.segments import segments, without_hints
 from calmstorm.records import Formulation, Intervention, Problem, StopReason, Trajectory, Trigger
 from calmstorm.settings import derive_seed
-
-MOST_TRIGGERS = 2
-"""Triggers named for one response at most (paper appendix J)."""
 
 
 def find_flaws(
@@ -48,42 +46,41 @@ def find_flaws(
     if not parts:
         return [Finding(Trigger.PROTOCOL_VIOLATION, 0, 0, "There is no answer at all.", Correction.REREAD)]
     verdict = grade(problem, response)
-    found = [
+    findings = [
         premature_solving(parts, verdict.got),
         fragmented_coding(parts),
         redundant_verification(parts, verdict.got),
     ]
-    complete = stop_reason is StopReason.FINISHED
-    if complete:
-        found.append(protocol_violation(parts, response))
+    if stop_reason is StopReason.FINISHED:
+        findings.append(protocol_violation(parts, response))
         if verdict.correct or not is_gradable(problem):
-            found.append(no_sanity_check(parts))
+            findings.append(no_sanity_check(parts))
     if is_gradable(problem) and not verdict.correct:
-        found.append(modeling_flaw(problem, parts, formulations))
-        if not any(found):
-            found.append(reread(parts))
+        findings.append(modeling_flaw(problem, parts, formulations))
+        if not any(findings):
+            findings.append(unexplained_error(parts))
     # the sort is stable: where two flaws begin at one place, the more basic trigger goes first
-    return sorted((f for f in found if f is not None), key=lambda f: f.start)
+    return sorted((finding for finding in findings if finding is not None), key=lambda finding: finding.start)
 
 
 def annotate(problem: Problem, trajectory: Trajectory) -> list[Finding]:
     """Returns the flaws of a trajectory, hints set aside, as they are counted."""
-    return named(_findings(problem, trajectory))
+    return named(_all_flaws(problem, trajectory))
 
 
-def named(found: Sequence[Finding]) -> list[Finding]:
+def named(findings: Sequence[Finding]) -> list[Finding]:
     """Returns the findings that count for a response: the first `MOST_TRIGGERS`.
 
-    Whoever has computed everything again has not gone straight to the answer, so trigger 4 does not count beside 3.
+    A response that computes everything again has not gone straight to the answer, so trigger 4 does not count beside 3.
     """
-    again = any(each.trigger is Trigger.REDUNDANT_VERIFICATION for each in found)
-    return [each for each in found if not (again and each.trigger is Trigger.NO_SANITY_CHECK)][:MOST_TRIGGERS]
+    verified = any(finding.trigger is Trigger.REDUNDANT_VERIFICATION for finding in findings)
+    counted = [finding for finding in findings if not (verified and finding.trigger is Trigger.NO_SANITY_CHECK)]
+    return counted[:MOST_TRIGGERS]
 
 
-def _findings(problem: Problem, trajectory: Trajectory) -> list[Finding]:
-    formulations = [f for execution in trajectory.executions for f in execution.formulations]
+def _all_flaws(problem: Problem, trajectory: Trajectory) -> list[Finding]:
     response = without_hints(trajectory.spans)
-    return find_flaws(problem, response, formulations=formulations, stop_reason=trajectory.stop_reason)
+    return find_flaws(problem, response, formulations=trajectory.formulations, stop_reason=trajectory.stop_reason)
 
 
 class RulesIntervener:
@@ -96,26 +93,20 @@ class RulesIntervener:
 
     async def review(self, problem: Problem, trajectory: Trajectory) -> Intervention | None:
         """Returns the correction of the first flaw, or None; see `calmstorm.intervener.protocol.Intervener`."""
-        found = _findings(problem, trajectory)
-        if not found:
+        flaws = _all_flaws(problem, trajectory)
+        if not flaws:
             return None
-        first = found[0]
+        first = flaws[0]
+        rng = random.Random(derive_seed(self._seed, trajectory.problem_id, trajectory.sample, trajectory.round))
         return intervention_at(
             trajectory,
             first.start,
             first.end,
             first.trigger,
             analysis=first.analysis,
-            hint=complete_hint(self._words(first, trajectory), first.trigger, trajectory.response[: first.start]),
+            words=hint(rng, first.correction, **first.names),
             intervener=self.name,
         )
 
-    def _words(self, finding: Finding, trajectory: Trajectory) -> str:
-        rng = random.Random(derive_seed(self._seed, trajectory.problem_id, trajectory.sample, trajectory.round))
-        return hint(rng, finding.correction, **finding.names)
-
     async def close(self) -> None:
         """Nothing to free."""
-
-
-__all__ = ["MOST_TRIGGERS", "RulesIntervener", "annotate", "find_flaws", "named"]
