@@ -136,7 +136,7 @@ def curate(
         interpreter=runner or Runner(),
         intervener=intervener,
         limits=RolloutLimits(),
-        sampling=Sampling(),
+        sampling=Sampling(temperature=0.5),
         sink=store.sink(),
         seed=1,
         most_interventions=most,
