@@ -8,6 +8,7 @@ from calmstorm.intervener.scripted import ScriptedIntervener
 from calmstorm.reasoner.protocol import Sampling
 from calmstorm.reasoner.scripted import ByteCodec, ScriptedReasoner
 from calmstorm.records import Author, ExecutionStatus, Span, SpanKind, Stage, StopReason, VerdictStatus
+from calmstorm.rollout.spans import response_ids
 from calmstorm.settings import derive_seed
 from tests.curation.curated_case import BLOCK, GOOD, Death, Runner, Store, curate, hesitant, hint, strict
 
@@ -179,9 +180,9 @@ def test_a_hint_can_land_inside_a_token(shift):
     assert last.response[:position] == first.response[:position]
     assert last.response[position:].startswith("HINT: I code it.\n")
     whole = position // 2
-    assert last.spans[0].token_ids[:whole] == first.spans[0].token_ids[:whole]
+    assert response_ids(last.spans[:1])[:whole] == response_ids(first.spans[:1])[:whole]
     for span in last.spans:
-        assert Pairs().decode(span.token_ids) == span.text
+        assert Pairs().decode(response_ids([span])) == span.text
 
 
 def test_outputs_are_counted_once_even_where_a_cut_tears_one():

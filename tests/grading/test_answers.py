@@ -369,9 +369,9 @@ def test_ten_thousand_responses_are_graded_as_an_oracle_grades_them() -> None:
         stated = state(rng)
         near = stated.value if isinstance(stated.value, Fraction) else Fraction(15)
         factor = 1 + Fraction(rng.choice([0, 0, 9, -9, 11, -11, 500]), 10_000)
-        label: Fraction | str = rng.choice(
-            [*[near * factor] * 6, *NUMBERS, rng.choice(["infeasible", "unbounded", "no_optimum"])]
-        )
+        statuses = ["infeasible", "unbounded", "no_optimum"]
+        labels: list[Fraction | str] = [*[near * factor] * 6, *NUMBERS, rng.choice(statuses)]
+        label = rng.choice(labels)
         label = Fraction(repr(float(label))) if isinstance(label, Fraction) else label
         problem = Problem(
             id="p",

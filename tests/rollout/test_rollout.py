@@ -52,7 +52,7 @@ def roll(script, interpreter=None, codec=CODEC, spans=(), executions=(), prompt=
     )
     if made.prompt.token_ids is not None:  # text and tokens must say the same, whatever happened
         for span in made.spans:
-            said = CODEC.decode(span.token_ids).removesuffix("<|im_end|>")
+            said = CODEC.decode(response_ids([span])).removesuffix("<|im_end|>")
             assert said == span.text
     return made
 
@@ -91,8 +91,9 @@ def test_shows_the_model_exactly_the_recorded_tokens():
 
     made = roll(script)
     ids, mask = response_ids(made.spans), response_mask(made.spans, RL_AUTHORS)
-    prompt = made.prompt.token_ids
-    last = seen[-1].token_ids
+    prompt, last = made.prompt.token_ids, seen[-1].token_ids
+    assert prompt is not None
+    assert last is not None
     assert (*prompt, *ids)[: len(last)] == last
     assert seen[-1].text == made.prompt.text + text_of(made)[: -len("done")]
     output = len(CODEC.encode("```output\n42\n```\n"))
@@ -107,7 +108,8 @@ def test_keeps_log_probabilities_next_to_their_tokens():
     made = roll([BLOCK, "x"])
     for span in made.spans:
         if span.author is Author.REASONER:
-            assert len(span.logprobs) == len(span.token_ids)
+            assert span.logprobs is not None
+            assert len(span.logprobs) == len(response_ids([span]))
         else:
             assert span.logprobs is None
 
@@ -148,10 +150,11 @@ def test_appends_output_that_just_fits_and_ends_at_the_limit():
 
 
 def test_asks_for_nothing_when_the_response_is_as_long_as_allowed():
-    asked = []
+    def never(prefix, sampling):
+        raise AssertionError("it was asked")
+
     start = (make_span(Author.REASONER, SpanKind.TEXT, "By hand.", CODEC),)
-    made = roll(lambda prefix, sampling: asked.append(prefix) or "x", spans=start, response_tokens=len("By hand."))
-    assert asked == []
+    made = roll(never, spans=start, response_tokens=len("By hand."))
     assert made.stop_reason is StopReason.LENGTH
     assert made.spans == start
 
@@ -165,7 +168,12 @@ def test_asks_for_no_more_tokens_than_an_earlier_round_left():
 
 def test_draws_as_it_is_told():
     seen = []
-    roll(lambda prefix, sampling: seen.append(sampling) or "x")
+
+    def script(prefix, sampling):
+        seen.append(sampling)
+        return "x"
+
+    roll(script)
     assert seen == [Sampling(seed=1)]
 
 
