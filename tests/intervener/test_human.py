@@ -6,12 +6,12 @@ import sys
 import threading
 
 import pytest
-from workshop_case import WORKSHOP, trajectory_of
 
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.intervener.human import HumanIntervener
 from calmstorm.printable import printable
 from calmstorm.records import Author, Trigger
+from tests.intervener.workshop_case import WORKSHOP, trajectory_of
 
 MODEL = "I write the model.\nMaximize profit: 30 * desk + 20 * chair\n"
 GUESS = "I can just try some plans by hand.\nSo the best plan gives 300.\n\\boxed{300}"

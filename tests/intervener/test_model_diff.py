@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from workshop_case import REFERENCE, captured
 
 from calmstorm.intervener.rules.model_diff import Difference, compare_models
 from calmstorm.records import Constraint, Domain, LinearModel, ReferenceConstraint, Sense, Variable
+from tests.intervener.workshop_case import REFERENCE, captured
 
 
 def rows(*given: tuple[dict[str, float], str, float]) -> tuple[Constraint, ...]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from workshop_case import WORKSHOP, trajectory_of
 
 from calmstorm.intervener.hint_checks import (
     LONGEST_HINT,
@@ -13,6 +12,7 @@ from calmstorm.intervener.hint_checks import (
 )
 from calmstorm.intervener.response_parser import locate, parse_review, parse_triggers
 from calmstorm.records import Author, LabelStatus, Problem, Trigger
+from tests.intervener.workshop_case import WORKSHOP, trajectory_of
 
 RESPONSE = "I model it.\nx <= 4 and y <= 4.\nNow I   solve\nit by hand.\nSo \\boxed{3}"
 
