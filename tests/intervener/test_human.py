@@ -122,7 +122,7 @@ class SlowStream(io.StringIO):
         super().__init__("\n" * 4)
         self.gate, self.inside, self.most = gate, 0, 0
 
-    def readline(self, size: int = -1) -> str:
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # typeshed has it both ways
         self.inside += 1
         self.most = max(self.most, self.inside)
         assert self.gate.wait(10)

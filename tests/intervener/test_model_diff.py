@@ -128,7 +128,7 @@ def test_an_equation_is_the_same_from_both_sides():
     for order in (
         ({"a": 1.0, "b": -2.0}, "==", 3.0),
         ({"a": -1.0, "b": 2.0}, "==", -3.0),
-        ({"a": -2, "b": 4}, "==", -6),
+        ({"a": -2.0, "b": 4.0}, "==", -6.0),
     ):
         assert not compare_models(reference, captured(constraints=rows(order)))
     assert compare_models(reference, captured(constraints=rows(({"a": 1.0, "b": -2.0}, "==", -3.0)))).rows
