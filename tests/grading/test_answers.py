@@ -105,6 +105,7 @@ def test_the_number_is_read_however_it_is_written(content: str, value: float) ->
         ("Z = 10(3) + 20(4) = 110", 110.0),
         ("Z = 3 x_1 + 2 x_2 = 12", 12.0),
         ("Total for 3 days = 42", 42.0),
+        ("42 tons of co2", 42.0),
     ],
 )
 def test_the_number_is_read_in_ways_that_models_really_write(content: str, value: float) -> None:
@@ -179,6 +180,7 @@ def test_nothing_is_read_where_a_number_would_be_the_wrong_one(content: str) -> 
         r"3 \cdot 4",
         r"\geq 15",
         "1e400",
+        "1e308 million",
         "400 dollars (40 chairs)",
         "n/a",
         "nan",
@@ -257,6 +259,7 @@ def test_a_stray_fence_hides_nothing_when_it_is_never_closed() -> None:
 
 def test_a_box_with_escaped_braces_ends_where_its_own_brace_closes() -> None:
     assert find_boxes(r"\boxed{\{3\}} } \boxed{\frac{1}{2}}") == (r"\{3\}", r"\frac{1}{2}")
+    assert find_boxes(r"\boxed{\}5}") == (r"\}5",)
 
 
 def render(rng: random.Random, number: Decimal) -> str:

@@ -67,7 +67,10 @@ def test_every_answer_that_a_broken_grading_gets_wrong_is_named(
     wrong: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    tried = []
+
     def inverted(problem: Problem, response: str) -> Verdict:
+        tried.append(response)
         verdict = grade(problem, response)
         return verdict.model_copy(update={"correct": not verdict.correct})
 
@@ -77,3 +80,4 @@ def test_every_answer_that_a_broken_grading_gets_wrong_is_named(
         *(f"7: its own answer {text!r} does not score 1" for text in right),
         *(f"7: the wrong answer {text!r} scores" for text in wrong),
     )
+    assert tried == [f"\\boxed{{{text}}}" for text in (*right, *wrong)]

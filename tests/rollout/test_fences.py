@@ -91,6 +91,7 @@ def test_the_blocks_of_python_are_counted_and_no_others() -> None:
         ("\n ```py \n\nx = 1\n", "x = 1"),
         ("x = 1\n```\n", "x = 1"),  # a hint has opened the block
         ("x = 1", "x = 1"),
+        ("```python\nX = 1 + MAX\n```\n", "X = 1 + MAX"),
         ("```python\ns = '''\n```\n'''\n```\n", "s = '''\n```\n'''"),
     ],
 )
