@@ -19,25 +19,22 @@ from pathlib import Path
 import pytest
 
 from calmstorm.interpreter import Doubt, Formulation, Interpreter, formulations, lp_text, verify
-from calmstorm.interpreter.warm import _WORKER
+from calmstorm.interpreter.parent_client import LOAD_SANDBOX
 from calmstorm.records import Domain, Sense
 
 HARNESS = """
-import importlib, importlib.util, os, sys
-worker, records, before = sys.argv[1:]
+import importlib, os, sys
+records, before = sys.argv[1:]
 del sys.argv[1:]
 if before:
     importlib.import_module(before)
 if records:
-    home = {"submodule_search_locations": [worker]}
-    spec = importlib.util.spec_from_file_location("worker", worker + "/__init__.py", **home)
-    sys.modules["worker"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["worker"])
-    from worker import capture
+    exec(LOAD_SANDBOX)
+    from calmstorm_sandbox import capture
     capture.install()
     capture.start(capture.Recorder(os.open(records, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1 << 21))
 exec(compile(sys.stdin.read(), "script.py", "exec"), {"__name__": "__main__"})
-"""
+""".replace("LOAD_SANDBOX", repr(LOAD_SANDBOX))
 NOTICING = """
 import inspect, sys, traceback, warnings
 warnings.simplefilter("always")
@@ -397,7 +394,7 @@ class Run:
 
 def run(script: str, records: Path | None, before: str = "") -> Run:
     """Runs a script in a process of its own, with and without capture."""
-    command = [sys.executable, "-c", HARNESS, str(_WORKER), str(records or ""), before]
+    command = [sys.executable, "-c", HARNESS, str(records or ""), before]
     done = subprocess.run(command, input=script.encode(), capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     recorded = formulations.parse(records.read_bytes()) if records is not None and records.exists() else ()
@@ -508,7 +505,7 @@ def without_addresses(output: bytes) -> bytes:
 def test_capture_has_no_library_import_another(module: str, tmp_path: Path) -> None:
     if not installed(module):
         pytest.skip(f"{module} is not installed; it is in the extra `solvers` or `gurobi`")
-    names = "{name for name in sys.modules if name.partition('.')[0] != 'worker'}"
+    names = "{name for name in sys.modules if name.partition('.')[0] != 'calmstorm_sandbox'}"
     script = f"import sys, {module}\nprint(*sorted({names}), sep='\\n')"
     captured, plain = run(script, tmp_path / "records.jsonl"), run(script, None)
     extra = set(captured.stdout.split()) - set(plain.stdout.split())

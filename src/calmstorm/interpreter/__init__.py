@@ -5,7 +5,7 @@ with Interpreter(workers=2) as interpreter:
     execution = interpreter.run("print(6 * 7)", Limits(wall_seconds=5))
 """
 
-from calmstorm.interpreter.host import Interpreter, Tier, probe
+from calmstorm.interpreter.api import Interpreter, Tier, probe
 from calmstorm.interpreter.limits import Limits
 from calmstorm.interpreter.lp_format import lp_text
 from calmstorm.interpreter.verification import Doubt, Verification, verify
