@@ -129,8 +129,6 @@ class ExecutionStatus(StrEnum):
 
 
 _FINITE = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-LP_TEXT_BYTES = 16_384
-"""Longest text of a model that is kept with its record."""
 
 
 class Variable(Record):
@@ -175,9 +173,6 @@ class Formulation(Record):
     objective: float | None = None
     truncated: bool = False
     """True when it is not the whole model: that was too large to record, or has parts that are not linear."""
-    lp_text: str = ""
-    """The model in the LP file format that solvers read; "" where it is truncated or that takes more than
-    `LP_TEXT_BYTES`. Written by the interpreter from the other fields, never by the script."""
 
 
 class Execution(Record):

@@ -1,4 +1,4 @@
-"""Runs model-written code: fast, in a fresh process each, kept in by the kernel. Threat model in docs/interpreter.md.
+"""Runs model-written code, each script in a new process that the kernel confines. Threat model: docs/interpreter.md.
 
 from calmstorm.interpreter import Interpreter, Limits
 with Interpreter(workers=2) as interpreter:
@@ -6,8 +6,8 @@ with Interpreter(workers=2) as interpreter:
 """
 
 from calmstorm.interpreter.api import Interpreter, Tier, probe
+from calmstorm.interpreter.highs_model import lp_text
 from calmstorm.interpreter.limits import Limits
-from calmstorm.interpreter.lp_format import lp_text
 from calmstorm.interpreter.verification import Doubt, Verification, verify
 from calmstorm.records import Constraint, Execution, ExecutionStatus, Formulation, Variable
 
