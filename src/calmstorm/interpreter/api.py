@@ -39,7 +39,7 @@ class Tier(StrEnum):
 
 
 class Interpreter:
-    """Runs model-written scripts, each in a fresh process forked from one that has the solver libraries imported.
+    """Runs model-written scripts, each in a new process forked from one that has the solver libraries imported.
 
     `run` may be called from any number of threads and `arun` from any number of tasks; at most `workers` scripts run
     at the same time, and the other callers wait. When `run` returns, everything the script started is dead. How a

@@ -13,7 +13,7 @@ _Fields = dict[str, Any]
 
 
 def parse(records: bytes) -> tuple[Formulation, ...]:
-    """Returns the formulations in a stream of JSON lines, in the order they were handed to a solver.
+    """Returns the formulations in a stream of JSON lines, in the order they were given to a solver.
 
     A line is a model, or the outcome of the model with the same serial number. A line that is neither (a script can
     write to its own channel) is passed over, and so is the outcome of a model that was not recorded.

@@ -128,7 +128,7 @@ class ParentClient:
         """
         with self._lock:
             if self._closed:
-                raise InfrastructureError("the interpreter was closed")  # and must not start anew
+                raise InfrastructureError("the interpreter was closed")  # and must not be started again
             for attempt in (1, 2):
                 if self._process is None or self._process.poll() is not None:
                     self._stop()

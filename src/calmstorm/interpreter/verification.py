@@ -1,4 +1,4 @@
-"""Solves a recorded formulation anew, to find out whether what a script reported about it is true."""
+"""Solves a recorded formulation again, to find out whether what a script reported about it is true."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Doubt(StrEnum):
 
 
 class Verification(Record):
-    """What solving a formulation anew came to."""
+    """The result of solving a formulation again."""
 
     doubts: tuple[Doubt, ...]
     """Empty when everything the record says holds."""

@@ -6,7 +6,7 @@ it answered, and nothing to what the script prints. A model too large for what i
 without its constraints, and one that is not linear without what is not, both marked `truncated`.
 
 The record is what the script's process says. A script that wants to can say something else about itself (never about
-another execution); `calmstorm.interpreter.verify` solves a record anew and catches that.
+another execution); `calmstorm.interpreter.verify` solves a record again and catches that.
 
 Like `sandbox`, this package runs in the scripts' environment: it imports the standard library alone, and takes the
 libraries that it reads from `sys.modules`.

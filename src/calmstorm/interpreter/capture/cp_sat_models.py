@@ -34,10 +34,10 @@ def _solve(solver: Any, model: Any, *_arguments: Any, **_named: Any) -> Generato
     maximize, costs, offset = _objective(read)
     record = Model(
         "ortools.cp_sat",
-        [column.name for column in read.variables],
-        [True] * len(domains),
-        [_bound(domain[0]) for domain in domains],
-        [_bound(domain[-1]) for domain in domains],
+        [
+            (column.name, True, _bound(domain[0]), _bound(domain[-1]))
+            for column, domain in zip(read.variables, domains, strict=True)
+        ],
         costs,
         maximize=maximize,
         offset=offset,
@@ -49,14 +49,11 @@ def _solve(solver: Any, model: Any, *_arguments: Any, **_named: Any) -> Generato
         _add_rows(record, read)
     answer = yield record
     status = _STATUS.get(int(answer), str(answer))
-    response = solver.response_proto if hasattr(solver, "response_proto") else solver.ResponseProto()
-    solved = status in SOLVED
-    yield Outcome(
-        record,
-        status=status,
-        objective=response.objective_value if solved else None,
-        values=list(response.solution) if solved else None,
-    )
+    if status in SOLVED:
+        response = solver.response_proto if hasattr(solver, "response_proto") else solver.ResponseProto()
+        yield Outcome(record, status, response.objective_value, list(response.solution))
+    else:
+        yield Outcome(record, status)
 
 
 def _add_rows(record: Model, read: Any) -> None:

@@ -87,10 +87,7 @@ def _model(problem: Any, compiled: Any, solver: str) -> Model:
     sign = -1.0 if type(problem.objective).__name__ == "Maximize" else 1.0
     model = Model(
         "cvxpy",
-        columns,
-        integer,
-        lower,
-        upper,
+        zip(columns, integer, lower, upper, strict=True),
         enumerate((sign * costs).tolist()),
         maximize=sign < 0,
         offset=sign * float(offset),

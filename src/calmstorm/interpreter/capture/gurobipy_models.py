@@ -26,13 +26,10 @@ def wrap_gurobipy(gurobipy: Any) -> None:
 def _optimize(model: Any, *_arguments: Any, **_named: Any) -> Generator[Any, Any, None]:
     model.update()  # as optimize itself does first
     columns = model.getVars()
-    kinds = model.getAttr("VType", columns)
+    names, kinds, lower, upper = (model.getAttr(name, columns) for name in ("VarName", "VType", "LB", "UB"))
     record = Model(
         "gurobipy",
-        model.getAttr("VarName", columns),
-        [kind in "BIN" for kind in kinds],
-        [None if bound <= -_INFINITY else bound for bound in model.getAttr("LB", columns)],
-        [None if bound >= _INFINITY else bound for bound in model.getAttr("UB", columns)],
+        zip(names, [kind in "BIN" for kind in kinds], map(_bound, lower), map(_bound, upper), strict=True),
         enumerate(model.getAttr("Obj", columns)),
         maximize=model.ModelSense < 0,
         offset=model.ObjCon,
@@ -45,12 +42,15 @@ def _optimize(model: Any, *_arguments: Any, **_named: Any) -> Generator[Any, Any
         check_size(model.NumNZs)
         _add_rows(record, model)
     yield record
-    yield Outcome(
-        record,
-        status=_STATUS.get(model.Status) or _status_name(model.Status),
-        objective=model.ObjVal if model.SolCount else None,
-        values=model.getAttr("X", columns) if model.SolCount else None,
-    )
+    status = _STATUS.get(model.Status) or _status_name(model.Status)
+    if model.SolCount:
+        yield Outcome(record, status, model.ObjVal, model.getAttr("X", columns))
+    else:
+        yield Outcome(record, status)
+
+
+def _bound(value: float) -> float | None:
+    return value if abs(value) < _INFINITY else None
 
 
 def _add_rows(record: Model, model: Any) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Generator
 from typing import Any
@@ -26,10 +27,13 @@ def _solve(solver: Any, *_arguments: Any, **_named: Any) -> Generator[Any, Any, 
     kinds = list(program.integrality_) or [continuous] * program.num_col_
     record = Model(
         "highspy",
-        program.col_names_,
-        [kind != continuous for kind in kinds],
-        list(program.col_lower_),
-        list(program.col_upper_),
+        zip(
+            itertools.chain(program.col_names_, itertools.repeat("")),
+            [kind != continuous for kind in kinds],
+            program.col_lower_,
+            program.col_upper_,
+            strict=False,
+        ),
         enumerate(program.col_cost_),
         maximize=program.sense_ == highspy.ObjSense.kMaximize,
         offset=program.offset_,
@@ -37,16 +41,13 @@ def _solve(solver: Any, *_arguments: Any, **_named: Any) -> Generator[Any, Any, 
         whole=not model.hessian_.dim_ and all(kind in (continuous, integer) for kind in kinds),
     )
     with record.without_rows_if_too_large():
-        record.add_rows(_rows(program, highspy), program.row_lower_, program.row_upper_, list(program.row_names_))
+        record.add_rows(_rows(program, highspy), program.row_lower_, program.row_upper_, program.row_names_)
     yield record
     status = solver.modelStatusToString(solver.getModelStatus())
-    optimal = status == "Optimal"
-    yield Outcome(
-        record,
-        status=status,
-        objective=solver.getInfo().objective_function_value if optimal else None,
-        values=list(solver.getSolution().col_value) if optimal else None,
-    )
+    if status == "Optimal":
+        yield Outcome(record, status, solver.getInfo().objective_function_value, list(solver.getSolution().col_value))
+    else:
+        yield Outcome(record, status)
 
 
 def _rows(program: Any, highspy: Any) -> list[Row]:

@@ -9,6 +9,7 @@ model that was written before. Infinite bounds are null.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,11 +32,8 @@ class Model:
 
     Args:
         source: Library it comes from ("pulp").
-        names: One for each variable. Repeated names are made distinct; names are made up where they are empty, or all
-            of them where their number differs.
-        integer: For each variable, whether it takes integer values only.
-        lower: Bound of each variable; infinite or None for no bound.
-        upper: The same from above.
+        columns: Name, whether it is integer, lower and upper bound of each variable. Repeated names are made distinct,
+            empty ones replaced; a bound that is infinite or None is none.
         costs: The objective.
         maximize: Direction of the objective.
         offset: Constant of the objective.
@@ -47,10 +45,7 @@ class Model:
     def __init__(
         self,
         source: str,
-        names: Iterable[Any],
-        integer: Sequence[Any],
-        lower: Sequence[Any],
-        upper: Sequence[Any],
+        columns: Iterable[tuple[Any, Any, Any, Any]],
         costs: Terms,
         *,
         maximize: Any = False,
@@ -59,19 +54,18 @@ class Model:
         keys: Iterable[Any] | None = None,
         whole: bool = True,
     ) -> None:
-        columns = _distinct(names, len(integer))
-        self._columns: Mapping[Any, str] | Sequence[str] = (
-            columns if keys is None else dict(zip(keys, columns, strict=True))
-        )
+        columns = list(columns)
+        names = _distinct(str(name) for name, *_ in columns)
+        self._names: Mapping[Any, str] | Sequence[str] = names if keys is None else dict(zip(keys, names, strict=True))
         self.source = source
         self.solver = solver
         self.whole = whole
         self.serial = ""
         """Given by the recorder; "" while it is not recorded."""
-        self.size = len(columns)
+        self.size = len(names)
         self._sense = "maximize" if maximize else "minimize"
         self._offset = offset
-        self._variables = _variables(columns, integer, lower, upper)
+        self._variables = _variables(names, columns)
         self._costs = self._sum(costs)
         self._constraints: list[str] = []
         self._rows = 0
@@ -100,11 +94,11 @@ class Model:
             self._constraints.append(_constraint(name if low is None else f"{name}_high", left, "<=", high))
 
     def add_rows(
-        self, rows: Sequence[Row], lower: Iterable[Any], upper: Iterable[Any], names: Sequence[str] = ()
+        self, rows: Iterable[Row], lower: Iterable[Any], upper: Iterable[Any], names: Iterable[str] = ()
     ) -> None:
         """Adds constraints in the form of a matrix with a lower and an upper limit for each row."""
-        titles = names if len(names) == len(rows) else [""] * len(rows)
-        for (indices, factors), low, high, title in zip(rows, lower, upper, titles, strict=True):
+        titles = itertools.chain(names, itertools.repeat(""))
+        for (indices, factors), low, high, title in zip(rows, lower, upper, titles, strict=False):
             self.add_row(title, zip(indices, factors, strict=True), low, high)
 
     def line(self, *, rows: bool = True, columns: bool = True) -> bytes:
@@ -123,8 +117,8 @@ class Model:
         total: dict[Any, float] = {}
         for key, factor in terms:
             total[key] = total.get(key, 0.0) + float(factor)
-        columns = self._columns
-        return "{" + ",".join([f"{columns[key]}:{factor!r}" for key, factor in total.items() if factor]) + "}"
+        names = self._names
+        return "{" + ",".join([f"{names[key]}:{factor!r}" for key, factor in total.items() if factor]) + "}"
 
 
 @dataclass
@@ -165,12 +159,9 @@ def _number(value: Any) -> str:
     return "null" if number is None else repr(number + 0.0)  # no -0.0
 
 
-def _distinct(given: Iterable[Any], count: int) -> list[str]:
+def _distinct(given: Iterable[str]) -> list[str]:
     """Returns distinct names as JSON strings."""
-    names = [str(name) for name in given]
-    if len(names) != count:
-        names = [""] * count
-    names = [name or f"x{index}" for index, name in enumerate(names)]
+    names = [name or f"x{index}" for index, name in enumerate(given)]
     if len(set(names)) < len(names):
         seen: set[str] = set()
         for index, name in enumerate(names):
@@ -179,13 +170,14 @@ def _distinct(given: Iterable[Any], count: int) -> list[str]:
     return [_escaped(name) for name in names]
 
 
-def _variables(columns: Sequence[str], integer: Sequence[Any], lower: Sequence[Any], upper: Sequence[Any]) -> list[str]:
+def _variables(names: Sequence[str], columns: Sequence[tuple[Any, Any, Any, Any]]) -> list[str]:
     kinds: dict[tuple[Any, Any, Any], str] = {}  # most have the same domain and bounds
     described = []
-    for name, kind in zip(columns, zip(integer, lower, upper, strict=True), strict=True):
-        if kind not in kinds:
-            kinds[kind] = _kind(*kind)
-        described.append(f'{{"name":{name},{kinds[kind]}}}')
+    for name, (_, *kind) in zip(names, columns, strict=True):
+        key = tuple(kind)
+        if key not in kinds:
+            kinds[key] = _kind(*key)
+        described.append(f'{{"name":{name},{kinds[key]}}}')
     return described
 
 

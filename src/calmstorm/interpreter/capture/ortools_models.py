@@ -38,10 +38,7 @@ def _pywraplp(solver: Any, *_arguments: Any) -> Generator[Any, Any, None]:
     columns, rows, objective = solver.variables(), solver.constraints(), solver.Objective()
     model = Model(
         "ortools.pywraplp",
-        [column.name() for column in columns],
-        [column.integer() for column in columns],
-        [column.lb() for column in columns],
-        [column.ub() for column in columns],
+        [(column.name(), column.integer(), column.lb(), column.ub()) for column in columns],
         enumerate(map(objective.GetCoefficient, columns)),
         maximize=objective.maximization(),
         offset=objective.offset(),
@@ -53,13 +50,10 @@ def _pywraplp(solver: Any, *_arguments: Any) -> Generator[Any, Any, None]:
             model.add_row(row.name(), enumerate(map(row.GetCoefficient, columns)), row.Lb(), row.Ub())
     answer = yield model
     status = _PYWRAPLP_STATUS[answer] if answer in range(len(_PYWRAPLP_STATUS)) else "Unknown"
-    solved = status in SOLVED  # to ask for values otherwise is logged
-    yield Outcome(
-        model,
-        status=status,
-        objective=objective.Value() if solved else None,
-        values=[column.solution_value() for column in columns] if solved else None,
-    )
+    if status in SOLVED:  # to ask for values otherwise is logged
+        yield Outcome(model, status, objective.Value(), [column.solution_value() for column in columns])
+    else:
+        yield Outcome(model, status)
 
 
 def _model_builder(solver: Any, model: Any, *_arguments: Any, **_named: Any) -> Generator[Any, Any, None]:
@@ -67,10 +61,7 @@ def _model_builder(solver: Any, model: Any, *_arguments: Any, **_named: Any) -> 
     columns = read.variable
     record = Model(
         "ortools.model_builder",
-        [column.name for column in columns],
-        [column.is_integer for column in columns],
-        [column.lower_bound for column in columns],
-        [column.upper_bound for column in columns],
+        [(column.name, column.is_integer, column.lower_bound, column.upper_bound) for column in columns],
         enumerate(column.objective_coefficient for column in columns),
         maximize=read.maximize,
         offset=read.objective_offset,
@@ -83,13 +74,12 @@ def _model_builder(solver: Any, model: Any, *_arguments: Any, **_named: Any) -> 
             record.add_row(row.name, terms, row.lower_bound, row.upper_bound)
     answer = yield record
     status = _words(answer.name)
-    solved = status in SOLVED
-    yield Outcome(
-        record,
-        status=status,
-        objective=solver.objective_value if solved else None,
-        values=[solver.value(column) for column in model.get_variables()] if solved else None,
-    )
+    if status in SOLVED:
+        yield Outcome(
+            record, status, solver.objective_value, [solver.value(column) for column in model.get_variables()]
+        )
+    else:
+        yield Outcome(record, status)
 
 
 def _mathopt(model: Any, solver_type: Any, **_named: Any) -> Generator[Any, Any, None]:
@@ -98,10 +88,13 @@ def _mathopt(model: Any, solver_type: Any, **_named: Any) -> Generator[Any, Any,
     used = {field.name for field, _ in read.ListFields()}
     record = Model(
         "ortools.mathopt",
-        columns.names,
-        list(columns.integers),
-        list(columns.lower_bounds),
-        list(columns.upper_bounds),
+        zip(
+            columns.names or [""] * len(columns.ids),
+            columns.integers,
+            columns.lower_bounds,
+            columns.upper_bounds,
+            strict=True,
+        ),
         zip(costs.ids, costs.values, strict=True),
         maximize=read.objective.maximize,
         offset=read.objective.offset,
@@ -118,14 +111,12 @@ def _mathopt(model: Any, solver_type: Any, **_named: Any) -> Generator[Any, Any,
             terms[row][1].append(factor)
         record.add_rows(list(terms.values()), rows.lower_bounds, rows.upper_bounds, rows.names)
     answer = yield record
-    solved = answer.has_primal_feasible_solution()
-    by_id = {column.id: value for column, value in answer.variable_values().items()} if solved else {}
-    yield Outcome(
-        record,
-        status=_words(answer.termination.reason.name),
-        objective=answer.objective_value() if solved else None,
-        values=[by_id[key] for key in columns.ids] if solved else None,
-    )
+    status = _words(answer.termination.reason.name)
+    if answer.has_primal_feasible_solution():
+        by_id = {column.id: value for column, value in answer.variable_values().items()}
+        yield Outcome(record, status, answer.objective_value(), [by_id[key] for key in columns.ids])
+    else:
+        yield Outcome(record, status)
 
 
 def _mathopt_again(solver: Any, **_named: Any) -> Generator[Any, Any, None]:

@@ -57,10 +57,7 @@ def _model(problem: Any, columns: list[Any], solver: Any, without: str | None = 
 
     model = Model(
         "pulp",
-        [column.name for column in columns],
-        [bool(mip) and column.cat == "Integer" for column in columns],
-        [column.lowBound for column in columns],
-        [column.upBound for column in columns],
+        [(column.name, mip and column.cat == "Integer", column.lowBound, column.upBound) for column in columns],
         () if problem.objective is None else terms(problem.objective),
         maximize=problem.sense == pulp.LpMaximize,
         offset=0.0 if problem.objective is None else problem.objective.constant,

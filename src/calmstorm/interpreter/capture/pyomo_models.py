@@ -112,10 +112,7 @@ class _Program:
         columns = list(self._columns.values())
         model = Model(
             "pyomo",
-            [column.name for column in columns],
-            [not column.is_continuous() for column in columns],
-            [column.lb for column in columns],
-            [column.ub for column in columns],
+            [(column.name, not column.is_continuous(), column.lb, column.ub) for column in columns],
             costs,
             maximize=self._maximize,
             offset=offset,

@@ -131,7 +131,7 @@ def hide_frames_of(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _begin(observer: Observer, arguments: tuple[Any, ...], named: dict[str, Any]) -> _Observation | None:
-    """Reads the model; returns what is to be told the answer, or None where nothing is recorded."""
+    """Reads and writes the model; returns what takes the answer, None where nothing is recorded."""
     _here.depth += 1
     if _here.depth > 1 or _recorder is None:
         return None
@@ -139,7 +139,7 @@ def _begin(observer: Observer, arguments: tuple[Any, ...], named: dict[str, Any]
         reading = observer(*arguments, **named)
         _recorder.write(next(reading))
     except Exception:
-        return None  # a model we cannot read must not disturb the script
+        return None  # a model that cannot be read must not disturb the script
     except BaseException:  # Ctrl-C, or an alarm of the script's own
         _here.depth -= 1
         raise
@@ -147,7 +147,7 @@ def _begin(observer: Observer, arguments: tuple[Any, ...], named: dict[str, Any]
 
 
 def _end(observation: _Observation | None, answer: Any = None, error: BaseException | None = None) -> None:
-    """Tells an observer the answer, or the error, and writes what it yields."""
+    """Gives an observer the answer, or the error, and writes what it yields."""
     trace = None if error is None else error.__traceback__
     try:
         if observation is not None:

@@ -97,10 +97,7 @@ def _model(source: str, costs: Any, lower: Any, upper: Any, integrality: Any, so
     kinds = numpy.broadcast_to(0 if integrality is None else integrality, costs.shape).tolist()
     return Model(
         source,
-        (),
-        [bool(kind) for kind in kinds],
-        lower.tolist(),
-        upper.tolist(),
+        [("", bool(kind), low, high) for kind, low, high in zip(kinds, lower.tolist(), upper.tolist(), strict=True)],
         enumerate(costs.tolist()),
         solver=solver,
         whole=all(kind <= _INTEGER for kind in kinds),

@@ -1,4 +1,4 @@
-"""Which user a script runs as, and what that user still needs to be allowed."""
+"""The user that a script runs as, and what that user needs to be allowed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHARED_RANGE = 4096
 
 
 def account_for_slot() -> int | None:
-    """Returns a user id that no one else on this machine has, or None when we are not root and cannot switch."""
+    """Returns a user id that no one else on this machine has; None when this process is not root and cannot switch."""
     if os.geteuid() != 0:
         return None
     ranges = []
@@ -41,7 +41,7 @@ def become(account: int, *, read_everything: bool) -> None:
 
 
 def closed_to_others(paths: Sequence[str]) -> bool:
-    """Whether a stranger could not reach one of the directories (Python installed below a private home)."""
+    """Whether another user could not reach one of the directories (Python installed below a private home)."""
     for path in paths:
         step = os.path.realpath(path)
         while True:
@@ -54,7 +54,7 @@ def closed_to_others(paths: Sequence[str]) -> bool:
 
 
 def tasks_of_this_user() -> int:
-    """How many threads this user already has: what RLIMIT_NPROC counts where no namespace counts anew."""
+    """How many threads this user already has: RLIMIT_NPROC counts them too where there is no user namespace."""
     user, total = os.getuid(), 0
     for name in os.listdir("/proc"):
         if name.isdigit():

@@ -1,8 +1,8 @@
 """Control groups (version 2), where one is delegated: the kernel bounds the memory of all processes of a script.
 
-Needed is a group whose `cgroup.subtree_control` names `memory` and below which we may make groups: our own or the one
-above it (systemd's user sessions, SLURM and container engines can be set up so). Where there is none, the supervisor
-looks at the processes' memory ten times a second instead.
+Needed is a group whose `cgroup.subtree_control` names `memory` and below which this process may make groups: its own
+or the one above it (systemd's user sessions, SLURM and container engines can be set up so). Where there is none, the
+supervisor looks at the processes' memory ten times a second instead.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Tree:
         if estimate <= at_most or len(members) == 1:
             return estimate
         shares = [self._share(pid) for pid in members]
-        # Without permission to look closer the estimate stands: it counts what forks share once for each of them.
+        # Without permission to read the shares the estimate is used: it counts what forks share once for each of them.
         return estimate if None in shares else sum(share for share in shares if share is not None)
 
     def _unshared(self, pid: int, inherited: int) -> int:
@@ -98,7 +98,7 @@ def own_private_bytes() -> int:
 
 
 def end_descendants(tree: Tree) -> None:
-    """Kills what is below the caller, who must be a subreaper, forbidding each victim to fork first."""
+    """Kills all processes below the caller, which must be a subreaper; each may not fork any more before that."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         for pid in tree.descendants():

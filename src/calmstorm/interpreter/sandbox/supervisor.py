@@ -26,7 +26,7 @@ _CAPS = ("stdout_bytes", "stderr_bytes", "capture_bytes")
 
 
 class HostGoneError(Exception):
-    """The host or the warm parent died: there is nobody to answer."""
+    """The host or the warm parent died: there is no one to answer."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Child:
         return any(stream.overflowed for stream in self.streams[:2])
 
     def rest_of_marks(self) -> bytes:
-        """Returns what the child wrote to its job socket and nobody read."""
+        """Returns what the child wrote to its job socket and was not read."""
         self.job.setblocking(False)
         try:
             return self.job.recv(64)
@@ -93,21 +93,21 @@ class Supervisor:
         jail: The tier, entered.
         group: Bounds the memory of all processes together; None where the supervisor has to look.
         channel: Socket to the host; None while a tier is being tried out.
-        lifelines: Descriptors that become readable when the host or the warm parent dies.
+        liveness_fds: Descriptors that become readable when the host or the warm parent dies.
     """
 
     def __init__(
-        self, jail: Jail, group: cgroups.Group | None, channel: socket.socket | None, lifelines: list[int]
+        self, jail: Jail, group: cgroups.Group | None, channel: socket.socket | None, liveness_fds: list[int]
     ) -> None:
         self._jail = jail
         self._group = group
         self._channel = channel
-        self._watched = [*lifelines, *([] if channel is None else [channel.fileno()])]
+        self._watched = [*liveness_fds, *([] if channel is None else [channel.fileno()])]
 
     def serve(self) -> None:
         """Runs scripts until the host goes away."""
         assert self._channel is not None  # noqa: S101
-        child = self.park()
+        child = self.fork_child()
         wire.send(self._channel, {"ready": True})
         while True:
             try:
@@ -124,9 +124,9 @@ class Supervisor:
                 return
             wire.send(self._channel, answer, *blobs)
             self._jail.close_scratch()
-            child = self.park()
+            child = self.fork_child()
 
-    def park(self) -> Child:
+    def fork_child(self) -> Child:
         """Forks a child that waits for a script."""
         self._jail.open_scratch()
         own_end, child_end = socket.socketpair()

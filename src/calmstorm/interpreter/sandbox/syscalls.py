@@ -132,7 +132,7 @@ def empty_bounding_set() -> None:
     """Makes it impossible to get capabilities back by executing a file that carries some."""
     for capability in range(_LAST_KNOWN_CAPABILITY + 1):
         if _libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) != 0:
-            return  # the kernel knows fewer, or we lack CAP_SETPCAP and no_new_privs has to do
+            return  # the kernel knows fewer, or this process lacks CAP_SETPCAP and no_new_privs has to do
 
 
 def effective_capabilities() -> int:

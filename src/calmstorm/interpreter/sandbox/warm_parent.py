@@ -43,7 +43,7 @@ def main(settings: dict[str, Any]) -> None:
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     controls = [socket.socket(fileno=descriptor) for descriptor in settings["controls"]]
     host = os.pidfd_open(settings["host"])
-    lifeline, held = os.pipe()  # the levels see it end when this process closes it, or dies
+    liveness_fd, held = os.pipe()  # the levels see it end when this process closes it, or dies
     try:
         capture.install()
         warmup.load(settings["preload"], rehearse=settings["rehearse"])
@@ -62,7 +62,7 @@ def main(settings: dict[str, Any]) -> None:
         if pid == 0:
             try:
                 os.close(held)
-                _serve_level(control, adds, settings, [host, lifeline], hello)
+                _serve_level(control, adds, settings, [host, liveness_fd], hello)
             finally:
                 os._exit(0)
         levels.append(os.pidfd_open(pid))
@@ -77,7 +77,7 @@ def main(settings: dict[str, Any]) -> None:
 
 
 def _serve_level(
-    control: socket.socket, adds: list[str], settings: dict[str, Any], lifelines: list[int], hello: dict[str, Any]
+    control: socket.socket, adds: list[str], settings: dict[str, Any], liveness_fds: list[int], hello: dict[str, Any]
 ) -> None:
     """Imports what the level adds, tells the host, then forks supervisors until it is gone."""
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
@@ -94,7 +94,7 @@ def _serve_level(
         _tell(control, failed=f"{type(error).__name__}: {error}")
         return
     _tell(control, **hello, modules=sorted({name.partition(".")[0] for name in sys.modules}))
-    _Level(control, lifelines, hello, around).serve()
+    _Level(control, liveness_fds, hello, around).serve()
 
 
 def _tell(control: socket.socket, **message: object) -> None:
@@ -156,7 +156,8 @@ def _try(tier: str, around: Surroundings, limits: dict[str, Any], report: Binary
     try:
         jail.enter()  # from here on this may be another process
         slot = Supervisor(jail, None, None, [])
-        answer, (out, errors, _) = slot.execute(slot.park(), {"id": 0, "limits": limits, "is_text": False}, _TRIAL)
+        header = {"id": 0, "limits": limits, "is_text": False}
+        answer, (out, errors, _) = slot.execute(slot.fork_child(), header, _TRIAL)
         jail.close_scratch()
         worked = answer["status"] == "ok" and out == b"42\n"
         lines = errors.decode("utf-8", "replace").strip().splitlines()
@@ -169,10 +170,10 @@ class _Level:
     """Forks a supervisor whenever the host asks for one, and reaps."""
 
     def __init__(
-        self, control: socket.socket, lifelines: list[int], hello: dict[str, Any], around: Surroundings
+        self, control: socket.socket, liveness_fds: list[int], hello: dict[str, Any], around: Surroundings
     ) -> None:
         self._control = control
-        self._lifelines = lifelines
+        self._liveness_fds = liveness_fds
         self._tier, self._group = hello["tier"], hello["group"]
         self._around = around
         self._supervisors: set[int] = set()
@@ -186,13 +187,13 @@ class _Level:
         for descriptor in (wake_read, wake_write):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        poll = wire.poll_for_input((wake_read, *self._lifelines, self._control.fileno()))
+        poll = wire.poll_for_input((wake_read, *self._liveness_fds, self._control.fileno()))
         while True:
             ready = [descriptor for descriptor, _ in poll.poll()]
             if wake_read in ready:
                 os.read(wake_read, 4096)
                 self._reap()
-            if not set(ready).isdisjoint(self._lifelines):
+            if not set(ready).isdisjoint(self._liveness_fds):
                 break
             if self._control.fileno() in ready:
                 message, descriptors, _, _ = socket.recv_fds(self._control, 4096, 1)
@@ -225,7 +226,7 @@ class _Level:
                 # Killed outright with the warm parent: the kernel then ends the whole namespace.
                 syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
             jail.enter()
-            Supervisor(jail, group, channel, [*self._lifelines, self._own_pidfd]).serve()
+            Supervisor(jail, group, channel, [*self._liveness_fds, self._own_pidfd]).serve()
         except Exception as error:
             channel.settimeout(1)
             wire.send(channel, {"ready": False, "reason": f"{type(error).__name__}: {error}"})

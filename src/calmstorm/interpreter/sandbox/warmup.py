@@ -105,7 +105,7 @@ def load(preload: Sequence[str], *, rehearse: bool) -> None:
 
 
 def scripts_for(preload: Sequence[str]) -> list[str]:
-    """Returns the scripts that go with what is imported, at least one for each library."""
+    """Returns the `SCRIPTS` of those modules that are imported."""
     return [source for name in preload if name in sys.modules for source in SCRIPTS.get(name, ())]
 
 
