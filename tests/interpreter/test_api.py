@@ -43,12 +43,12 @@ def processes_below(root: int) -> list[int]:
         except OSError:
             continue
         children.setdefault(int(fields[1]), []).append(int(path.parent.name))
-    found, pending = [], [root]
+    below, pending = [], [root]
     while pending:
         for child in children.get(pending.pop(), []):
-            found.append(child)
+            below.append(child)
             pending.append(child)
-    return found
+    return below
 
 
 def kill_all_below(root: int) -> None:
@@ -377,9 +377,9 @@ def test_python_that_does_not_exist_is_refused() -> None:
 
 
 def test_probe_names_every_tier() -> None:
-    found = probe()
-    assert [tier for tier, _, _ in found] == ["namespaces", "landlock", "unsafe"]
-    assert all(works or reason for _, works, reason in found)
+    answers = probe()
+    assert [tier for tier, _, _ in answers] == ["namespaces", "landlock", "unsafe"]
+    assert all(works or reason for _, works, reason in answers)
 
 
 def test_auto_is_never_unsafe() -> None:

@@ -425,9 +425,9 @@ def test_script_prints_the_same_with_and_without_capture(library: Library, captu
 
 
 def test_each_solve_is_recorded_once_as_the_library_reports_it(library: Library, captured: Run) -> None:
-    found = [(model.solver_status + "*" * model.truncated, model.objective) for model in captured.formulations]
-    assert [status for status, _ in found] == [status for status, _ in library.expected], captured.stderr.decode()
-    for (_, objective), (_, expected) in zip(found, library.expected, strict=True):
+    recorded = [(model.solver_status + "*" * model.truncated, model.objective) for model in captured.formulations]
+    assert [status for status, _ in recorded] == [status for status, _ in library.expected], captured.stderr.decode()
+    for (_, objective), (_, expected) in zip(recorded, library.expected, strict=True):
         assert objective == (None if expected is None else pytest.approx(expected, abs=1e-6))
     assert all(model.source.startswith(library.source) for model in captured.formulations)
 
@@ -516,13 +516,13 @@ def test_library_that_was_imported_before_is_recorded_as_well(module: str, tmp_p
     if not installed(module):
         pytest.skip(f"{module} is not installed; it is in the extra `solvers` or `gurobi`")
     library = next(library for library in LIBRARIES if library.module.partition(".")[0] == module.partition(".")[0])
-    found = run(NOTICING + library.script, tmp_path / "records.jsonl", before=module).formulations
-    assert [model.objective for model in found] == pytest.approx([objective for _, objective in library.expected])
+    recorded = run(NOTICING + library.script, tmp_path / "records.jsonl", before=module).formulations
+    assert [model.objective for model in recorded] == pytest.approx([objective for _, objective in library.expected])
 
 
 def test_libraries_that_a_sealed_script_imports_itself_are_recorded(any_tier: str) -> None:
-    chosen = [each for each in LIBRARIES if each.source in ("pyomo", "cvxpy", "gurobipy", "ortools.cp_sat")]
-    wanted = [each for each in chosen if installed(each.module)]
+    chosen = [library for library in LIBRARIES if library.source in ("pyomo", "cvxpy", "gurobipy", "ortools.cp_sat")]
+    wanted = [library for library in chosen if installed(library.module)]
     if not wanted:
         pytest.skip(
             "none of pyomo, cvxpy, gurobipy and ortools is installed; they are in the extras `solvers` and `gurobi`"
@@ -532,5 +532,5 @@ def test_libraries_that_a_sealed_script_imports_itself_are_recorded(any_tier: st
         for library in wanted:
             execution = interpreter.run(NOTICING + library.script)
             assert execution.status == "ok", execution.stderr
-            found = [model.solver_status for model in execution.formulations]
-            assert found == [status.rstrip("*") for status, _ in library.expected]
+            recorded = [model.solver_status for model in execution.formulations]
+            assert recorded == [status.rstrip("*") for status, _ in library.expected]

@@ -58,8 +58,8 @@ time.sleep(30)
 
 def test_group_is_looked_for_without_a_trace() -> None:
     code = "from calmstorm.interpreter.sandbox import cgroups; print(repr(cgroups.usable_parent()))"
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, start_new_session=True
     )
-    assert found.stderr == ""
-    assert found.stdout.startswith(("''", "'/"))
+    assert done.stderr == ""
+    assert done.stdout.startswith(("''", "'/"))

@@ -27,12 +27,12 @@ _STATUS = {
 }
 
 
-class _Thread(threading.local):
+class _LastModel(threading.local):
     model: Model | None = None
     """The model that this thread last gave to a solver."""
 
 
-_here = _Thread()
+_last = _LastModel()
 
 
 def wrap_chain(module: Any) -> None:
@@ -46,20 +46,20 @@ def wrap_problem(module: Any) -> None:
 
 
 def _before(chain: Any, problem: Any, data: Any, *_arguments: Any, **_named: Any) -> Generator[Any, Any, None]:
-    _here.model = None
+    _last.model = None
     model = _model(problem, data["param_prob"], str(chain.solver.name()))
-    _here.model = model
+    _last.model = model
     yield model
 
 
 def _after(problem: Any, solution: Any, chain: Any, inverse_data: Any) -> Generator[Any, Any, None]:
     yield None
-    if _here.model is not None:
+    if _last.model is not None:
         status = str(problem.status)
         optimal = status.startswith("optimal")
         entries = chain.solver.invert(solution, inverse_data[-1]).primal_vars if optimal else {}
         yield Outcome(
-            _here.model,
+            _last.model,
             status=_STATUS.get(status, status.replace("_", " ").capitalize()),
             objective=problem.value,
             values=next((sys.modules["numpy"].ravel(entry).tolist() for entry in entries.values()), None),

@@ -31,12 +31,12 @@ _IMPORT_MACHINERY = "<frozen importlib._bootstrap>"
 _recorder: Recorder | None = None
 
 
-class _Thread(threading.local):
+class _Nesting(threading.local):
     depth = 0
     """Wrapped functions that this thread is in; only the outermost was called by the script."""
 
 
-_here = _Thread()
+_nesting = _Nesting()
 
 
 class Recorder:
@@ -132,8 +132,8 @@ def hide_frames_of(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _begin(observer: Observer, arguments: tuple[Any, ...], named: dict[str, Any]) -> _Observation | None:
     """Reads and writes the model; returns what takes the answer, None where nothing is recorded."""
-    _here.depth += 1
-    if _here.depth > 1 or _recorder is None:
+    _nesting.depth += 1
+    if _nesting.depth > 1 or _recorder is None:
         return None
     try:
         reading = observer(*arguments, **named)
@@ -141,7 +141,7 @@ def _begin(observer: Observer, arguments: tuple[Any, ...], named: dict[str, Any]
     except Exception:
         return None  # a model that cannot be read must not disturb the script
     except BaseException:  # Ctrl-C, or an alarm of the script's own
-        _here.depth -= 1
+        _nesting.depth -= 1
         raise
     return _recorder, reading
 
@@ -159,6 +159,6 @@ def _end(observation: _Observation | None, answer: Any = None, error: BaseExcept
         if raised is not error and not isinstance(raised, Exception):
             raise
     finally:
-        _here.depth -= 1
+        _nesting.depth -= 1
         if error is not None:
             error.__traceback__ = trace  # an observer that was shown the error has left its frame there
