@@ -7,6 +7,7 @@ in the waiting child: seal (before it knows its script; nothing runs with rights
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import time
@@ -16,7 +17,6 @@ from typing import Any
 from . import accounts, landlock, namespaces, processes, scratch, seccomp, syscalls
 from .prefault import Prefault
 
-_DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
 _DEFAULT_SCRATCH_MB = 64
 _RECOUNT_SECONDS = 5.0
 _OTHERS_MAY_START = 64
@@ -56,7 +56,9 @@ class Jail:
         self._serial = 0
         self._account: int | None = None
         self._read_everything = False
-        self._task_count = (0.0, 0)
+        self._others = 0
+        """Processes and threads outside the slot that count against a script's limit."""
+        self._counted_at = -math.inf
 
     def enter(self) -> None:
         """Once, in the supervisor."""
@@ -76,8 +78,9 @@ class Jail:
         os.mkdir(self.home, 0o700)
         if self._account is not None:
             os.chown(self.home, self._account, self._account)
-        elif time.monotonic() - self._task_count[0] > _RECOUNT_SECONDS:
-            self._task_count = (time.monotonic(), accounts.tasks_of_this_user())
+        elif time.monotonic() - self._counted_at > _RECOUNT_SECONDS:
+            self._counted_at = time.monotonic()
+            self._others = accounts.tasks_of_this_user() + _OTHERS_MAY_START
 
     def close_scratch(self) -> None:
         """After each execution."""
@@ -100,8 +103,7 @@ class Jail:
 
     def limit(self, limits: dict[str, Any]) -> None:
         """In the child, before the script starts."""
-        others = 0 if self._account is not None else self._task_count[1] + _OTHERS_MAY_START
-        apply_resource_limits(limits, int(limits["processes"]) + others, self.around.mapped_bytes)
+        apply_resource_limits(limits, int(limits["processes"]) + self._others, self.around.mapped_bytes)
 
     def end_everything(self) -> None:
         """In the supervisor, when the script's first process is dead: no process of it is left afterwards."""
@@ -127,7 +129,7 @@ class LandlockJail(Jail):
     def seal(self) -> None:
         """In the child, before it knows its script."""
         super().seal()
-        landlock.restrict(self.around.readable, [self.home], _DEVICES)
+        landlock.restrict(self.around.readable, [self.home], namespaces.DEVICES)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # lets the supervisor see how its memory is shared
         syscalls.keep_only_capabilities(
             frozenset({syscalls.CAP_DAC_READ_SEARCH} if self._read_everything else ()),
@@ -152,6 +154,7 @@ class NamespaceJail(Jail):
     def enter(self) -> None:
         """Once, in the supervisor, which goes on as process 1 of its namespace."""
         self._account = accounts.account_for_slot()
+        self._others = 2 if self._account is None else 0  # an ordinary user's supervisor and its parent
         self._filter = seccomp.assemble(seccomp.Filter(allow_exec=not self.around.strict))
         proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
         outside_pid = namespaces.enter(self._account, self.around.readable, self.around.hidden)
@@ -186,12 +189,6 @@ class NamespaceJail(Jail):
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # lets the supervisor see how its memory is shared
         seccomp.install(self._filter)
-
-    def limit(self, limits: dict[str, Any]) -> None:
-        """In the child, before the script starts."""
-        # An ordinary user's supervisor and its parent count against the same limit.
-        allowed = int(limits["processes"]) + (2 if self._account is None else 0)
-        apply_resource_limits(limits, allowed, self.around.mapped_bytes)
 
     def end_everything(self) -> None:
         """In the supervisor: kill(-1) from process 1 reaches all others of the namespace, at once."""

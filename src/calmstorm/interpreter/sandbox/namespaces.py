@@ -21,7 +21,7 @@ _EVERYTHING = (
     syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC
     | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWCGROUP
 )  # fmt: skip
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
 _INODES = 4096
 
 
@@ -118,8 +118,8 @@ def _build_root(readable: Sequence[str], hidden: Sequence[str]) -> None:
     for path in hidden:
         if os.path.isdir("/new" + path):
             syscalls.mount("tmpfs", "/new" + path, "tmpfs", syscalls.MS_RDONLY, "size=4k,mode=0755")
-    for device in _DEVICES:
-        _bind(f"/dev/{device}")
+    for device in DEVICES:
+        _bind(device)
     for directory in (HOME, "/etc", "/proc", "/var", "/left"):
         os.makedirs("/new" + directory, exist_ok=True)
     for alias in ("/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108
