@@ -10,10 +10,10 @@ import random
 import sys
 from pathlib import Path
 
+from calmstorm.runs.toml import to_toml
 from synthetic_run import ENV, evaluate, make_problem, write_rows
 
 from calmstorm.records import Problem
-from calmstorm.runs.toml import to_toml
 
 BENCHMARKS = {
     "nl4opt": "nl4opt/sirl",

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from synthetic_run import write_run
-
 from calmstorm.runs.toml import to_toml
+from synthetic_run import write_run
 
 MARKUP = "<script>window.pwned = 1</script></script></style></title></textarea><img src=x onerror='window.pwned=1'>"
 HOSTILE = (

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from calmstorm.runs.toml import to_toml
+
 from calmstorm.records import (
     Author,
     Execution,
@@ -29,7 +31,6 @@ from calmstorm.records import (
     Verdict,
     VerdictStatus,
 )
-from calmstorm.runs.toml import to_toml
 from calmstorm.settings import Recipe
 
 CONFIG = to_toml(Recipe(name="pocket", reasoner="pocket", seed=7).model_dump(mode="json"))
