@@ -23,7 +23,8 @@ from calmstorm.evaluation import evaluate
 from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
 from calmstorm.intervener.rules import annotate
-from calmstorm.problems.generator import COMPLEX_SIZES, EASY_SIZES, Side, generate, normalise
+from calmstorm.problems.generator import COMPLEX_SIZES, EASY_SIZES, Side, generate
+from calmstorm.problems.texts import normalised
 from calmstorm.progress import say, track
 from calmstorm.reasoner.protocol import Reasoner, Sampling
 from calmstorm.records import GoldenTrajectory, Problem, Trajectory
@@ -85,7 +86,7 @@ class Adaptation:
             seen: set[str] = set()
             for name, count in wanted.items():
                 for index, problem in enumerate(self._drawn(name, count, frozenset(seen))):
-                    seen.add(normalise(problem.question))
+                    seen.add(normalised(problem.question))
                     if index >= len(parts[name]):
                         self.run.append("problems", problem)
                         parts[name].append(problem)

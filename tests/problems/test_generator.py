@@ -16,10 +16,10 @@ from calmstorm.problems.generator import (
     cases,
     draw,
     generate,
-    normalise,
     side_of,
 )
 from calmstorm.problems.solve import solve_with_cbc, solve_with_highs, solvers_agree
+from calmstorm.problems.texts import normalised
 from calmstorm.records import Domain, LinearModel, Row, Sense
 
 SIZES = (2, 3, 4, 5, 6)
@@ -95,7 +95,7 @@ def test_all_families_take_turns():
     problems = list(generate(24, seed=1, suite="easy", sizes=EASY_SIZES))
     assert Counter(p.family for p in problems) == dict.fromkeys(FAMILIES, 2)
     assert [p.id for p in problems[:2]] == ["easy-1-0001", "easy-1-0002"]
-    assert len({normalise(p.question) for p in problems}) == 24
+    assert len({normalised(p.question) for p in problems}) == 24
     assert all(p.answer is not None and p.label_version == "generated-1" for p in problems)
 
 
@@ -119,7 +119,7 @@ def test_sides_have_their_shares():
 
 def test_excluded_texts_do_not_occur():
     first = list(generate(3, seed=3, suite="s", sizes=EASY_SIZES, families=("diet",)))
-    exclude = {normalise(first[0].question)}
+    exclude = {normalised(first[0].question)}
     again = list(generate(3, seed=3, suite="s", sizes=EASY_SIZES, families=("diet",), exclude=exclude))
     assert [p.question for p in again[:2]] == [p.question for p in first[1:]]
 

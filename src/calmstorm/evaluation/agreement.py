@@ -9,14 +9,13 @@ each trigger on the yes-or-no question whether a response shows it, and overall 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from calmstorm.errors import ProblemFileError
 from calmstorm.evaluation.intervals import clustered_interval
-from calmstorm.problems.rows import Row, read_rows
+from calmstorm.problems.rows import SourceRow, read_rows
 from calmstorm.records import Record, Trigger
 
 DRAWS = 2000
@@ -109,15 +108,15 @@ def read_labels(path: Path) -> Labels:
     found: Labels = {}
     for row in _rows(path):
         if "id" not in row.data or "triggers" not in row.data:
-            raise ProblemFileError(f"{path}, {row.place}: has no id or no triggers; give rows of id and triggers")
+            raise row.refused("has no id or no triggers", "give rows of id and triggers")
         triggers = row.data["triggers"]
         if triggers is None:
             continue  # a response that could not be annotated
         if not isinstance(triggers, list) or not all(each in list(Trigger) for each in triggers):
-            raise ProblemFileError(f"{path}, {row.place}: triggers is {triggers!r}; give a list of numbers from 1 to 7")
+            raise row.refused(f"triggers is {triggers!r}", "give a list of numbers from 1 to 7")
         name = label_name(row.data)
         if name in found:
-            raise ProblemFileError(f"{path}, {row.place}: {name} is labelled already; give each response once")
+            raise row.refused(f"{name} is labelled already", "give each response once")
         found[name] = tuple(triggers)
     return found
 
@@ -128,12 +127,12 @@ def label_name(identity: Mapping[str, object]) -> str:
     return ", ".join([str(identity["id"]), *parts])
 
 
-def _rows(path: Path) -> Iterable[Row]:
+def _rows(path: Path) -> Iterator[SourceRow]:
     for row in read_rows(path):
         results = row.data.get("results")
         if isinstance(results, list):
-            for number, each in enumerate(results, 1):
-                yield Row(f"result {number}", None, each if isinstance(each, dict) else {})
+            for number, result in enumerate(results, 1):
+                yield SourceRow(path, f"result {number}", None, result if isinstance(result, dict) else {})
         else:
             yield row
 

@@ -16,8 +16,8 @@ from calmstorm.errors import InputError, WorkError
 from calmstorm.evaluation.paired import Comparison, Outcome, compare_outcomes
 from calmstorm.evaluation.summary import Tally, count_code_blocks
 from calmstorm.grading import TOLERANCE, grade
-from calmstorm.problems.contamination import text_key
 from calmstorm.problems.files import load_responses
+from calmstorm.problems.texts import text_key
 from calmstorm.records import Problem, Record, StopReason, Trajectory, Verdict, VerdictStatus
 from calmstorm.runs import RunDirectory
 

@@ -15,7 +15,7 @@ from calmstorm.evaluation.answers import Answer
 from calmstorm.evaluation.summary import Summary, Tally
 from calmstorm.grading import TOLERANCE, is_gradable, regrade
 from calmstorm.problems.benchmarks import Version, load_version
-from calmstorm.problems.contamination import text_key
+from calmstorm.problems.texts import text_key
 from calmstorm.records import Problem, Record
 
 
