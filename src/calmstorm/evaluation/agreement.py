@@ -70,7 +70,7 @@ def agreement(first: Mapping[str, Sequence[int]], second: Mapping[str, Sequence[
     if not common:
         return None
     same = [set(first[name]) == set(second[name]) for name in common]
-    accuracy = clustered_interval([float(each) for each in same], 1)
+    accuracy = clustered_interval([float(agrees) for agrees in same], 1)
     leading = np.array([[next(iter(side[name]), _FLAWLESS) for side in (first, second)] for name in common])
     return Agreement(
         responses=len(common),
@@ -88,7 +88,7 @@ def cohens_kappa(pairs: np.ndarray) -> float | None:
     """Returns Cohen's kappa (Cohen, 1960).
 
     Args:
-        pairs: (items, 2), the categories that two annotators gave, as numbers.
+        pairs: Shape (items, 2), the categories that two annotators gave, as numbers.
 
     Returns:
         None where chance alone would make them agree always, which leaves nothing to be measured.
@@ -105,20 +105,20 @@ def read_labels(path: Path) -> Labels:
     Raises:
         ProblemFileError: one line: file, place, what is wrong, what to do.
     """
-    found: Labels = {}
+    labels: Labels = {}
     for row in _rows(path):
         if "id" not in row.data or "triggers" not in row.data:
             raise row.refused("has no id or no triggers", "give rows of id and triggers")
         triggers = row.data["triggers"]
         if triggers is None:
             continue  # a response that could not be annotated
-        if not isinstance(triggers, list) or not all(each in list(Trigger) for each in triggers):
+        if not isinstance(triggers, list) or not all(trigger in list(Trigger) for trigger in triggers):
             raise row.refused(f"triggers is {triggers!r}", "give a list of numbers from 1 to 7")
         name = label_name(row.data)
-        if name in found:
+        if name in labels:
             raise row.refused(f"{name} is labelled already", "give each response once")
-        found[name] = tuple(triggers)
-    return found
+        labels[name] = tuple(triggers)
+    return labels
 
 
 def label_name(identity: Mapping[str, object]) -> str:

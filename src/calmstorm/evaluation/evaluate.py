@@ -43,26 +43,26 @@ async def evaluate(
     that neither order nor resuming changes what is drawn.
 
     Args:
-        problems: with unique ids; may be endless.
-        reasoner: asked for `concurrency` rollouts at once.
-        interpreter: runs their code.
-        samples: rollouts per problem.
-        limits: of each rollout.
-        sampling: its seed is replaced.
-        stage: recorded in each trajectory.
-        on_trajectory: called in the event loop with each graded trajectory, in the order they end.
-        concurrency: rollouts in flight.
-        seed: of the evaluation.
-        done: keys (stage, problem id, sample, 0) that are left out.
-        tolerance: relative tolerance, unless a problem has its own.
-        context_tokens: prompt and response together, where the Reasoner is bounded; responses are shortened to fit, and
+        problems: With unique ids; may be endless.
+        reasoner: Asked for `concurrency` rollouts at once.
+        interpreter: Runs their code.
+        samples: Rollouts per problem.
+        limits: Of each rollout.
+        sampling: Its seed is replaced.
+        stage: Recorded in each trajectory.
+        on_trajectory: Called in the event loop with each graded trajectory, in the order they end.
+        concurrency: Rollouts in flight.
+        seed: Of the evaluation.
+        done: Keys (stage, problem id, sample, 0) that are left out.
+        tolerance: Relative tolerance, unless a problem has its own.
+        context_tokens: Prompt and response together, where the Reasoner is bounded; responses are shortened to fit, and
             a prompt that leaves no room is recorded as one that ran out of length.
 
     Returns:
         How many rollouts were handed on.
 
     Raises:
-        InfrastructureError: our machinery failed every rollout in flight; those are not handed on, so that resuming
+        InfrastructureError: Our machinery failed every rollout in flight; those are not handed on, so that resuming
             runs them again.
     """
     keys = frozenset(done)

@@ -1,4 +1,4 @@
-"""Families with one variable per name that are worded from a draft: product mix, diet, knapsack, blending, fleet, ads."""
+"""Families with one variable per name that are worded from a draft: product mix, diet, knapsack, blending and so on."""
 
 from __future__ import annotations
 
