@@ -103,7 +103,7 @@ def read_labels(path: Path) -> Labels:
     """Reads annotations: rows of `id` and `triggers`, or what `calm flaws --json` printed.
 
     Raises:
-        ProblemFileError: one line: file, place, what is wrong, what to do.
+        ProblemFileError: One line: file, place, what is wrong, what to do.
     """
     labels: Labels = {}
     for row in _rows(path):

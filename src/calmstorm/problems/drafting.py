@@ -59,7 +59,7 @@ class Draft:
     bounds: dict[str, str] = field(default_factory=dict)
     """Right-hand sides to be written as an expression, by row name."""
     blend: str = ""
-    """What comes of the names, where that is said."""
+    """What the names are mixed into; only in blending."""
 
     def price(self, rng: random.Random, index: int, style: str) -> str:
         """Returns the objective coefficient of a name as a text prints it."""

@@ -242,7 +242,7 @@ def _validated(row: SourceRow, number: int, question: str, label: Label) -> Prob
 
 
 def _require_whole_characters(row: SourceRow, text: str) -> None:
-    """Refuses half characters (lone surrogates), which JSON can smuggle in and nothing can write back."""
+    """Refuses half characters (lone surrogates), which JSON can hold as an escape and UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

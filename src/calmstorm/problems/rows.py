@@ -165,30 +165,38 @@ def _json_array(path: Path, file: IO[bytes]) -> Iterator[SourceRow]:
     """Yields the elements of an array without holding more than one of them and a chunk."""
     decoder = json.JSONDecoder()
     chunks = _chunks(path, file)
-    text = next(chunks).lstrip()[1:].lstrip()
-    number = 0
-    while not text.startswith("]"):
+    text = next(chunks)
+    at, number = text.index("[") + 1, 0
+    while True:
+        at = start = _after_blanks(text, at)
+        if text.startswith("]", at):
+            break
+        if number and text.startswith(",", at):
+            start = _after_blanks(text, at + 1)
         place = f"row {number + 1}"
         try:
-            element = text.removeprefix(",").lstrip() if number else text
-            value, end = decoder.raw_decode(element)
+            value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
-            more = "".join(islice(chunks, 1 + len(text) // _CHUNK))
+            more = "".join(islice(chunks, 1 + (len(text) - at) // _CHUNK))
             if isinstance(error, ValueError) and more:
-                text = (text + more).lstrip()
+                text, at = text[at:] + more, 0
                 continue
-            if not text:
+            if at == len(text):
                 raise _refused(path, f"ends inside {place}: it was cut off", "restore the file") from None
             raise _refused(path, f"not valid JSON ({_reason(error)})", "correct or restore it", place) from None
         if not isinstance(value, dict):
             raise _no_object(path, place, value)
         yield SourceRow(path, place, None, value)
-        text = element[end:].lstrip()
-        number += 1
-    if text[1:].strip() or any(chunk.strip() for chunk in chunks):
-        raise _refused(
-            path, f"goes on after the array of {number} rows ends", "join the arrays, or remove what follows"
-        )
+        at, number = end, number + 1
+    if text[at + 1 :].strip() or any(chunk.strip() for chunk in chunks):
+        what = f"goes on after the array of {number} rows ends"
+        raise _refused(path, what, "join the arrays, or remove what follows")
+
+
+def _after_blanks(text: str, at: int) -> int:
+    while text[at : at + 1].isspace():
+        at += 1
+    return at
 
 
 # ---------------------------------------------------------------- tables

@@ -14,10 +14,6 @@ from enum import StrEnum
 from itertools import combinations
 from typing import NamedTuple
 
-import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-
 from calmstorm.problems.benchmarks import Labelled
 from calmstorm.problems.texts import near_pairs, normalised, text_key
 from calmstorm.records import Problem, Record
@@ -199,7 +195,8 @@ def _units(problems: Iterable[Problem]) -> dict[str, int]:
         if key not in numbers:
             numbers[key] = len(texts)
             texts.append(problem.question)
-    pairs = np.array(near_pairs(texts), dtype=int).reshape(-1, 2)
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(texts), len(texts)))
-    _, units = connected_components(graph, directed=False)
-    return {key: int(units[number]) for key, number in numbers.items()}
+    units = list(range(len(texts)))
+    for one, other in near_pairs(texts):
+        first, second = units[one], units[other]
+        units = [first if unit == second else unit for unit in units]
+    return {key: units[number] for key, number in numbers.items()}
