@@ -20,7 +20,8 @@ from calmstorm.problems.audit import (
     read_reference,
     write_csv,
 )
-from calmstorm.problems.benchmarks import Kind, Labelled, versions_of
+from calmstorm.problems.benchmarks import Labelled, versions_of
+from calmstorm.problems.benchmarks_table import Kind
 from calmstorm.problems.matching import EDITED
 from calmstorm.problems.texts import jaccard, text_key, word_grams
 from calmstorm.records import LabelStatus, Problem

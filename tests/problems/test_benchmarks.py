@@ -9,8 +9,6 @@ import pytest
 
 from calmstorm.errors import InputError, ProblemFileError, WorkError
 from calmstorm.problems.benchmarks import (
-    VERSIONS,
-    Version,
     benchmark_folder,
     count_differences,
     fetch,
@@ -22,6 +20,7 @@ from calmstorm.problems.benchmarks import (
     versions_of,
 )
 from calmstorm.problems.benchmarks_results import choose_objective
+from calmstorm.problems.benchmarks_table import VERSIONS, Version
 from calmstorm.records import LabelStatus, Problem
 
 

@@ -11,16 +11,8 @@ import pytest
 
 from calmstorm.errors import ProblemFileError
 from calmstorm.grading import check_problems
-from calmstorm.problems.benchmarks import (
-    VERSIONS,
-    Kind,
-    Version,
-    count_differences,
-    find_version,
-    load_labelled,
-    load_version,
-    locate,
-)
+from calmstorm.problems.benchmarks import count_differences, find_version, load_labelled, load_version, locate
+from calmstorm.problems.benchmarks_table import VERSIONS, Kind, Version
 from calmstorm.problems.texts import text_key
 from calmstorm.records import LabelStatus
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
 from itertools import islice
@@ -84,6 +85,16 @@ def test_the_same_seed_gives_the_same_problems():
 
     assert texts(3) == texts(3)
     assert set(texts(3)).isdisjoint(texts(4))
+
+
+def test_a_seed_gives_the_texts_that_the_pocket_model_was_trained_on():
+    texts = hashlib.sha256()
+    for family in FAMILIES:
+        for size in SIZES:
+            rng = random.Random(f"{family} {size}")
+            for _ in range(20):
+                texts.update(FAMILIES[family](rng, size).question.encode())
+    assert texts.hexdigest() == "00fd62f0675f2eddc78678e74f15e3a5ef7cfff2434947d459c1151c2bace93a"
 
 
 def test_a_longer_draw_begins_like_a_shorter_one():

@@ -58,7 +58,8 @@ def curate(
     """Let the Reasoner try, and correct its first flaw by a hint, again and again; keep what is golden."""
     from calmstorm.commands.reasoners import open_reasoner
     from calmstorm.interpreter import Interpreter
-    from calmstorm.problems.benchmarks import Kind, open_problems
+    from calmstorm.problems.benchmarks import open_problems
+    from calmstorm.problems.benchmarks_table import Kind
     from calmstorm.runs import RunDirectory
     from calmstorm.stages import curate_samples, filter_golden
 

@@ -16,7 +16,7 @@ from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
     from calmstorm.grading import ProblemCheck
-    from calmstorm.problems.benchmarks import Version
+    from calmstorm.problems.benchmarks_table import Version
 
 _SOURCE = "A file (JSON Lines, JSON, CSV or parquet) or a benchmark (nl4opt, nl4opt/llmopt)."
 SourceArgument = Annotated[str, typer.Argument(help=_SOURCE, show_default=False, metavar="FILE|NAME")]
@@ -216,7 +216,8 @@ def _with_counts(version: Version, result: ProblemCheck) -> ProblemCheck:
 
 def _check_all(folder: Path | None, as_json: bool) -> None:
     from calmstorm.grading import check_problems
-    from calmstorm.problems.benchmarks import VERSIONS, benchmark_folder, load_version, locate
+    from calmstorm.problems.benchmarks import benchmark_folder, load_version, locate
+    from calmstorm.problems.benchmarks_table import VERSIONS
 
     where = benchmark_folder(folder)
     results = {
@@ -253,7 +254,8 @@ def _counts(result: ProblemCheck) -> str:
 
 
 def _list_versions(folder: Path | None, as_json: bool) -> None:
-    from calmstorm.problems.benchmarks import VERSIONS, benchmark_folder, locate
+    from calmstorm.problems.benchmarks import benchmark_folder, locate
+    from calmstorm.problems.benchmarks_table import VERSIONS
 
     where = benchmark_folder(folder)
     there = {version.name: locate(version, where) is not None for version in VERSIONS}

@@ -15,7 +15,7 @@ from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
     from calmstorm.problems.audit import Audit, AuditedProblem
-    from calmstorm.problems.benchmarks import Version
+    from calmstorm.problems.benchmarks_table import Version
     from calmstorm.problems.contamination import Occurrence
     from calmstorm.problems.splits import Sizes, Split
 
@@ -65,7 +65,8 @@ def audit(
 
 def _chosen(names: Sequence[str] | None, folder: Path | None) -> dict[str, list[Version]]:
     """Returns the versions to compare by benchmark: those named that are there."""
-    from calmstorm.problems.benchmarks import VERSIONS, Kind, locate, require, versions_of
+    from calmstorm.problems.benchmarks import locate, require, versions_of
+    from calmstorm.problems.benchmarks_table import VERSIONS, Kind
 
     if names:
         wanted = [version for name in names for version in versions_of(name)]

@@ -14,7 +14,8 @@ from pathlib import Path
 from calmstorm.evaluation.answers import Answer
 from calmstorm.evaluation.summary import Summary, Tally
 from calmstorm.grading import TOLERANCE, is_gradable, regrade
-from calmstorm.problems.benchmarks import Version, load_version
+from calmstorm.problems.benchmarks import load_version
+from calmstorm.problems.benchmarks_table import Version
 from calmstorm.problems.texts import text_key
 from calmstorm.records import Problem, Record
 

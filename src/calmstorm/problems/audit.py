@@ -16,7 +16,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import IO
 
-from calmstorm.problems.benchmarks import Labelled, Version, load_labelled
+from calmstorm.problems.benchmarks import Labelled, load_labelled
+from calmstorm.problems.benchmarks_table import Version
 from calmstorm.problems.files import load_problems
 from calmstorm.problems.labels import parse_label
 from calmstorm.problems.matching import MatchedProblem, join_edited, match_texts

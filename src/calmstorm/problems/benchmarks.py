@@ -16,30 +16,11 @@ from typing import NamedTuple
 
 from calmstorm.errors import InputError, MissingExtraError, ProblemFileError, WorkError
 from calmstorm.problems.benchmarks_results import choose_objective
-from calmstorm.problems.benchmarks_table import VERSIONS, Kind, Source, Version
+from calmstorm.problems.benchmarks_table import VERSIONS, Version
 from calmstorm.problems.files import load_problems, problems_with_rows, published_label
 from calmstorm.problems.labels import Label, parse_label, status_word
 from calmstorm.problems.rows import read_rows
 from calmstorm.records import LabelStatus, Problem
-
-__all__ = [
-    "FOLDER_VARIABLE",
-    "VERSIONS",
-    "Kind",
-    "Labelled",
-    "Source",
-    "Version",
-    "benchmark_folder",
-    "count_differences",
-    "fetch",
-    "find_version",
-    "load_labelled",
-    "load_version",
-    "locate",
-    "open_problems",
-    "require",
-    "versions_of",
-]
 
 FOLDER_VARIABLE = "CALM_BENCHMARKS"
 """Environment variable that names the folder of benchmark data."""
