@@ -60,7 +60,8 @@ def curate(
 ) -> None:
     """Let the Reasoner try, and correct its first flaw by a hint, again and again; keep what is golden."""
     from calmstorm.interpreter import Interpreter
-    from calmstorm.problems.benchmarks import Kind, open_problems
+    from calmstorm.problems.benchmarks import open_problems
+    from calmstorm.problems.benchmarks_table import Kind
     from calmstorm.reasoner.opening import open_reasoner
     from calmstorm.runs import RunDirectory
     from calmstorm.settings import RunConfig
