@@ -8,8 +8,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit, say, table
-from calmstorm.commands.options import AsJson, Override, changes
 from calmstorm.records import Stage
 from calmstorm.settings import Recipe, load_recipe
 
@@ -22,11 +22,11 @@ def register(app: typer.Typer) -> None:
 def plan(
     recipe: Annotated[str, typer.Argument(help="Recipe: a name or a TOML file.", show_default=False)],
     like: Annotated[Path | None, typer.Option("--like", help="A finished run, for its speed and lengths.")] = None,
-    override: Override = None,
-    as_json: AsJson = False,
+    override: options.Override = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Say what a recipe will take. Counts are bounds; times come from a past run or are not given."""
-    settings = load_recipe(recipe, changes(override))
+    settings = load_recipe(recipe, options.changes(override))
     stages = bounds(settings)
     seconds = seconds_like(like, stages) if like is not None else {}
     if as_json:

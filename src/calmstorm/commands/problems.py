@@ -10,23 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit, note, say, table
-from calmstorm.commands.problems_sets import FolderOption, JsonOption, audit, split
+from calmstorm.commands.problems_sets import audit, split
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
     from calmstorm.grading import ProblemCheck
     from calmstorm.problems.benchmarks_table import Version
 
-_SOURCE = "A file (JSON Lines, JSON, CSV or parquet) or a benchmark (nl4opt, nl4opt/llmopt)."
-SourceArgument = Annotated[str, typer.Argument(help=_SOURCE, show_default=False, metavar="FILE|NAME")]
-OptionalSource = Annotated[str | None, typer.Argument(help=_SOURCE, show_default=False, metavar="[FILE|NAME]")]
-DownloadOption = Annotated[
-    bool, typer.Option("--download", help="Fetch a file that is not there from the Hugging Face hub.")
+Source = Annotated[
+    str, typer.Argument(help=f"{options.PROBLEMS_HELP}.", show_default=False, metavar=options.PROBLEMS_METAVAR)
 ]
-QuestionOption = Annotated[str | None, typer.Option(help="Column of the problem text.")]
-AnswerOption = Annotated[str | None, typer.Option(help="Column of the answer.")]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")]
+OptionalSource = Annotated[
+    str | None, typer.Argument(help=f"{options.PROBLEMS_HELP}.", show_default=False, metavar="[FILE|NAME]")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -43,12 +41,12 @@ def register(app: typer.Typer) -> None:
 
 def list_problems(
     source: OptionalSource = None,
-    folder: FolderOption = None,
-    download: DownloadOption = False,
-    question: QuestionOption = None,
-    answer: AnswerOption = None,
-    limit: LimitOption = 20,
-    as_json: JsonOption = False,
+    folder: options.Folder = None,
+    download: options.Download = False,
+    question: options.Question = None,
+    answer: options.Answer = None,
+    limit: options.Limit = 20,
+    as_json: options.AsJson = False,
 ) -> None:
     """List the published benchmarks, what is there and under which terms; or the problems of one, or of a file."""
     from calmstorm.problems.benchmarks import open_problems
@@ -77,13 +75,13 @@ def list_problems(
 
 
 def show(
-    source: SourceArgument,
+    source: Source,
     id: Annotated[str, typer.Argument(help="Id of the problem, or its row number.", show_default=False)],
-    folder: FolderOption = None,
-    download: DownloadOption = False,
-    question: QuestionOption = None,
-    answer: AnswerOption = None,
-    as_json: JsonOption = False,
+    folder: options.Folder = None,
+    download: options.Download = False,
+    question: options.Question = None,
+    answer: options.Answer = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show one problem whole."""
     from calmstorm.printable import printable
@@ -107,12 +105,12 @@ def show(
 
 def check(
     source: OptionalSource = None,
-    folder: FolderOption = None,
-    download: DownloadOption = False,
-    question: QuestionOption = None,
-    answer: AnswerOption = None,
-    limit: LimitOption = None,
-    as_json: JsonOption = False,
+    folder: options.Folder = None,
+    download: options.Download = False,
+    question: options.Question = None,
+    answer: options.Answer = None,
+    limit: options.Limit = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Check that each published answer scores 1 and a corrupted one 0, and that a benchmark has its published counts.
 

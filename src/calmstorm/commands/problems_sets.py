@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit, note, say, table
 from calmstorm.errors import InputError
 
@@ -19,15 +20,12 @@ if TYPE_CHECKING:
     from calmstorm.problems.contamination import Occurrence
     from calmstorm.problems.splits import Sizes, Split
 
-FolderOption = Annotated[Path | None, typer.Option(help="Folder of benchmark data; else that of CALM_BENCHMARKS.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
 
 def audit(
     names: Annotated[
         list[str] | None, typer.Argument(help="Benchmarks, or versions (nl4opt/llmopt); else all.", show_default=False)
     ] = None,
-    folder: FolderOption = None,
+    folder: options.Folder = None,
     reference: Annotated[
         Path | None, typer.Option(help="A reference solution: rows of a text (or key) and an answer.")
     ] = None,
@@ -40,7 +38,7 @@ def audit(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="CSV file: one line for each problem and version.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Problems to show of each benchmark.")] = 20,
-    as_json: JsonOption = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Set the labels of all versions side by side: where they agree, and which are suspect."""
     from calmstorm.problems.audit import audit_benchmark, read_reference, write_csv
@@ -162,7 +160,7 @@ def split(
         typer.Argument(help="Benchmarks, or versions (nl4opt/llmopt); else the paper's eight.", show_default=False),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write sft, rl and test.jsonl and splits.json to.")] = None,
-    folder: FolderOption = None,
+    folder: options.Folder = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same split.")] = 1,
     sizes: Annotated[
         list[str] | None, typer.Option(help="Other sizes than the paper's: nl4opt=8/8/30 is SFT/RL/test; repeatable.")
@@ -172,7 +170,7 @@ def split(
     ] = None,
     exclude: Annotated[bool, typer.Option("--exclude", help="Leave out what occurs in the training files.")] = False,
     suspects: Annotated[bool, typer.Option("--suspects", help="Draw problems with doubtful labels too.")] = False,
-    as_json: JsonOption = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Split benchmarks into SFT, RL and test parts that share no text, within or across benchmarks."""
     from calmstorm.problems.benchmarks import Labelled, benchmark_folder, load_labelled

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit
-from calmstorm.commands.options import AsJson, DryRun, Override, Seed, changes
 from calmstorm.settings import Recipe, RunConfig, load_recipe
 
 
@@ -23,13 +23,13 @@ def run_command(
         Path | None,
         typer.Option("--run", help="Run directory; an interrupted run goes on.", show_default="runs/<recipe>"),
     ] = None,
-    override: Override = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
+    override: options.Override = None,
+    seed: options.Seed = None,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Adapt a Reasoner: curate, fine-tune, reinforce, evaluate and report. Run it again to resume."""
-    settings = load_recipe(recipe, changes(override, {"seed": seed}))
+    settings = load_recipe(recipe, options.changes(override, {"seed": seed}))
     if dry_run:
         emit(settings)
         return
