@@ -49,8 +49,7 @@ def curate(
     from calmstorm.problems.benchmarks_table import Kind
     from calmstorm.reasoner.opening import open_reasoner
     from calmstorm.runs import RunDirectory
-    from calmstorm.settings import RunConfig
-    from calmstorm.stages import curation_stage, filter_golden, keep_config
+    from calmstorm.stages import PACE, config_of, curation_stage, filter_golden, keep_config, recipe_of
 
     if (run / "config.toml").exists() and not resume:
         raise InputError(f"{run}: this run exists; add --resume to go on with it, or name another directory")
@@ -59,14 +58,14 @@ def curate(
     )
     source = version.name if version else problems
     flags = {"model": model, "curation.intervener": intervener, "problems.source": source, "seed": seed}
-    settings = options.recipe_for(reasoner, recipe, options.changes(override, flags))
+    settings = options.recipe_for(reasoner, recipe, options.changes(override, flags), recipe_of(run))
     loaded = list(opened_problems)
     if version is not None and version.kind is Kind.TEST:
         note(f"{version.name} is for testing; to train on what is curated, draw problems with: calm problems split")
     asked = options.intervener_of(settings)
     opened = open_reasoner(settings.reasoner, settings.model)
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
-        keep_config(directory, RunConfig(**dict(settings), command="curate", prompt=opened.prompt))
+        keep_config(directory, config_of(settings, "curate", opened.prompt), PACE | {"sft", "rl", "evaluation"})
         curation_stage(directory, settings, loaded, lambda: opened, interpreter, asked)
         funnel = filter_golden(directory, settings.curation.golden_tokens)
     show(funnel.model_dump(mode="json"), as_json)

@@ -38,13 +38,13 @@ def experiment(
     from calmstorm.reasoner.codec import TokenizerCodec
     from calmstorm.reasoner.opening import open_local
     from calmstorm.runs import RunDirectory
-    from calmstorm.settings import RunConfig, changed, load_recipe
-    from calmstorm.stages import keep_config, recipe_of
+    from calmstorm.settings import changed, load_recipe
+    from calmstorm.stages import config_of, keep_config, recipe_of
 
     before = recipe_of(run)
     if before is None and recipe is None:
         raise InputError(f"{run}: there is no run here; run calm demo first, or name a recipe for a new run: --recipe")
-    config = before if before is not None and recipe is None else RunConfig(**dict(load_recipe(recipe)))
+    config = before if before is not None and recipe is None else config_of(load_recipe(recipe), "run")
     settings = changed(config, options.changes(override, {"seed": seed}), str(run))
     base = options.base_directory(settings)
     tokenizer = AutoTokenizer.from_pretrained(base)

@@ -78,8 +78,8 @@ def rl(
 
 def _config(run: Path, recipe: str | None) -> RunConfig:
     """Returns the settings of the run, or for a new one those of the named recipe."""
-    from calmstorm.settings import RunConfig, load_recipe
-    from calmstorm.stages import recipe_of
+    from calmstorm.settings import load_recipe
+    from calmstorm.stages import config_of, recipe_of
 
     config = recipe_of(run)
     if config is None and recipe is None:
@@ -88,4 +88,4 @@ def _config(run: Path, recipe: str | None) -> RunConfig:
         raise InputError(
             f"--recipe is {recipe}, but {run} has its own settings; leave it out, or change some with --set"
         )
-    return config or RunConfig(**dict(load_recipe(recipe)))
+    return config or config_of(load_recipe(recipe), "run")

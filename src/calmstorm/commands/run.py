@@ -9,7 +9,7 @@ import typer
 
 from calmstorm.commands import options
 from calmstorm.commands.console import emit
-from calmstorm.settings import Recipe, RunConfig, load_recipe
+from calmstorm.settings import Recipe, load_recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -43,10 +43,10 @@ def adapt(recipe: Recipe, path: Path, as_json: bool) -> None:
     from calmstorm.pipeline import Adaptation
     from calmstorm.reasoner.opening import open_local
     from calmstorm.runs import RunDirectory
-    from calmstorm.stages import keep_config
+    from calmstorm.stages import config_of, keep_config
 
     base = base_directory(recipe)
     with RunDirectory(path) as run:
-        keep_config(run, RunConfig(**dict(recipe)))
+        keep_config(run, config_of(recipe, "run"))
         Adaptation(recipe, run, base, open_local, intervener_of(recipe)).execute()
     report([path], as_json=as_json)
