@@ -20,7 +20,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from calmstorm.reasoner.engine import EngineSettings
+from calmstorm.reasoner.engine.scheduler import EngineSettings
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Prefix, Sampling
 
@@ -71,7 +71,7 @@ def engine(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts:
 
     async def go() -> int:
         reasoner = LocalReasoner.from_model(
-            model, tokenizer, prompt="pocket-1", settings=EngineSettings(max_rows=len(prompts))
+            model, tokenizer, prompt="pocket-1", settings=EngineSettings(max_sequences=len(prompts))
         )
         done = await asyncio.gather(
             *(

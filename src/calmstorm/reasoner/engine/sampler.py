@@ -1,9 +1,9 @@
-"""Drawing the next token of many rows at once, each from its own stream of random numbers.
+"""Draws the next token of many sequences at once, each from its own stream of random numbers.
 
-A row's randomness is a pure function of its key and the index of the token, so what it draws does not depend on who
-else is in the batch or on when it joined. Nucleus truncation is done by rejection: draw from the whole distribution,
-and draw again when the token lies outside the nucleus. That gives exactly the truncated, renormalised distribution
-without sorting the vocabulary, which would cost more than a small model's whole step.
+A sequence's randomness is a pure function of its key and the index of the token, so what it draws does not depend on
+what else is in the batch or on when it joined. Nucleus truncation is done by rejection: draw from the whole
+distribution, and draw again when the token lies outside the nucleus. That gives exactly the truncated, renormalised
+distribution without sorting the vocabulary, which would cost more than a small model's whole step.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 REDRAWS = 8
-"""Rejected draws before the vocabulary is sorted after all; with top_p 0.95 one row in 10^10 gets there."""
+"""Rejected draws before the vocabulary is sorted after all; with top_p 0.95 one token in 10^10 needs it."""
 
 ROUNDING = 1e-4
 """Margin for sums of float32 probabilities that are not quite 1."""
@@ -40,25 +40,25 @@ def uniforms(keys: npt.NDArray[np.uint64], counters: npt.NDArray[np.int64], atte
     return result
 
 
-def draw(
+def sample(
     logits: torch.Tensor,
     temperature: npt.NDArray[np.float32],
     top_p: npt.NDArray[np.float32],
     keys: npt.NDArray[np.uint64],
     counters: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Draws one token per row.
+    """Draws one token per sequence.
 
     Args:
         logits: `(N, V)` float32; overwritten.
         temperature: `(N,)`; 0 takes the likeliest token.
         top_p: `(N,)` in (0, 1].
-        keys: `(N,)` random stream of each row.
+        keys: `(N,)` key of each sequence's random stream.
         counters: `(N,)` index of the token within its stream.
 
     Returns:
-        Token ids `(N,)` and their log-probabilities `(N,)` under softmax(logits / temperature), before truncation; a
-        greedy row's are taken at temperature 1.
+        Token ids `(N,)` and their log-probabilities `(N,)` under softmax(logits / temperature), before truncation;
+        those of greedy sequences are taken at temperature 1.
     """
     device = logits.device
     greedy = temperature <= 0
@@ -83,7 +83,7 @@ def _nucleus(
     counters: npt.NDArray[np.int64],
     live: npt.NDArray[np.bool_],
 ) -> torch.Tensor:
-    """Draws from the truncated distribution of each row; rows that are not `live` get any token."""
+    """Draws from the truncated distribution of each row; those of rows that are not `live` mean nothing."""
     device = probs.device
     limit = torch.from_numpy(np.where(top_p < 1, top_p, np.float32(2))).to(device)
     cumulative = probs.cumsum(-1)
