@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from calmstorm.pocket.architecture import pocket_config
 from calmstorm.pocket.corpus import Document, stream
 from calmstorm.pocket.tokenizer import build_tokenizer
-from calmstorm.training.attention import right_padded
+from calmstorm.training.cpu.attention import right_padded
 
 BATCH_TOKENS = 4096
 WARMUP_STEPS = 60
@@ -51,23 +52,9 @@ class Progress:
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
-    """Returns an untrained model, head_dim 32 as vLLM needs it; embeddings are tied while it learns, see `export`."""
+    """Returns an untrained model."""
     torch.manual_seed(seed)
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model = Qwen3ForCausalLM(config)
+    model = Qwen3ForCausalLM(pocket_config(tokenizer))
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2 and "embed" not in name and "lm_head" not in name:
             scale = 0.3 if "o_proj" in name or "down_proj" in name else 1.0  # quiet residual branches at the start

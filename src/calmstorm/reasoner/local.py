@@ -170,6 +170,12 @@ class LocalReasoner:
         """Drops all cached keys and values. Must be called after the model's weights changed."""
         self._scheduler.reset_cache()
 
+    def save(self, directory: Path) -> Path:
+        """Writes model, tokenizer, chat template and generation config."""
+        self.model.save_pretrained(directory)
+        self.codec.tokenizer.save_pretrained(directory)
+        return directory
+
     async def close(self) -> None:
         """Stops the engine and frees its cache."""
         await asyncio.to_thread(self._scheduler.close)
