@@ -32,10 +32,10 @@ def few(monkeypatch):
 
 def test_only_the_reasoners_own_tokens_are_learnt():
     trace = Trace()
-    trace.say("I try.\n")
-    trace.hear("Wait.\n\n```python\n")
-    trace.run(lambda script: "```output\n1\n```\n", "print(1)\n", opened=True)
-    trace.say("\\boxed{1}")
+    trace.write("I try.\n")
+    trace.add_hint("Wait.\n\n```python\n")
+    trace.add_script(lambda script: "```output\n1\n```\n", "print(1)\n", opened=True)
+    trace.write("\\boxed{1}")
     document = encode(Characters(), trace, prompt="Q?\n")
     said = dict.fromkeys((0.0, 0.1, 1.0), "")
     for token, weight in zip(document.token_ids, document.weights, strict=True):

@@ -80,7 +80,7 @@ def test_a_planted_mistake_is_found_where_it_makes_the_answer_wrong(interpreter,
     for family in FAMILIES:
         for k in range(3):
             problem, trace, formulations = written(
-                interpreter, f"{habit}/{family}/{k}", family, **{habit: 1.0, "catch": 0.0}
+                interpreter, f"{habit}/{family}/{k}", family, **{habit: 1.0, "notice": 0.0}
             )
             correct, triggers = found(problem, trace, formulations)
             if not correct:
@@ -91,7 +91,7 @@ def test_a_planted_mistake_is_found_where_it_makes_the_answer_wrong(interpreter,
 
 def test_a_mistake_that_is_noticed_is_mended(interpreter):
     for family in ("diet", "blending", "fixed_charge"):
-        problem, trace, _ = written(interpreter, f"mend/{family}", family, coding=1.0, catch=1.0)
+        problem, trace, _ = written(interpreter, f"mend/{family}", family, coding=1.0, notice=1.0)
         assert grade(problem, trace.text).correct
         assert trace.text.count("```python") == 2
 
