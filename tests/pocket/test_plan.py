@@ -50,7 +50,7 @@ def test_the_code_of_a_list_copies_the_lines_of_its_plan(drawn):
             assert f"m += {stated}\n" in script
 
 
-def test_a_mistake_changes_what_it_says_and_nothing_else(drawn):
+def test_a_mistake_changes_what_its_kind_says_and_nothing_else(drawn):
     kinds: Counter[MistakeKind] = Counter()
     rng = random.Random(8)
     for case, _ in drawn:
@@ -81,8 +81,8 @@ def test_numbers_are_misread_in_code_only(drawn):
     assert MistakeKind.NUMBER not in {mistake.kind for mistake in mistakes}
 
 
-def test_every_family_has_habits_and_every_habit_is_strong_somewhere():
+def test_every_family_has_flaw_rates_and_every_flaw_is_frequent_somewhere():
     assert set(FLAW_RATES) == set(FAMILIES)
     for name in ("by_hand", "fragments", "recheck", "no_reflection", "modeling", "coding", "no_box"):
-        assert max(getattr(habits, name) for habits in FLAW_RATES.values()) >= 0.4
+        assert max(getattr(rates, name) for rates in FLAW_RATES.values()) >= 0.4
         assert getattr(NO_FLAWS, name) == 0
