@@ -16,7 +16,7 @@ from calmstorm.pocket.flaws import NO_FLAWS
 from calmstorm.pocket.traces import Trace, read_result, write_trace
 from calmstorm.problems.generator import FAMILIES, draw
 from calmstorm.records import Author, Formulation, LabelStatus, Problem
-from calmstorm.rollout import unrun_code
+from calmstorm.rollout.fences import unrun_code
 from calmstorm.rollout.output_block import output_block
 
 
