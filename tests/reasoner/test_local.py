@@ -90,6 +90,7 @@ def test_loads_in_bfloat16_when_asked(model, tokenizer, tmp_path):
 
     async def go():
         reasoner = LocalReasoner(tmp_path, dtype="bfloat16", prompt="pocket-1")
+        assert reasoner.model.dtype is torch.bfloat16
         result = await reasoner.generate(prefix(random_ids(60, 1)), stop=(), max_tokens=30, sampling=Sampling(seed=1))
         await reasoner.close()
         return result
@@ -292,10 +293,32 @@ def test_goes_on_when_a_caller_is_cancelled(model, tokenizer):
         for task in doomed:
             task.cancel()
         result = await ids_of(reasoner, random_ids(20, 9), 10)
+        steps = reasoner.counts.steps
         await reasoner.close()
-        return result
+        return result, steps
 
-    assert run(go()) == greedy_by_transformers(model, random_ids(20, 9), 10)
+    result, steps = run(go())
+    assert result == greedy_by_transformers(model, random_ids(20, 9), 10)
+    assert steps < 1500  # the cancelled requests did not run to their ends
+
+
+def test_runs_no_more_sequences_at_once_than_allowed(model, tokenizer):
+    async def go(limit: int) -> int:
+        reasoner = reasoner_of(model, tokenizer, max_sequences=limit)
+        await asyncio.gather(*(ids_of(reasoner, random_ids(5, i), 20) for i in range(6)))
+        return reasoner.counts.steps
+
+    assert run(go(2)) >= 3 * 20
+    assert run(go(6)) < 2 * 20
+
+
+def test_computes_a_long_prompt_over_several_steps(model, tokenizer):
+    async def go():
+        reasoner = reasoner_of(model, tokenizer, prefill_tokens=50)
+        await ids_of(reasoner, random_ids(200, 1), 1)
+        return reasoner.counts.steps
+
+    assert run(go()) == 4
 
 
 def test_fails_running_requests_when_it_is_closed(model, tokenizer):
