@@ -1,4 +1,4 @@
-"""Mistakes in a plan (triggers 5 and 6), and how often each of the seven flaws stands in the pre-training traces.
+"""Mistakes in a plan (triggers 5 and 6), and how often each of the seven flaws occurs in the pre-training traces.
 
 The rates are a design of this demonstration, not a measurement of any large model: they differ by family so that some
 flaws are rare, some occur in half of the traces and some in most. A flaw in fewer than about one in four traces hardly

@@ -1,6 +1,6 @@
-"""Checkpoints that survive `kill -9`, and a model directory that appears only when it is whole.
+"""Checkpoints that survive `kill -9`, and a model directory that appears only when it is complete.
 
-While training runs, everything lies in `<output>.work/`. A checkpoint counts once its marker file stands in it, and the
+While training runs, everything lies in `<output>.work/`. A checkpoint counts once its marker file is in it, and the
 marker is written last; any other is incomplete and removed. The finished model is written beside the checkpoints and
 renamed to `<output>`, so that an existing output directory is always a complete one.
 """
@@ -18,7 +18,7 @@ from calmstorm.errors import InputError
 from calmstorm.reasoner.prompting import MODEL_SETTINGS
 
 MARKER = "complete"
-"""File whose presence says that a checkpoint is whole."""
+"""File whose presence says that a checkpoint is complete."""
 
 
 def work_dir(output_dir: Path) -> Path:
@@ -65,19 +65,19 @@ def step_of(checkpoint: Path) -> int:
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Declares a checkpoint whole; called when all its files are written."""
+    """Marks a checkpoint as complete; called when all its files are written."""
     write_atomically(checkpoint / MARKER, "")
 
 
 def last_complete(work: Path) -> Path | None:
-    """Returns the newest whole checkpoint and removes incomplete ones."""
-    whole: list[Path] = []
+    """Returns the newest complete checkpoint and removes incomplete ones."""
+    complete: list[Path] = []
     for checkpoint in sorted(work.glob("checkpoint-*"), key=step_of):
         if (checkpoint / MARKER).exists():
-            whole.append(checkpoint)
+            complete.append(checkpoint)
         else:
             shutil.rmtree(checkpoint)
-    return whole[-1] if whole else None
+    return complete[-1] if complete else None
 
 
 def completed_updates(output_dir: Path) -> int:

@@ -1,7 +1,7 @@
 """Reinforcement learning: GRPO with a binary reward on the package's one rollout loop (paper section 3.3, table 6).
 
 Execution output is masked, there is no KL term by default, and rollouts are drawn from the very weights that are
-trained. A killed training goes on from its last whole checkpoint, with the same problems in the same order. Not
+trained. A killed training goes on from its last complete checkpoint, with the same problems in the same order. Not
 covered: more than one process, `carft`, the verl engine.
 """
 
@@ -18,7 +18,7 @@ from statistics import fmean
 from calmstorm.errors import InputError
 from calmstorm.grading import is_gradable
 from calmstorm.reasoner.local import LocalReasoner
-from calmstorm.reasoner.protocol import Prefix, Sampling
+from calmstorm.reasoner.protocol import Prefix
 from calmstorm.records import Problem, Record
 from calmstorm.rollout import CodeRunner
 from calmstorm.rollout.spans import response_ids
@@ -93,13 +93,11 @@ def train_grpo(
 
     Raises:
         InputError: No problem can be trained on, the objective is not one of this trainer's, the output exists, or an
-            unfinished training with other arguments stands in its place.
+            unfinished training with other arguments is in its place.
     """
     _check(settings, problems)
     policy = load_policy(model_dir)
-    prompts = {problem.id: policy.render(problem.question) for problem in problems}
-    usable = [problem for problem in problems if len(prompt_ids(prompts[problem.id])) <= settings.prompt_tokens]
-    order = step_order(len(usable), settings, seed)
+    schedule = _schedule(policy, problems, settings, seed)
     identity = {
         "settings": [
             settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}),
@@ -107,20 +105,33 @@ def train_grpo(
             seed,
         ],
         "model": str(model_dir.resolve()),
-        "problems": [problem.model_dump(mode="json") for problem in usable],
+        "problems": [problem.model_dump(mode="json") for problem in problems],
     }
     work = open_work(output_dir, identity)
-    schedule = [(usable[index], prompts[usable[index].id]) for index in order]
     with asyncio.Runner() as runner:
         steps = _RolloutSteps(policy, interpreter, schedule, settings, rollouts, seed, runner, on_step, on_rollout)
-        updates, between = len(order) // settings.mini_batch, settings.checkpoint_steps * _updates_per_step(settings)
+        session = Session(
+            policy,
+            work,
+            seed,
+            updates=len(schedule) // settings.mini_batch,
+            checkpoint_updates=settings.checkpoint_steps * _updates_per_step(settings),
+            on_update=steps.after_update,
+        )
         try:
-            reinforce(
-                Session(policy, work, seed, updates, between, steps.after_update), steps.roll_out, len(order), settings
-            )
+            reinforce(session, steps.roll_out, len(schedule), settings)
         finally:
             runner.run(policy.close())
     publish(policy.save(work / "model"), model_dir, output_dir)
+
+
+def _schedule(
+    policy: LocalReasoner, problems: Sequence[Problem], settings: RlSettings, seed: int
+) -> list[tuple[Problem, Prefix]]:
+    """Returns problem and prompt of each row of the training; problems with long prompts are left out."""
+    rendered = [(problem, policy.render(problem.question)) for problem in problems]
+    usable = [pair for pair in rendered if len(prompt_ids(pair[1])) <= settings.prompt_tokens]
+    return [usable[index] for index in step_order(len(usable), settings, seed)]
 
 
 def step_order(problems: int, settings: RlSettings, seed: int) -> list[int]:
@@ -188,15 +199,7 @@ class _RolloutSteps:
         ]
         self.policy.reset_cache()  # the weights have changed since the step before
         self.made = self.runner.run(
-            roll_out(
-                tasks,
-                self.policy,
-                self.interpreter,
-                limits=self.rollouts.model_copy(update={"response_tokens": self.settings.response_tokens}),
-                sampling=Sampling(temperature=self.settings.temperature, top_p=self.settings.top_p),
-                concurrency=self.rollouts.concurrency,
-                seed=self.seed,
-            )
+            roll_out(tasks, self.policy, self.interpreter, self.settings, self.rollouts, self.seed)
         )
         for rollout in self.made:
             self.on_rollout(rollout)

@@ -15,9 +15,9 @@ from calmstorm.errors import InputError
 from calmstorm.grading import answer_text, grade, reward
 from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
 from calmstorm.records import Author, Problem, Record, StopReason
-from calmstorm.rollout import CodeRunner, Rollout, RolloutLimits, rollout
+from calmstorm.rollout import CodeRunner, Rollout, rollout
 from calmstorm.rollout.spans import RL_AUTHORS, response_ids, response_mask
-from calmstorm.settings import derive_seed
+from calmstorm.settings import RlSettings, RolloutSettings, derive_seed
 from calmstorm.training.encode import prompt_ids
 
 
@@ -62,22 +62,21 @@ async def roll_out(
     tasks: Sequence[RolloutTask],
     reasoner: Reasoner,
     interpreter: CodeRunner,
-    *,
-    limits: RolloutLimits,
-    sampling: Sampling,
-    concurrency: int,
+    settings: RlSettings,
+    rollouts: RolloutSettings,
     seed: int,
 ) -> list[RlRollout]:
-    """Makes all rollouts at once, at most `concurrency` in flight, and grades them; in the order of `tasks`."""
-    slots = asyncio.Semaphore(concurrency)
+    """Makes and grades all rollouts, at most `rollouts.concurrency` at a time; in the order of `tasks`."""
+    limits = rollouts.model_copy(update={"response_tokens": settings.response_tokens})
+    slots = asyncio.Semaphore(rollouts.concurrency)
 
     async def make(task: RolloutTask) -> RlRollout:
         own_seed = derive_seed(seed, "rl", task.step, task.problem.id, task.sample)
-        seeded = sampling.model_copy(update={"seed": own_seed})
+        sampling = Sampling(temperature=settings.temperature, top_p=settings.top_p, seed=own_seed)
         async with slots:
-            made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=seeded)
+            made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
             if made.stop_reason is StopReason.INFRASTRUCTURE:
-                made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=seeded)
+                made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
         return graded(task, made)
 
     return list(await asyncio.gather(*map(make, tasks)))

@@ -1,6 +1,6 @@
 """Supervised fine-tuning on golden trajectories: the gentle first stage (paper section 3.3, table 5).
 
-Which tokens are learned is decided in `calmstorm.training.encode`. A killed training goes on from its last whole
+Which tokens are learned is decided in `calmstorm.training.encode`. A killed training goes on from its last complete
 checkpoint when it is called again with the same arguments. Not covered: packing, adapters, more than one process.
 """
 
@@ -71,7 +71,7 @@ def train_sft(
 
     Raises:
         InputError: Nothing to learn, token ids missing, the output exists, or an unfinished training with other
-            arguments stands in its place.
+            arguments is in its place.
     """
     policy = load_policy(model_dir)
     examples, left_out = _examples(policy, golden, settings.sequence_tokens)

@@ -34,7 +34,7 @@ class Session:
     policy: LocalReasoner
     """Its model is changed in place; float32."""
     work: Path
-    """Directory of the checkpoints; a whole one there is gone on from."""
+    """Directory of the checkpoints; training goes on from the last complete one."""
     seed: int
     updates: int
     """Optimizer steps in all."""
@@ -53,7 +53,7 @@ class Session:
             "logging_nan_inf_filter": False,
             "save_strategy": "steps",
             "save_steps": self.checkpoint_updates,
-            "save_total_limit": 2,  # while the newest is being written, an older one is whole
+            "save_total_limit": 2,  # while the newest is being written, an older one is complete
             "report_to": "none",
             "disable_tqdm": True,
             "use_cpu": not torch.cuda.is_available(),
@@ -65,7 +65,7 @@ class Session:
         }
 
     def run(self, kind: type[Trainer], **arguments: Any) -> None:  # noqa: ANN401
-        """Trains with a trainer of this kind, from the last whole checkpoint if there is one."""
+        """Trains with a trainer of this kind, from the last complete checkpoint if there is one."""
         trainer = kind(
             model=self.policy.model,
             processing_class=self.policy.codec.tokenizer,
@@ -78,7 +78,7 @@ class Session:
 
 
 class _UpdateCallback(TrainerCallback):
-    """Hands each update's numbers on, and marks checkpoints as whole once they are written."""
+    """Hands each update's numbers on, and marks checkpoints as complete once they are written."""
 
     def __init__(self, on_update: Callable[[int, Logs, float], None]) -> None:
         self._on_update = on_update
