@@ -32,11 +32,11 @@ def stream_key(seed: int, prefix: npt.NDArray[np.int32]) -> int:
 def uniforms(keys: npt.NDArray[np.uint64], counters: npt.NDArray[np.int64], attempt: int) -> npt.NDArray[np.float32]:
     """Returns numbers in [0, 1), one per row: a splitmix64 hash of key, token index and attempt."""
     with np.errstate(over="ignore"):
-        z = keys + (counters.astype(np.uint64) * np.uint64(REDRAWS + 2) + np.uint64(attempt + 1)) * _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    result: npt.NDArray[np.float32] = (z >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
+        bits = keys + (counters.astype(np.uint64) * np.uint64(REDRAWS + 2) + np.uint64(attempt + 1)) * _GOLDEN
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        bits ^= bits >> np.uint64(31)
+    result: npt.NDArray[np.float32] = (bits >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
     return result
 
 
@@ -102,22 +102,22 @@ def _nucleus(
         if not rows.size:
             return chosen
         index = torch.from_numpy(rows).to(device)
-        u = torch.from_numpy(uniforms(keys[rows], counters[rows], attempt)).to(device)
-        again = _invert(cumulative[index], u)
+        uniform = torch.from_numpy(uniforms(keys[rows], counters[rows], attempt)).to(device)
+        again = _invert(cumulative[index], uniform)
         chosen[index] = again
         outside[rows] = (_mass_above(probs[index], again) >= limit[index]).cpu().numpy()
     rows = np.flatnonzero(outside)
     if rows.size:
         index = torch.from_numpy(rows).to(device)
-        u = torch.from_numpy(uniforms(keys[rows], counters[rows], REDRAWS + 1)).to(device)
-        chosen[index] = _sorted_nucleus(probs[index], limit[index], u)
+        uniform = torch.from_numpy(uniforms(keys[rows], counters[rows], REDRAWS + 1)).to(device)
+        chosen[index] = _sorted_nucleus(probs[index], limit[index], uniform)
     return chosen
 
 
-def _invert(cumulative: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Inverse of the distribution function `(N, V)` at `u (N,)`; never a token of probability 0."""
+def _invert(cumulative: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Inverse of the distribution function `(N, V)` at `uniform (N,)`; never a token of probability 0."""
     total = cumulative[:, -1]
-    target = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
+    target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, target[:, None], right=True)[:, 0].clamp_(max=cumulative.shape[1] - 1)
 
 
@@ -127,8 +127,8 @@ def _mass_above(probs: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     return torch.where(probs > own, probs, 0.0).sum(-1)
 
 
-def _sorted_nucleus(probs: torch.Tensor, limit: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+def _sorted_nucleus(probs: torch.Tensor, limit: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     ordered, tokens = probs.sort(-1, descending=True)
     before = ordered.cumsum(-1) - ordered
     kept = torch.where((before < limit[:, None]) | (before <= 0), ordered, 0.0)
-    return tokens.gather(1, _invert(kept.cumsum(-1), u)[:, None])[:, 0]
+    return tokens.gather(1, _invert(kept.cumsum(-1), uniform)[:, None])[:, 0]
