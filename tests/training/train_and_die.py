@@ -46,7 +46,7 @@ def main(kind: str, model: Path, output: Path, log: Path, last: int) -> None:
 
     def rolled_out(made: RlRollout) -> None:
         tokens = [token for span in made.rollout.spans for token in span.token_ids or ()]
-        write("rollout", *made.key, ",".join(map(str, tokens)))
+        write("rollout", made.step, made.problem_id, made.sample, ",".join(map(str, tokens)))
 
     if kind == "sft":
         train_sft(model, [golden(n, answer=n) for n in range(10)], output, SFT, on_log=step_done)

@@ -1,49 +1,30 @@
-"""One forward step of a Qwen3 model over many sequences at once, against a `SlotCache`.
+"""One forward step of a Qwen3 model over many sequences at once, against the `KVCache`.
 
-All tokens of a step stand in one flat row, whatever sequence they belong to: first one token for each slot that
-decodes, then the chunks of sequences that are being read in. Linear layers see no padding; attention is done per group.
-The layers of the Hugging Face model are called as they are, so adapters and weight changes take effect; only the order
-of work is ours.
+All tokens of a batch stand in one flat row, whatever sequence they belong to: first one token for each slot that
+decodes, then the prefill chunks. Linear layers see no padding; attention is done per group. The layers of the Hugging
+Face model are called as they are, so adapters and weight changes take effect; only the order of work is ours.
 
 Not covered: sliding-window attention, attention dropout, gradients.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
 from calmstorm.errors import InputError
-from calmstorm.reasoner.attention import Block, Chunk, attend_block, attend_chunk
-from calmstorm.reasoner.cache import CacheShape, SlotCache
+from calmstorm.reasoner.engine.attention import attend_decode, attend_prefill
+from calmstorm.reasoner.engine.batch import Batch
+from calmstorm.reasoner.engine.kv_cache import KVCache, KVCacheSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@dataclass(frozen=True)
-class Step:
-    """Everything one forward pass needs; T tokens."""
-
-    tokens: torch.Tensor
-    """`(T,)` token ids."""
-    slots: torch.Tensor
-    """`(T,)` slot each token's keys and values go to."""
-    positions: torch.Tensor
-    """`(T,)` position of each token in its sequence."""
-    columns: torch.Tensor
-    """`(T,)` where in the slot to store: the position, or the scratch column."""
-    blocks: tuple[Block, ...]
-    chunks: tuple[Chunk, ...]
-    wanted: torch.Tensor | None
-    """`(N,)` rows of the step whose logits are wanted; None means all."""
-
-
-class QwenStepper:
-    """Runs steps of a `Qwen3ForCausalLM`."""
+class Qwen3Runner:
+    """Runs batches through a `Qwen3ForCausalLM`."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         causal: Any = model
@@ -65,23 +46,23 @@ class QwenStepper:
         self.max_positions = int(config.max_position_embeddings)
         self.vocabulary = int(causal.lm_head.weight.shape[0])
 
-    def cache_shape(self) -> CacheShape:
-        """What a position costs in this model, on its device, in its type."""
+    def cache_spec(self) -> KVCacheSpec:
+        """Returns what a position needs in this model, on its device, in its type."""
         weight = self.causal.model.embed_tokens.weight
-        return CacheShape(len(self.layers), self.kv_heads, self.head_dim, weight.dtype, weight.device)
+        return KVCacheSpec(len(self.layers), self.kv_heads, self.head_dim, weight.dtype, weight.device)
 
-    def forward(self, step: Step, cache: SlotCache) -> torch.Tensor:
-        """Returns the float32 logits `(N, V)` of the wanted rows, and stores all keys and values of the step."""
+    def forward(self, batch: Batch, cache: KVCache) -> torch.Tensor:
+        """Returns the float32 logits `(N, V)` at `logits_at`, and stores all keys and values of the batch."""
         model = self.causal.model
-        hidden = model.embed_tokens(step.tokens)  # (T, D)
-        cos, sin = model.rotary_emb(hidden, step.positions[None])
+        hidden = model.embed_tokens(batch.tokens)  # (T, D)
+        cos, sin = model.rotary_emb(hidden, batch.positions[None])
         cos, sin = cos[0, :, None], sin[0, :, None]  # (T, 1, head_dim)
         for index, layer in enumerate(self.layers):
             normed = _norm(layer.input_layernorm, hidden)
-            hidden = hidden + self._attention(index, normed, cos, sin, step, cache)
+            hidden = hidden + self._attention(index, normed, cos, sin, batch, cache)
             hidden = hidden + layer.mlp(_norm(layer.post_attention_layernorm, hidden))
-        if step.wanted is not None:
-            hidden = hidden[step.wanted]
+        if batch.logits_at is not None:
+            hidden = hidden[batch.logits_at]
         logits: torch.Tensor = self.causal.lm_head(_norm(model.norm, hidden))
         return logits.float()
 
@@ -91,8 +72,8 @@ class QwenStepper:
         hidden: torch.Tensor,
         cos: torch.Tensor,
         sin: torch.Tensor,
-        step: Step,
-        cache: SlotCache,
+        batch: Batch,
+        cache: KVCache,
     ) -> torch.Tensor:
         attention = self.layers[index].self_attn
         count = hidden.shape[0]
@@ -101,13 +82,13 @@ class QwenStepper:
         value = attention.v_proj(hidden).view(count, self.kv_heads, self.head_dim)
         query = _rotate(_norm(attention.q_norm, query), cos, sin)
         key = _rotate(_norm(attention.k_norm, key), cos, sin)
-        cache.write(index, step.slots, step.columns, key, value)
+        cache.write(index, batch.slots, batch.columns, key, value)
         mixed = torch.zeros_like(query)
         keys, values = cache.keys[index], cache.values[index]
-        for block in step.blocks:
-            attend_block(block, query, keys, values, attention.scaling, mixed)
-        for chunk in step.chunks:
-            attend_chunk(chunk, query, keys, values, attention.scaling, mixed)
+        for block in batch.blocks:
+            attend_decode(block, query, keys, values, attention.scaling, mixed)
+        for chunk in batch.chunks:
+            attend_prefill(chunk, query, keys, values, attention.scaling, mixed)
         out: torch.Tensor = attention.o_proj(mixed.view(count, self.heads * self.head_dim))
         return out
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel
 
-from calmstorm.training.attention import right_padded
+from calmstorm.training.cpu.attention import right_padded
 
 
 def score(
@@ -22,11 +22,11 @@ def score(
     """Scores completions under the sampling distribution.
 
     Args:
-        model: a causal language model on the CPU.
+        model: A causal language model on the CPU.
         input_ids: (B, P + C); prompts padded on the left, completions on the right.
         attention_mask: (B, P + C); 0 on padding.
         completion_width: C.
-        temperature: of the sampling distribution.
+        temperature: Of the sampling distribution.
 
     Returns:
         Log-probability of each completion token (B, C), and entropy in nats of the distribution it was drawn from

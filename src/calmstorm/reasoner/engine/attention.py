@@ -1,4 +1,4 @@
-"""Attention of a step over a `SlotCache`: one query per row for rows that decode, many for rows being read in.
+"""Attention of a step over the `KVCache`: one query per sequence that decodes, many per sequence in its prefill.
 
 Heads that share keys (grouped-query attention) stand as rows of one small product, so that nothing is repeated.
 """
@@ -19,41 +19,41 @@ PRODUCT_SIZE = 1024
 
 
 @dataclass(frozen=True)
-class Block:
-    """Neighbouring slots that decode one token each; row i of the step belongs to slot i."""
+class DecodeBlock:
+    """Neighbouring slots that decode one token each; entry i of the batch belongs to slot i."""
 
     first: int
     end: int
     length: int
-    """Positions attended to: the longest row's."""
+    """Positions attended to: those of the longest sequence."""
     mask: torch.Tensor
     """`(end - first, 1, 1, length)`: 0 or -inf, added to the scores."""
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Consecutive tokens of one sequence that are read in together."""
+class PrefillChunk:
+    """Consecutive prefix tokens of one sequence."""
 
     offset: int
-    """Where they stand in the flat row of the step."""
+    """Where they stand in the batch."""
     count: int
     slot: int
     start: int
     """Position of the first of them in its sequence."""
 
 
-def attend_block(
-    block: Block, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float, out: torch.Tensor
+def attend_decode(
+    block: DecodeBlock, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float, out: torch.Tensor
 ) -> None:
-    """Attention of decoding rows: each one query position against everything before it.
+    """Attention of decoding sequences: each one query position against everything before it.
 
     Args:
-        block: which slots.
-        query: `(T, heads, head_dim)` of the whole step.
+        block: Which slots.
+        query: `(T, heads, head_dim)` of the whole batch.
         keys: `(slots, kv_heads, capacity + 1, head_dim)` of the layer.
-        values: like `keys`.
-        scaling: factor of the scores.
-        out: like `query`; the block's rows are written.
+        values: Like `keys`.
+        scaling: Factor of the scores.
+        out: Like `query`; the block's entries are written.
     """
     rows, kv_heads, head_dim = slice(block.first, block.end), keys.shape[1], query.shape[2]
     grouped = (block.end - block.first, kv_heads, query.shape[1] // kv_heads, head_dim)
@@ -87,12 +87,17 @@ def _scores(query: Floats, keys: Floats) -> Floats:
     return scores
 
 
-def attend_chunk(
-    chunk: Chunk, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float, out: torch.Tensor
+def attend_prefill(
+    chunk: PrefillChunk,
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    scaling: float,
+    out: torch.Tensor,
 ) -> None:
-    """Attention of a row that is read in: each query position attends to itself and everything before.
+    """Attention of a prefill: each query position attends to itself and everything before.
 
-    The arguments are those of `attend_block`.
+    The arguments are those of `attend_decode`.
     """
     rows = slice(chunk.offset, chunk.offset + chunk.count)
     length = chunk.start + chunk.count

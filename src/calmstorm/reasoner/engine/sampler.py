@@ -1,9 +1,9 @@
-"""Drawing the next token of many rows at once, each from its own stream of random numbers.
+"""Draws the next token of many sequences at once, each from its own stream of random numbers.
 
-A row's randomness is a pure function of its key and the index of the token, so what it draws does not depend on who
-else is in the batch or on when it joined. Nucleus truncation is done by rejection: draw from the whole distribution,
-and draw again when the token lies outside the nucleus. That gives exactly the truncated, renormalised distribution
-without sorting the vocabulary, which would cost more than a small model's whole step.
+A sequence's randomness is a pure function of its key and the index of the token, so what it draws does not depend on
+what else is in the batch or on when it joined. Nucleus truncation is done by rejection: draw from the whole
+distribution, and draw again when the token lies outside the nucleus. That gives exactly the truncated, renormalised
+distribution without sorting the vocabulary, which would cost more than a small model's whole step.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 REDRAWS = 8
-"""Rejected draws before the vocabulary is sorted after all; with top_p 0.95 one row in 10^10 gets there."""
+"""Rejected draws before the vocabulary is sorted after all; with top_p 0.95 one token in 10^10 needs it."""
 
 ROUNDING = 1e-4
 """Margin for sums of float32 probabilities that are not quite 1."""
@@ -32,33 +32,33 @@ def stream_key(seed: int, prefix: npt.NDArray[np.int32]) -> int:
 def uniforms(keys: npt.NDArray[np.uint64], counters: npt.NDArray[np.int64], attempt: int) -> npt.NDArray[np.float32]:
     """Returns numbers in [0, 1), one per row: a splitmix64 hash of key, token index and attempt."""
     with np.errstate(over="ignore"):
-        z = keys + (counters.astype(np.uint64) * np.uint64(REDRAWS + 2) + np.uint64(attempt + 1)) * _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    result: npt.NDArray[np.float32] = (z >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
+        bits = keys + (counters.astype(np.uint64) * np.uint64(REDRAWS + 2) + np.uint64(attempt + 1)) * _GOLDEN
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        bits ^= bits >> np.uint64(31)
+    result: npt.NDArray[np.float32] = (bits >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
     return result
 
 
-def draw(
+def sample(
     logits: torch.Tensor,
     temperature: npt.NDArray[np.float32],
     top_p: npt.NDArray[np.float32],
     keys: npt.NDArray[np.uint64],
     counters: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Draws one token per row.
+    """Draws one token per sequence.
 
     Args:
         logits: `(N, V)` float32; overwritten.
         temperature: `(N,)`; 0 takes the likeliest token.
         top_p: `(N,)` in (0, 1].
-        keys: `(N,)` random stream of each row.
+        keys: `(N,)` key of each sequence's random stream.
         counters: `(N,)` index of the token within its stream.
 
     Returns:
-        Token ids `(N,)` and their log-probabilities `(N,)` under softmax(logits / temperature), before truncation; a
-        greedy row's are taken at temperature 1.
+        Token ids `(N,)` and their log-probabilities `(N,)` under softmax(logits / temperature), before truncation;
+        those of greedy sequences are taken at temperature 1.
     """
     device = logits.device
     greedy = temperature <= 0
@@ -83,7 +83,7 @@ def _nucleus(
     counters: npt.NDArray[np.int64],
     live: npt.NDArray[np.bool_],
 ) -> torch.Tensor:
-    """Draws from the truncated distribution of each row; rows that are not `live` get any token."""
+    """Draws from the truncated distribution of each row; those of rows that are not `live` mean nothing."""
     device = probs.device
     limit = torch.from_numpy(np.where(top_p < 1, top_p, np.float32(2))).to(device)
     cumulative = probs.cumsum(-1)
@@ -102,22 +102,22 @@ def _nucleus(
         if not rows.size:
             return chosen
         index = torch.from_numpy(rows).to(device)
-        u = torch.from_numpy(uniforms(keys[rows], counters[rows], attempt)).to(device)
-        again = _invert(cumulative[index], u)
+        uniform = torch.from_numpy(uniforms(keys[rows], counters[rows], attempt)).to(device)
+        again = _invert(cumulative[index], uniform)
         chosen[index] = again
         outside[rows] = (_mass_above(probs[index], again) >= limit[index]).cpu().numpy()
     rows = np.flatnonzero(outside)
     if rows.size:
         index = torch.from_numpy(rows).to(device)
-        u = torch.from_numpy(uniforms(keys[rows], counters[rows], REDRAWS + 1)).to(device)
-        chosen[index] = _sorted_nucleus(probs[index], limit[index], u)
+        uniform = torch.from_numpy(uniforms(keys[rows], counters[rows], REDRAWS + 1)).to(device)
+        chosen[index] = _sorted_nucleus(probs[index], limit[index], uniform)
     return chosen
 
 
-def _invert(cumulative: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Inverse of the distribution function `(N, V)` at `u (N,)`; never a token of probability 0."""
+def _invert(cumulative: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Inverse of the distribution function `(N, V)` at `uniform (N,)`; never a token of probability 0."""
     total = cumulative[:, -1]
-    target = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
+    target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, target[:, None], right=True)[:, 0].clamp_(max=cumulative.shape[1] - 1)
 
 
@@ -127,8 +127,8 @@ def _mass_above(probs: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     return torch.where(probs > own, probs, 0.0).sum(-1)
 
 
-def _sorted_nucleus(probs: torch.Tensor, limit: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+def _sorted_nucleus(probs: torch.Tensor, limit: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     ordered, tokens = probs.sort(-1, descending=True)
     before = ordered.cumsum(-1) - ordered
     kept = torch.where((before < limit[:, None]) | (before <= 0), ordered, 0.0)
-    return tokens.gather(1, _invert(kept.cumsum(-1), u)[:, None])[:, 0]
+    return tokens.gather(1, _invert(kept.cumsum(-1), uniform)[:, None])[:, 0]

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from calmstorm.reasoner.drawing import draw, stream_key, uniforms
+from calmstorm.reasoner.engine.sampler import sample, stream_key, uniforms
 
 
-def draw_many(logits, temperature: float, top_p: float, count: int, seed: int = 0):
+def sample_many(logits, temperature: float, top_p: float, count: int, seed: int = 0):
     keys = np.full(count, stream_key(seed, np.arange(4, dtype=np.int32)), np.uint64)
-    return draw(
+    return sample(
         torch.tensor(logits).repeat(count, 1),
         np.full(count, temperature, np.float32),
         np.full(count, top_p, np.float32),
@@ -21,24 +21,24 @@ def draw_many(logits, temperature: float, top_p: float, count: int, seed: int = 
 @pytest.mark.parametrize("top_p", [1.0, 0.9, 0.5, 0.05])
 def test_frequencies_are_those_of_the_truncated_distribution(top_p):
     logits = [2.0, 1.0, 0.5, 0.0, -1.0]
-    tokens, logprobs = draw_many(logits, 0.8, top_p, 20000)
+    tokens, logprobs = sample_many(logits, 0.8, top_p, 20000)
     probs = torch.softmax(torch.tensor(logits) / 0.8, -1).numpy()
     before = np.cumsum(probs) - probs
     expected = np.where(before < top_p, probs, 0)
     expected /= expected.sum()
-    found = np.bincount(tokens, minlength=5) / len(tokens)
-    assert np.abs(found - expected).max() < 0.015
+    frequencies = np.bincount(tokens, minlength=5) / len(tokens)
+    assert np.abs(frequencies - expected).max() < 0.015
     assert np.allclose(logprobs, np.log(probs)[tokens], atol=1e-5)
 
 
 def test_impossible_tokens_are_never_drawn():
-    tokens, _ = draw_many([0.0, -np.inf, 0.0, -np.inf], 1.0, 1.0, 5000)
+    tokens, _ = sample_many([0.0, -np.inf, 0.0, -np.inf], 1.0, 1.0, 5000)
     assert set(tokens.tolist()) == {0, 2}
 
 
 def test_greedy_and_sampled_rows_share_a_batch():
     logits = torch.tensor([[0.0, 3.0, 1.0]]).repeat(2, 1)
-    tokens, logprobs = draw(
+    tokens, logprobs = sample(
         logits,
         np.array([0.0, 5.0], np.float32),
         np.ones(2, np.float32),

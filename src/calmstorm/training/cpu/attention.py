@@ -32,13 +32,13 @@ def causal_blocks(
     """Attention as transformers calls it.
 
     Args:
-        module: the attention layer; unused.
+        module: The attention layer; unused.
         query: (B, H, Q, D).
         key: (B, KV, K, D), with H a multiple of KV and K >= Q; the last query sees all keys.
         value: (B, KV, K, D).
-        attention_mask: ignored; see the module's docstring.
-        scaling: factor on the scores.
-        dropout: must be 0.
+        attention_mask: Ignored; see the module's docstring.
+        scaling: Factor on the scores.
+        dropout: Must be 0.
 
     Returns:
         Output (B, Q, H, D), and None for the weights.
