@@ -12,7 +12,7 @@ from pathlib import Path
 
 from synthetic_run import ENV, evaluate, make_problem, write_rows
 
-from calmstorm.records import Problem
+from calmstorm.records import Problem, Stage
 from calmstorm.runs.toml import to_toml
 
 BENCHMARKS = {
@@ -71,7 +71,7 @@ def write_evaluation(
     for problem in known:
         for sample in range(samples):
             made, triggers = evaluate(problem, ability, sample, rng)
-            trajectories.append(made.model_copy(update={"stage": "base"}).to_json())
+            trajectories.append(made.model_copy(update={"stage": Stage.BASE}).to_json())
             row = {"stage": "base", "suite": problem.suite, "problem_id": problem.id, "sample": sample}
             rows.append({**row, "triggers": triggers, "annotator": "rules"})
     (root / "problems.jsonl").write_text("".join(each.model_dump_json() + "\n" for each in known), encoding="utf-8")

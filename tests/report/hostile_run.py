@@ -48,6 +48,6 @@ def _poison(value: Any, name: str = "") -> Any:
         return HOSTILE
     if name in ("problem_id", "id"):
         return value + HOSTILE
-    if name == "stage" and value in ("rl", "report"):
+    if name == "stage" and value == "report":  # of timing.jsonl; those of records are an enum
         return HOSTILE
     return value

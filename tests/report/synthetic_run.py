@@ -22,6 +22,7 @@ from calmstorm.records import (
     Problem,
     Span,
     SpanKind,
+    Stage,
     StopReason,
     Trajectory,
     Trigger,
@@ -291,7 +292,7 @@ LIKE = {"pilot": "sft", "control_sft": "sft", "control_rl": "rl"}
 
 def evaluate(problem: Problem, stage: str, sample: int, rng: random.Random) -> tuple[Trajectory, list[int]]:
     made, triggers = _evaluated(problem, LIKE.get(stage, stage), sample, rng)
-    return made.model_copy(update={"stage": stage}), triggers
+    return made.model_copy(update={"stage": Stage(stage)}), triggers
 
 
 def _evaluated(problem: Problem, stage: str, sample: int, rng: random.Random) -> tuple[Trajectory, list[int]]:

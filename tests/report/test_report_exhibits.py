@@ -11,7 +11,7 @@ from synthetic_run import write_run
 from calmstorm.report import read_run, write_reports
 from calmstorm.report.content import Content, content
 from calmstorm.report.exhibits.exhibit import Exhibit
-from calmstorm.report.tables import Row, Table
+from calmstorm.report.tables import Table, TableRow
 
 KEYS = ["table-1", "table-2", "figure-2", "figure-4", "figure-5", "figure-6", "figure-7"]
 
@@ -39,7 +39,7 @@ def commands(shown: Content, key: str) -> list[str]:
     return [gap.command for gap in exhibit(shown, key).gaps]
 
 
-def named(table: Table, name: str) -> Row:
+def named(table: Table, name: str) -> TableRow:
     return next(row for row in table.rows if row.cells[0].shown == name)
 
 
@@ -55,7 +55,7 @@ def test_an_exhibit_without_chart_or_table_of_ours_names_a_command(tmp_path: Pat
     (root / "config.toml").write_text("seed = 1\n", encoding="utf-8")
     shown = content([read_run(root)])
     for each in shown.exhibits:
-        assert each.charts == ()
+        assert not each.charts
         assert all(row.published for table in each.tables for row in table.rows)
         assert each.gaps or each.key == "table-2" or not shown.lineages
     assert commands(shown, "figure-5") == ["calm curate --run runs/new, then calm golden runs/new; or calm demo"]
@@ -64,7 +64,7 @@ def test_an_exhibit_without_chart_or_table_of_ours_names_a_command(tmp_path: Pat
 
 def test_table_2_sets_ours_beside_the_published_rows_of_the_same_benchmarks(benchmarks: Content) -> None:
     found = exhibit(benchmarks, "table-2")
-    assert found.gaps == ()
+    assert not found.gaps
     (table,) = found.tables
     assert [column.name for column in table.columns][2:] == [
         "NL4Opt",
@@ -94,8 +94,8 @@ def test_changes_are_paired_and_equal_the_difference_of_the_scores(benchmarks: C
         assert isinstance(first.value, float)
         assert isinstance(second.value, float)
         assert difference.value == pytest.approx(second.value - first.value)
-        assert difference.low is not None
-        assert difference.low <= difference.value <= (difference.high or 0.0)
+        assert difference.interval is not None
+        assert difference.interval[0] <= difference.value <= difference.interval[1]
 
 
 def test_suites_of_a_demo_stand_apart_from_the_published_benchmarks(demo: Content) -> None:
@@ -123,18 +123,18 @@ def test_table_1_has_the_pilot_when_it_was_run(arms: Content, demo: Content) -> 
 
 def test_figure_4_draws_the_paper_s_stages_hollow_beside_ours(benchmarks: Content) -> None:
     (chart,) = exhibit(benchmarks, "figure-4").charts
-    hollow = [trace for trace in chart.figure["data"] if trace["marker"]["symbol"].endswith("-open")]
+    hollow = [trace for trace in chart.figure.data if trace["marker"]["symbol"].endswith("-open")]
     assert {trace["marker"]["color"] for trace in hollow} == {"--published"}
     values = sorted(value for trace in hollow for value in trace["x"])
     assert len(values) == 13  # base and STORM on five benchmarks, three macro averages
     assert values[-1] == pytest.approx(0.933)
-    filled = [trace for trace in chart.figure["data"] if trace not in hollow]
+    filled = [trace for trace in chart.figure.data if trace not in hollow]
     assert [len(trace["x"]) for trace in filled] == [6, 6, 6]
 
 
 def test_figure_4_of_a_single_evaluation_says_how_to_get_the_stages(evaluation_paths: list[Path]) -> None:
     shown = content([read_run(evaluation_paths[0])])
-    assert exhibit(shown, "figure-4").charts == ()
+    assert exhibit(shown, "figure-4").charts == []
     assert commands(shown, "figure-4") == ["calm report runs/bench-base runs/bench-sft runs/bench-rl --out runs/bench"]
 
 
@@ -154,14 +154,14 @@ def test_figure_5_has_both_columns(demo: Content) -> None:
         "4.02",
         "< 2.6%",
     ]
-    numbers = demo.reports[0].numbers["curation"]
-    assert shown["Golden"][0] == f"{numbers['golden']}"
-    assert shown["Hints per example"][0] == f"{numbers['hints_per_problem']:.2f}"
+    curation = demo.reports[0].numbers.curation
+    assert shown["Golden"][0] == f"{curation.golden}"
+    assert shown["Hints per example"][0] == f"{curation.hints_per_problem:.2f}"
 
 
 def test_figure_6_sets_the_control_beside_the_main_arm(arms: Content, demo: Content) -> None:
     found = exhibit(arms, "figure-6")
-    assert found.gaps == ()
+    assert not found.gaps
     assert [chart.key for chart in found.charts] == [
         "figure-6-a",
         "figure-6-b",
@@ -169,7 +169,7 @@ def test_figure_6_sets_the_control_beside_the_main_arm(arms: Content, demo: Cont
         "figure-6-a2",
         "figure-6-d",
     ]
-    lines = [trace["name"] for trace in found.charts[0].figure["data"] if trace["mode"] == "lines"]
+    lines = [trace["name"] for trace in found.charts[0].figure.data if trace["mode"] == "lines"]
     assert lines == ["RL with CALM", "RL without CALM"]
     (table,) = found.tables
     assert [row.group for row in table.rows] == ["RL with CALM"] * 2 + ["RL without CALM"] * 2
@@ -193,7 +193,7 @@ def test_figures_2_and_7_are_made_of_flaws_with_intervals(benchmarks: Content) -
     assert table.rows[4].cells[-1].value == pytest.approx(flaws.macro.triggers[5].mean)
     assert all(cell.interval for row in table.rows for cell in row.cells[1:])
     assert [chart.caption for chart in seven.charts] == [column.name for column in table.columns][1:]
-    assert len({str(chart.figure["layout"]["yaxis"]["range"]) for chart in seven.charts}) == 1
+    assert len({str(chart.figure.layout["yaxis"]["range"]) for chart in seven.charts}) == 1
     assert "only" in two.says
 
 
@@ -203,7 +203,7 @@ def test_an_evaluation_without_flaws_names_the_command_that_finds_them(tmp_path:
     wanted = [f"calm flaws --run runs/{name} --keep" for name in ("base", "rl")]
     assert commands(shown, "figure-7") == wanted
     assert commands(shown, "figure-2") == wanted[:1]
-    assert exhibit(shown, "figure-7").charts == ()
+    assert exhibit(shown, "figure-7").charts == []
     write_reports(paths, tmp_path / "out")
     html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert all(command in html for command in wanted)
@@ -217,6 +217,4 @@ def test_arms_of_two_seeds_keep_their_runs_apart(tmp_path: Path) -> None:
     assert [lineage.name for lineage in shown.lineages] == ["seed-1", "seed-2"]
     keys = [table.key for table in shown.tables]
     assert len(keys) == len(set(keys))
-    assert len(shown.drawn) == sum(len(part.charts) for part in shown.parts) + sum(
-        len(each.charts) for each in shown.exhibits
-    )
+    assert len(shown.figures) == sum(len(part.charts) for part in shown.parts)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from calmstorm.commands.console import emit
 from calmstorm.commands.recipes import Override, Seed, recipe_from
 
 
@@ -43,6 +43,6 @@ def demo(
         directory.keep_config(settings)
         Adaptation(settings, directory, base, load_local, RulesIntervener(settings.seed)).execute()
     if as_json:
-        typer.echo(json.dumps(write_report(run), indent=1, ensure_ascii=False, allow_nan=False))
+        emit(write_report(run))
     else:
         report([run])

@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from calmstorm.report.html import visible
-from calmstorm.report.tables import Cell, Row, Table
+from calmstorm.printable import visible
+from calmstorm.report.tables import Cell, Table, TableRow
 
 OURS, PAPERS = "this report", "published"
 
@@ -40,8 +40,7 @@ def to_markdown(table: Table) -> str:
     heads = [markdown_text(column.name) for column in table.columns]
     if table.has_published:
         heads, aligned = ["source", *heads], ["---", *aligned]
-    grouped = any(row.group for row in table.rows)
-    if grouped:
+    if table.grouped:
         heads, aligned = ["", *heads], ["---", *aligned]
     lines = [f"**{markdown_text(table.title)}**", ""]
     if table.subtitle:
@@ -51,7 +50,7 @@ def to_markdown(table: Table) -> str:
         cells = [markdown_text(_whole(cell)) for cell in row.cells]
         if table.has_published:
             cells.insert(0, _source(row))
-        if grouped:
+        if table.grouped:
             cells.insert(0, markdown_text(row.group))
         lines.append(_line([f"**{cell}**" if row.total and cell else cell for cell in cells]))
     lines += [line for note in table.notes for line in ("", markdown_text(note))]
@@ -75,18 +74,18 @@ def _line(cells: list[str]) -> str:
 
 def to_csv(table: Table) -> str:
     """Returns the table as comma-separated values, one header line, numbers as numbers."""
-    grouped = any(row.group for row in table.rows)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    heads = ["source"] * table.has_published + ["group"] * grouped
+    heads = ["source"] * table.has_published + ["group"] * table.grouped
     for column, has_range in zip(table.columns, table.ranged, strict=True):
         name = csv_text(column.name) or "name"
         heads += [name, f"{name} low", f"{name} high"] if has_range else [name]
     writer.writerow(heads)
     for row in table.rows:
-        values = [_source(row)] * table.has_published + [csv_text(row.group)] * grouped
+        values = [_source(row)] * table.has_published + [csv_text(row.group)] * table.grouped
         for cell, has_range in zip(row.cells, table.ranged, strict=True):
-            values += [_plain(cell.value), *([_plain(cell.low), _plain(cell.high)] if has_range else [])]
+            ends = cell.interval or (None, None)
+            values += map(_plain, (cell.value, *ends) if has_range else (cell.value,))
         writer.writerow(values)
     return out.getvalue()
 
@@ -142,7 +141,7 @@ def _latex_rows(table: Table, width: int) -> Iterator[str]:
 
 def _latex_cell(cell: Cell) -> str:
     shown = latex_text(cell.shown)
-    return f"{shown} {{\\scriptsize {latex_text(cell.interval)}}}" if cell.interval else shown
+    return f"{shown} {{\\scriptsize {latex_text(cell.bounds)}}}" if cell.bounds else shown
 
 
 _LATEX = {
@@ -192,12 +191,12 @@ def _written_out(letter: str) -> str:
 # ------------------------------------------------------------------ all
 
 
-def _source(row: Row) -> str:
+def _source(row: TableRow) -> str:
     return PAPERS if row.published else OURS
 
 
 def _whole(cell: Cell) -> str:
-    return f"{cell.shown} {cell.interval}".strip()
+    return f"{cell.shown} {cell.bounds}".strip()
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "csv": to_csv, "tex": to_latex}

@@ -1,20 +1,20 @@
-"""The report's tables as data: the page, the Markdown, CSV and LaTeX files are all made from these.
+"""Tables as data: the page, the Markdown, CSV and LaTeX files are all made from these.
 
 A cell knows its number and its interval, so that nobody has to read them out of text again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
+from calmstorm import printable
 from calmstorm.evaluation import Rate
+from calmstorm.report.numbers import Interval
 
 UNKNOWN = "\N{EN DASH}"
 """Stands where there is no number."""
 MINUS = "\N{MINUS SIGN}"
-Interval = Sequence[float] | None
 
 
 class Unit(StrEnum):
@@ -38,11 +38,9 @@ class Cell:
     value: float | str | None = None
     unit: Unit = Unit.TEXT
     digits: int = 0
-    low: float | None = None
-    """Lower end of the 95 % interval, where there is one."""
-    high: float | None = None
-    fine: bool = True
-    """The interval is written with as many digits as the value, else with none."""
+    interval: Interval | None = None
+    """The 95 % interval, where there is one."""
+    interval_digits: int = 0
     mark: str = ""
     """Refers to a note, such as the paper's asterisk."""
 
@@ -54,23 +52,22 @@ class Cell:
         return self.value if isinstance(self.value, str) else self._number(self.value, self.digits) + self.mark
 
     @property
-    def interval(self) -> str:
+    def bounds(self) -> str:
         """The interval as people read it, or nothing."""
-        if self.low is None or self.high is None:
+        if self.interval is None:
             return ""
-        digits = self.digits if self.fine else 0
-        ends = [self._number(end, digits).removesuffix("%") for end in (self.low, self.high)]
-        return f"[{ends[0]}, {ends[1]}]"
+        low, high = (self._number(end, self.interval_digits).removesuffix("%") for end in self.interval)
+        return f"[{low}, {high}]"
 
     def _number(self, value: float, digits: int) -> str:
         match self.unit:
             case Unit.SHARE:
-                return f"{100 * value:.{digits}f}%"
+                return printable.percent(value, digits)
             case Unit.PERCENT:
-                return f"{100 * value:.{digits}f}"
+                return printable.percent(value, digits).removesuffix("%")
             case Unit.POINTS:
-                shown = f"{100 * value:+.{digits}f}"
-                return (shown if float(shown) else shown[1:]).replace("-", MINUS)
+                points = f"{100 * value:+.{digits}f}"
+                return (points if float(points) else points[1:]).replace("-", MINUS)
             case Unit.SECONDS:
                 return duration(value)
             case _:
@@ -86,7 +83,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """Cells, the first of which names the row."""
 
     cells: tuple[Cell, ...]
@@ -105,14 +102,19 @@ class Table:
     """Names the exported files and the place on the page: letters, digits and hyphens."""
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     subtitle: str = ""
     notes: tuple[str, ...] = ()
 
     @property
     def ranged(self) -> tuple[bool, ...]:
         """By column, whether any of its cells has an interval."""
-        return tuple(any(row.cells[index].interval for row in self.rows) for index in range(len(self.columns)))
+        return tuple(any(row.cells[place].interval for row in self.rows) for place in range(len(self.columns)))
+
+    @property
+    def grouped(self) -> bool:
+        """Whether some rows stand under a heading."""
+        return any(row.group for row in self.rows)
 
     @property
     def has_published(self) -> bool:
@@ -120,60 +122,58 @@ class Table:
         return any(row.published for row in self.rows)
 
 
-def columns(first: str, *numbers: str) -> tuple[Column, ...]:
-    """The usual headings: a name, then numbers."""
-    return (Column(first, numeric=False), *(Column(name) for name in numbers))
+def columns(first: str, *names: str, numeric: bool = True) -> tuple[Column, ...]:
+    """Returns the usual headings: a name, then numbers."""
+    return (Column(first, numeric=False), *(Column(name, numeric) for name in names))
 
 
-def row(name: str, *cells: Cell, group: str = "", published: bool = False, total: bool = False) -> Row:
-    """A row that begins with its name."""
-    return Row((text(name), *cells), group=group, published=published, total=total)
+def row(name: str, *cells: Cell, group: str = "", published: bool = False, total: bool = False) -> TableRow:
+    """Returns a row that begins with its name."""
+    return TableRow((text(name), *cells), group, published, total)
 
 
-def text(value: str | None) -> Cell:
-    """Words."""
+def text(value: str | None = None) -> Cell:
+    """Returns a cell of words."""
     return Cell(value)
 
 
-def share(value: float | None, interval: Interval = None, digits: int = 1) -> Cell:
-    """A share of 0..1, with a percent sign."""
-    return _with(Cell(value, Unit.SHARE, digits, fine=False), interval)
+def share(value: float | None, interval: Interval | None = None, digits: int = 1) -> Cell:
+    """Returns a share of 0..1, with a percent sign."""
+    return Cell(value, Unit.SHARE, digits, interval)
 
 
-def percent(value: float | None, interval: Interval = None, mark: str = "") -> Cell:
-    """A share of 0..1 in the manner of the paper's tables."""
-    return _with(Cell(value, Unit.PERCENT, 1, fine=False, mark=mark), interval)
+def percent(value: float | None, interval: Interval | None = None, mark: str = "") -> Cell:
+    """Returns a share of 0..1 in the manner of the paper's tables."""
+    return Cell(value, Unit.PERCENT, 1, interval, mark=mark)
 
 
-def points(value: float | None, interval: Interval = None) -> Cell:
-    """A difference of shares."""
-    return _with(Cell(value, Unit.POINTS, 1), interval)
+def points(value: float | None, interval: Interval | None = None) -> Cell:
+    """Returns a difference of shares."""
+    return Cell(value, Unit.POINTS, 1, interval, interval_digits=1)
 
 
-def number(value: float | None, digits: int = 0, interval: Interval = None) -> Cell:
-    """A number of anything."""
-    return _with(Cell(value, Unit.NUMBER, digits), interval)
+def number(value: float | None, digits: int = 0) -> Cell:
+    """Returns a number of anything."""
+    return Cell(value, Unit.NUMBER, digits)
 
 
-def seconds(value: float | None) -> Cell:
-    """A duration."""
+def rate(value: Rate) -> Cell:
+    """Returns a share of responses with its interval."""
+    return Cell(value.mean, Unit.SHARE, 1, value.ci95, interval_digits=1)
+
+
+def load(value: Rate) -> Cell:
+    """Returns a number of flaws per response with its interval."""
+    return Cell(value.mean, Unit.NUMBER, 2, value.ci95, interval_digits=2)
+
+
+def seconds(value: float) -> Cell:
+    """Returns a duration."""
     return Cell(value, Unit.SECONDS)
 
 
-def rate(value: Rate | None, digits: int = 1) -> Cell:
-    """A rate with its interval."""
-    return share(None) if value is None else _with(Cell(value.mean, Unit.SHARE, digits), value.ci95)
-
-
-def _with(cell: Cell, interval: Interval) -> Cell:
-    if interval is None or cell.value is None:
-        return cell
-    low, high = interval
-    return replace(cell, low=low, high=high)
-
-
 def duration(value: float) -> str:
-    """Seconds as people read them."""
+    """Returns seconds as people read them."""
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)

@@ -16,7 +16,11 @@
       const place = document.getElementById("chart-" + id);
       if (!place) continue;
       const { data, layout, narrow } = resolve(figure, "", style);
-      if (place.clientWidth < 440) for (const [part, changes] of Object.entries(narrow || {})) Object.assign(layout[part], changes);
+      if (place.clientWidth < 440) for (const [part, changes] of Object.entries(narrow)) {
+        layout[part] = typeof changes === "object" ? { ...layout[part], ...changes } : changes;
+      }
+      // plotly draws an axis only if something is drawn on it
+      if (layout.yaxis2) data.push({ type: "scatter", x: [null], y: [null], yaxis: "y2", hoverinfo: "skip" });
       Plotly.react(place, data, layout, { displayModeBar: false, responsive: true, showTips: false });
     }
     document.documentElement.dataset.charts = "drawn";
