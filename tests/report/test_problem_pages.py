@@ -28,7 +28,7 @@ from calmstorm.records import (
 )
 from calmstorm.report import read_run, write_report, write_reports
 from calmstorm.report.content import content
-from calmstorm.report.problem_pages import problem_page
+from calmstorm.report.pages import problem_page
 from calmstorm.report.problems import list_problems
 
 

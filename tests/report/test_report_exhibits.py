@@ -32,7 +32,7 @@ def arms(controlled_path: Path) -> Content:
 
 
 def exhibit(shown: Content, key: str) -> Exhibit:
-    return next(each for each in shown.exhibits if each.key == key)
+    return next(each for each in shown.exhibits if each.paper.key == key)
 
 
 def commands(shown: Content, key: str) -> list[str]:
@@ -45,8 +45,8 @@ def named(table: Table, name: str) -> TableRow:
 
 def test_every_exhibit_of_the_paper_is_there_in_its_order(demo: Content, benchmarks: Content) -> None:
     for shown in (demo, benchmarks):
-        assert [each.key for each in shown.exhibits] == KEYS
-        assert all(each.where and each.about for each in shown.exhibits)
+        assert [each.paper.key for each in shown.exhibits] == KEYS
+        assert all(each.paper.where and each.paper.about for each in shown.exhibits)
 
 
 def test_an_exhibit_without_chart_or_table_of_ours_names_a_command(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_an_exhibit_without_chart_or_table_of_ours_names_a_command(tmp_path: Pat
     for each in shown.exhibits:
         assert not each.charts
         assert all(row.published for table in each.tables for row in table.rows)
-        assert each.gaps or each.key == "table-2" or not shown.lineages
+        assert each.gaps or each.paper.key == "table-2" or not shown.lineages
     assert commands(shown, "figure-5") == ["calm curate --run runs/new, then calm golden runs/new; or calm demo"]
     assert commands(shown, "table-1") == ["calm experiment pilot --run runs/demo"]
 
@@ -194,7 +194,7 @@ def test_figures_2_and_7_are_made_of_flaws_with_intervals(benchmarks: Content) -
     assert all(cell.interval for row in table.rows for cell in row.cells[1:])
     assert [chart.caption for chart in seven.charts] == [column.name for column in table.columns][1:]
     assert len({str(chart.figure.layout["yaxis"]["range"]) for chart in seven.charts}) == 1
-    assert "only" in two.says
+    assert two.paper.says
 
 
 def test_an_evaluation_without_flaws_names_the_command_that_finds_them(tmp_path: Path) -> None:

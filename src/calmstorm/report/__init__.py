@@ -7,7 +7,7 @@ far as it is.
 
 from calmstorm.report.collect import RunReport, build_report, read_run
 from calmstorm.report.numbers import RunNumbers, SeveralNumbers
-from calmstorm.report.page import render_html
+from calmstorm.report.pages import render_html
 from calmstorm.report.write import FILES, report_json, write_report, write_reports
 
 __all__ = [

@@ -55,6 +55,11 @@ class Content:
         return any(not report.is_evaluation for report in self.reports)
 
     @property
+    def is_method_run(self) -> bool:
+        """Whether the report is on one run that curates and trains."""
+        return self.is_alone and self.trains
+
+    @property
     def parts(self) -> tuple[Part | Exhibit, ...]:
         """Whatever has charts and tables, in the order of the page."""
         return (*self.curation, *self.accuracy, *self.learning, *self.flaws, *self.exhibits)

@@ -20,6 +20,7 @@ from plotly.offline import get_plotlyjs
 from calmstorm.algebra import formulation_lines
 from calmstorm.printable import visible
 from calmstorm.report.published import suite_name
+from calmstorm.report.tables import share
 from calmstorm.report.transcripts import written
 from calmstorm.rollout.fences import script_of
 
@@ -81,7 +82,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["asset"] = asset
+    environment.globals |= {"asset": asset, "share": share}
     environment.filters |= {
         "count": lambda value: "" if value is None else f"{value:,}",
         "lines_of": formulation_lines,

@@ -18,8 +18,7 @@ from calmstorm.report.collect import read_run
 from calmstorm.report.content import content
 from calmstorm.report.export import write_tables
 from calmstorm.report.numbers import RunNumbers, SeveralNumbers
-from calmstorm.report.page import render_content
-from calmstorm.report.problem_pages import write_pages
+from calmstorm.report.pages import render_content, write_pages
 from calmstorm.report.problems import list_problems, problems_csv
 
 FILES = "report_files"

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from calmstorm.report.charts.layout import Figure, LegendKey
+from calmstorm.report.published import PublishedExhibit
 from calmstorm.report.tables import Table
 
 T = TypeVar("T")
-
-NO_VALUES = "The paper prints the values in a picture only, so there are no published numbers to set beside these."
 
 
 @dataclass(frozen=True)
@@ -43,17 +42,10 @@ class Gap:
 class Exhibit:
     """One table or figure of the paper."""
 
-    key: str
-    title: str
-    about: str
-    """What it shows, and where ours differs."""
-    where: str
-    """Its place in the paper."""
+    paper: PublishedExhibit
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
     gaps: Sequence[Gap] = ()
-    says: str = ""
-    """What the paper reads from it, where it prints no numbers."""
     legend: Sequence[LegendKey] = ()
     """Of all its charts."""
 

@@ -8,7 +8,7 @@ from calmstorm.evaluation import FlawSummary
 from calmstorm.report.arms import Arm, Lineage, run_argument
 from calmstorm.report.charts.lines import CATEGORIES, CATEGORY_KEYS, evolution, highest_load
 from calmstorm.report.charts.rows import category_by_suite, trigger_frequencies
-from calmstorm.report.exhibits.exhibit import NO_VALUES, Chart, Exhibit, Gap, suffixed
+from calmstorm.report.exhibits.exhibit import Chart, Exhibit, Gap, suffixed
 from calmstorm.report.published import published, suite_name
 from calmstorm.report.run_tables import MACRO, trigger_rows
 from calmstorm.report.tables import Table, columns, load, rate, row
@@ -20,15 +20,9 @@ Panels = dict[str, dict[str, FlawSummary]]
 def figure_2(arms: Sequence[Arm]) -> Exhibit:
     """How often the unguided Reasoner shows each trigger, by benchmark (section 2.3)."""
     paper = published().figure_2
-    title = "Figure 2: which flaws, and where"
-    about = (
-        "Flaws of the Reasoner as it comes, before any adaptation. A bar is the mean number of flaws of the category "
-        "in a response; a response shows a trigger once or not at all."
-    )
-    says = f"{paper.says} {NO_VALUES}"
     native = next((arm for arm in arms if arm.flaws is not None), None)
     if native is None or native.flaws is None:
-        return Exhibit("figure-2", title, about, paper.where, gaps=_unsearched(arms[:1]), says=says)
+        return Exhibit(paper, gaps=_unsearched(arms[:1]))
     suites, macro = native.flaws.suites, native.flaws.macro
     average = "macro average" if len(suites) > 1 else "all responses"
     subtitle = f"{native.name}, {average}"
@@ -50,12 +44,11 @@ def figure_2(arms: Sequence[Arm]) -> Exhibit:
         tuple(rows),
         "share of responses, 95% interval",
     )
-    return Exhibit("figure-2", title, about, paper.where, [table], charts, says=says)
+    return Exhibit(paper, [table], charts)
 
 
 def figure_7(lineages: Sequence[Lineage]) -> Exhibit:
     """Flaws of both categories from stage to stage, by benchmark (appendix F)."""
-    paper = published().figure_7
     charts: list[Chart] = []
     tables: list[Table] = []
     gaps: list[Gap] = []
@@ -74,11 +67,8 @@ def figure_7(lineages: Sequence[Lineage]) -> Exhibit:
         tables.append(_evolution_table(f"figure-7{suffix}", title, panels))
     if not charts and not gaps:
         gaps.append(Gap("only one stage is evaluated", "calm report RUN RUN RUN --out DIRECTORY"))
-    about = "Flaws per response of the two categories, from stage to stage."
-    title = "Figure 7: flaws by benchmark and stage"
-    says = f"{paper.says} {NO_VALUES}"
     legend = CATEGORY_KEYS if charts else ()
-    return Exhibit("figure-7", title, about, paper.where, tables, charts, gaps, says, legend)
+    return Exhibit(published().figure_7, tables, charts, gaps, legend)
 
 
 def _panels(arms: Sequence[Arm]) -> Panels:

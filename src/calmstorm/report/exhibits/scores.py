@@ -40,11 +40,7 @@ def table_1(arms: Sequence[Arm]) -> Exhibit:
         tables = [_published_only("table-1", title, paper.rows, arms)]
         command = f"calm experiment pilot --run {methods[0] if methods else 'runs/demo'}"
         gaps.append(Gap("no run holds the pilot's arm", command))
-    about = (
-        "A Reasoner before and after fine-tuning on plain pairs of problem and script. In the paper the pairs are a "
-        "published data set; here they are made from the run's own golden set, so that nothing but their form differs."
-    )
-    return Exhibit("table-1", "Table 1: a pilot on non-reflective data", about, paper.where, tables, gaps=gaps)
+    return Exhibit(paper, tables, gaps=gaps)
 
 
 def table_2(arms: Sequence[Arm], lineages: Sequence[Lineage]) -> Exhibit:
@@ -62,8 +58,7 @@ def table_2(arms: Sequence[Arm], lineages: Sequence[Lineage]) -> Exhibit:
             else "no model was evaluated on the paper's five benchmarks"
         )
         gaps.append(Gap(what, _evaluation_command(main[-1])))
-    about = "Accuracy of models on five benchmarks; every benchmark weighs the same in the macro average."
-    return Exhibit("table-2", "Table 2: main results", about, paper.where, tables, _ladder(main, paper.rows), gaps)
+    return Exhibit(paper, tables, _ladder(main, paper.rows), gaps)
 
 
 def figure_4(lineages: Sequence[Lineage]) -> Exhibit:
@@ -81,12 +76,7 @@ def figure_4(lineages: Sequence[Lineage]) -> Exhibit:
         subtitle = "pass@1; the paper's values hollow"
         charts.append(Chart(f"figure-4{suffix}", title, _stages_figure(lineage.arms), subtitle))
         tables += _beside(f"figure-4{suffix}", title, [lineage.arms], _stage_rows())
-    about = (
-        "The paper's ablation: the base, the same after fine-tuning on the golden set, and after reinforcement. The "
-        "paper prints the values of the middle stage by benchmark only in its picture."
-    )
-    where = published().figure_4.where
-    return Exhibit("figure-4", "Figure 4: ablation of the two stages", about, where, tables, charts, gaps)
+    return Exhibit(published().figure_4, tables, charts, gaps)
 
 
 def _evaluation_command(arm: Arm) -> str:

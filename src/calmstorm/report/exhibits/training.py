@@ -10,7 +10,7 @@ from calmstorm.report.arms import Arm, Lineage, run_argument, suites_of
 from calmstorm.report.charts.lines import Curve, evolution, highest_load, training
 from calmstorm.report.charts.rows import Block, arm_points, forest, selection
 from calmstorm.report.collect import RunReport
-from calmstorm.report.exhibits.exhibit import NO_VALUES, Chart, Exhibit, Gap, suffixed
+from calmstorm.report.exhibits.exhibit import Chart, Exhibit, Gap, suffixed
 from calmstorm.report.numbers import CurationNumbers
 from calmstorm.report.published import published, suite_name
 from calmstorm.report.tables import Cell, Table, TableRow, columns, number, percent, points, row, share, text
@@ -42,12 +42,7 @@ def figure_5(reports: Sequence[RunReport]) -> Exhibit:
         rows = [row(name, theirs, published=True) for name, theirs in _published_curation().items()]
         title = "The curation engine, as published"
         tables.append(Table("figure-5", title, columns("", "Published"), tuple(rows)))
-    about = (
-        "From raw examples through hints and filters to the golden set. The paper curates 549 problems of public "
-        "benchmarks. The share of edited tokens depends on the length of the responses: a hint is a sentence or two."
-    )
-    where = published().figure_5.where
-    return Exhibit("figure-5", "Figure 5: the curation engine", about, where, tables, charts, gaps)
+    return Exhibit(published().figure_5, tables, charts, gaps)
 
 
 def _published_curation() -> dict[str, Cell]:
@@ -90,7 +85,6 @@ def _our_curation(curation: CurationNumbers) -> list[Cell]:
 
 def figure_6(reports: Sequence[RunReport], arms: Sequence[Arm], lineages: Sequence[Lineage]) -> Exhibit:
     """Reinforcement with and without CALM, and the healing of flaws (section 4.3.3)."""
-    paper = published().figure_6
     controlled = [report for report in reports if report.numbers.learning.get(Stage.CONTROL_RL)]
     methods = [report for report in reports if not report.is_evaluation]
     charts, tables, gaps = [], [], []
@@ -107,14 +101,7 @@ def figure_6(reports: Sequence[RunReport], arms: Sequence[Arm], lineages: Sequen
     healing = _healing(lineages)
     if not healing:
         gaps.append(Gap("(d): fewer than two stages with flaws", "see figure 7"))
-    about = (
-        "Reinforcement after fine-tuning on guided and on unguided trajectories. The paper's (a) is accuracy on "
-        "complex test sets along training; runs record the training reward of each step, and test accuracy before and "
-        "after; both are shown."
-    )
-    says = f"{paper.says} {NO_VALUES}"
-    title = "Figure 6: reinforcement with and without CALM"
-    return Exhibit("figure-6", title, about, paper.where, tables, [*charts, *healing], gaps, says)
+    return Exhibit(published().figure_6, tables, [*charts, *healing], gaps)
 
 
 def _controlled_charts(key: str, report: RunReport, arms: Sequence[Arm]) -> list[Chart]:
