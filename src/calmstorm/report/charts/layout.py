@@ -9,7 +9,7 @@ before it enters a figure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from textwrap import wrap
@@ -65,7 +65,7 @@ def label(text: str) -> str:
     return escape(_shortened(text, LABEL_LENGTH))
 
 
-def wrapped(text: str, width: int) -> str:
+def wrapped(text: str, width: int = NARROW_LENGTH) -> str:
     """Returns the same on up to three lines."""
     return "<br>".join(escape(line) for line in wrap(_shortened(text, 3 * width), width))
 
@@ -86,7 +86,7 @@ def rows_chart(
     values: Mapping[float, str] | None = None,
     *,
     xaxis: PlotlyDict,
-    headings: Mapping[float, str] | None = None,
+    headings: Collection[float] = (),
     pixels: int = 40,
     legend: Sequence[LegendKey] = (),
 ) -> Figure:
@@ -97,26 +97,25 @@ def rows_chart(
         names: Of the rows, by their place on the y axis.
         values: What stands to the right of the rows, by place; safe for plotly.
         xaxis: What the x axis has beside the usual.
-        headings: Names of groups of rows, by place.
+        headings: Places of names that stand above a group of rows.
         pixels: Height of a row.
         legend: What the colours mean.
     """
-    places = sorted([*names, *(headings or {})])
+    places = sorted(names)
     rows = places[-1] - places[0] + 1
-    layout = _layout() | {"height": round(pixels * rows) + 46, "bargap": 0.38}
-    layout["xaxis"] |= xaxis
-    layout["yaxis"] |= {"range": [places[-1] + 0.5, places[0] - 0.5], "autorange": False, "automargin": True}
-    layout["yaxis"] |= _ticks(
-        {place: label(name) for place, name in names.items()}
-        | {place: f"<b>{label(name)}</b>" for place, name in (headings or {}).items()}
-    )
+
+    def texts(write: Callable[[str], str]) -> dict[float, str]:
+        written = {place: write(name) for place, name in names.items()}
+        return written | {place: f"<b>{written[place]}</b>" for place in headings}
+
+    yaxis = {"range": [places[-1] + 0.5, places[0] - 0.5], "autorange": False} | _ticks(texts(label))
+    layout = {"height": round(pixels * rows) + 46, "xaxis": xaxis, "yaxis": yaxis}
     small = {"tickfont": {"color": "--ink", "size": 11}}
-    lines = {place: wrapped(name, NARROW_LENGTH) for place, name in names.items()}
-    lines |= {place: f"<b>{wrapped(name, NARROW_LENGTH)}</b>" for place, name in (headings or {}).items()}
+    lines = texts(wrapped)
     most = max(text.count("<br>") for text in lines.values()) + 1
     narrow = {"height": round(max(pixels, 16 * most + 4) * rows) + 46, "yaxis": _ticks(lines) | small}
     if values:
-        layout["yaxis2"] = layout["yaxis"] | _ticks(values) | {"overlaying": "y", "side": "right"}
+        layout["yaxis2"] = yaxis | _ticks(values) | {"overlaying": "y", "side": "right"}
         narrow["yaxis2"] = small
     return Figure(data, layout, narrow, tuple(legend))
 
@@ -125,10 +124,8 @@ def lines_chart(
     data: list[PlotlyDict], *, xaxis: PlotlyDict, yaxis: PlotlyDict, legend: Sequence[LegendKey] = ()
 ) -> Figure:
     """Returns a chart of lines."""
-    layout = _layout() | {"height": 230}
-    layout["xaxis"] |= {"automargin": True} | xaxis
-    layout["yaxis"] |= {"automargin": True, "rangemode": "tozero", "showgrid": True, "nticks": 5} | yaxis
-    return Figure(data, layout, legend=tuple(legend))
+    yaxis = {"rangemode": "tozero", "showgrid": True, "nticks": 5} | yaxis
+    return Figure(data, {"height": 230, "xaxis": xaxis, "yaxis": yaxis}, legend=tuple(legend))
 
 
 def named_ticks(names: Sequence[str]) -> PlotlyDict:
@@ -157,33 +154,6 @@ def whiskers(values: Sequence[float], intervals: Sequence[Interval | None], colo
         "thickness": 2,
         "width": 4,
         "color": colour,
-    }
-
-
-def _layout() -> PlotlyDict:
-    return {
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "--font", "size": 13, "color": "--ink"},
-        "hoverlabel": {"bgcolor": "--raised", "bordercolor": "--rule-strong", "font": {"color": "--ink"}},
-        "margin": {"l": 8, "r": 16, "t": 8, "b": 34},
-        "showlegend": False,
-        "hovermode": "closest",
-        "dragmode": False,
-        "xaxis": _axis(),
-        "yaxis": _axis(),
-    }
-
-
-def _axis() -> PlotlyDict:
-    return {
-        "showgrid": False,
-        "gridcolor": "--rule",
-        "zeroline": False,
-        "fixedrange": True,
-        "tickfont": {"color": "--ink-2"},
-        "ticks": "",
-        "ticklabelstandoff": 6,
     }
 
 

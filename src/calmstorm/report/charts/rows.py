@@ -75,11 +75,11 @@ def accuracy(arms: Sequence[Arm]) -> Figure:
 
 def forest(blocks: Sequence[Block]) -> Figure:
     """A forest plot: a mark with its interval in each row, its number in the margin."""
-    headings, names, values = {}, {}, {}
+    names, values = {}, {}
     series: dict[tuple[str, str], dict[float, Point]] = {}
     place = 0.0
     for block in blocks:
-        headings[place] = block.name
+        names[place] = block.name
         for point in block.points:
             place += 1
             names[place], values[place] = point.name, scored(point.cell)
@@ -89,7 +89,9 @@ def forest(blocks: Sequence[Block]) -> Figure:
     for (colour, symbol), points in series.items():
         name = next(iter(points.values())).name
         data.append(_dots(name, colour, symbol, {place: point.cell for place, point in points.items()}, size=11))
-    return rows_chart(data, names, values, xaxis=share_axis(1) | {"dtick": 0.25}, headings=headings, pixels=27)
+    return rows_chart(
+        data, names, values, xaxis=share_axis(1) | {"dtick": 0.25}, headings=set(names) - set(values), pixels=27
+    )
 
 
 def flaw_rates(arms: Sequence[Arm]) -> Figure:
