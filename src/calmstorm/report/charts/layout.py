@@ -30,7 +30,7 @@ TRIGGER_PLACES = {float(trigger): f"{trigger:d}  {trigger.label}" for trigger in
 LABEL_LENGTH = 40
 """Characters of a name that an axis has room for."""
 NARROW_LENGTH = 17
-"""Characters of a line of a name on a phone."""
+"""Characters of a line of a name where there is little room."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Figure:
     data: list[PlotlyDict]
     layout: PlotlyDict
     narrow: PlotlyDict = field(default_factory=dict)
-    """What the page overrides on a phone, by part of the layout."""
+    """What the page overrides where the chart has little room, by part of the layout."""
     legend: tuple[LegendKey, ...] = ()
 
     @property
@@ -113,7 +113,11 @@ def rows_chart(
     small = {"tickfont": {"color": "--ink", "size": 11}}
     lines = texts(wrapped)
     most = max(text.count("<br>") for text in lines.values()) + 1
-    narrow = {"height": round(max(pixels, 16 * most + 4) * rows) + 46, "yaxis": _ticks(lines) | small}
+    narrow = {
+        "height": round(max(pixels, 16 * most + 4) * rows) + 46,
+        "xaxis": {"tickmode": "auto", "nticks": 3},
+        "yaxis": _ticks(lines) | small,
+    }
     if values:
         layout["yaxis2"] = yaxis | _ticks(values) | {"overlaying": "y", "side": "right"}
         narrow["yaxis2"] = small

@@ -22,7 +22,7 @@
       const place = document.getElementById("chart-" + id);
       if (!place) continue;
       const layout = { ...base, ...figure.layout };
-      for (const [part, changes] of Object.entries(place.clientWidth < 440 ? figure.narrow : {})) {
+      for (const [part, changes] of Object.entries(place.clientWidth < 540 ? figure.narrow : {})) {
         layout[part] = typeof changes === "object" ? { ...layout[part], ...changes } : changes;
       }
       for (const name of ["xaxis", "yaxis", "yaxis2"]) if (layout[name]) layout[name] = { ...axis, ...layout[name] };
