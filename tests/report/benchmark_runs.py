@@ -74,7 +74,9 @@ def write_evaluation(
             trajectories.append(made.model_copy(update={"stage": Stage.BASE}).to_json())
             row = {"stage": "base", "suite": problem.suite, "problem_id": problem.id, "sample": sample}
             rows.append({**row, "triggers": triggers, "annotator": "rules"})
-    (root / "problems.jsonl").write_text("".join(each.model_dump_json() + "\n" for each in known), encoding="utf-8")
+    (root / "problems.jsonl").write_text(
+        "".join(problem.model_dump_json() + "\n" for problem in known), encoding="utf-8"
+    )
     (root / "trajectories.jsonl").write_text("".join(line + "\n" for line in trajectories), encoding="utf-8")
     if flaws:
         write_rows(root / "flaws.jsonl", rows)

@@ -83,8 +83,8 @@ def test_a_page_shows_samples_verdicts_flaws_and_the_label(written: list[Path]) 
 
 def test_pages_lead_to_one_another_in_the_order_of_the_report(written: list[Path]) -> None:
     def linked(path: Path, rel: str) -> str | None:
-        found = re.search(rf'<a href="([^"]+)" rel="{rel}">', path.read_text(encoding="utf-8"))
-        return found[1] if found else None
+        link = re.search(rf'<a href="([^"]+)" rel="{rel}">', path.read_text(encoding="utf-8"))
+        return link[1] if link else None
 
     folder = written[0].parent
     (first,) = [path for path in written if linked(path, "prev") is None]
@@ -152,10 +152,10 @@ def test_ids_that_differ_only_in_signs_have_pages_of_their_own(tmp_path: Path) -
     problems = [make_problem(0, "easy", "x", random.Random(1)).model_copy(update={"id": name}) for name in names]
     words = Span(author=Author.REASONER, kind=SpanKind.TEXT, text="x")
     made = [trajectory(problem, [words], 1.0, stage="base", sample=0) for problem in problems]
-    rows = "".join(each.to_json() + "\n" for each in made)
+    rows = "".join(trajectory.to_json() + "\n" for trajectory in made)
     (tmp_path / "trajectories.jsonl").write_text(rows, encoding="utf-8")
     (tmp_path / "problems.jsonl").write_text(
-        "".join(each.model_dump_json() + "\n" for each in problems), encoding="utf-8"
+        "".join(problem.model_dump_json() + "\n" for problem in problems), encoding="utf-8"
     )
     write_report(tmp_path)
     assert len(pages_of(tmp_path)) == len(names)

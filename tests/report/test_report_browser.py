@@ -43,7 +43,7 @@ def test_nothing_hostile_runs_in_a_real_browser(hostile_path: Path) -> None:
     write_report(hostile_path)
     with Page() as page:
         page.open(hostile_path / "report.html")
-        page.value("document.querySelectorAll('details').forEach((each) => { each.open = true })")
+        page.value("document.querySelectorAll('details').forEach((details) => { details.open = true })")
         assert page.value("typeof window.pwned") == "undefined"
         assert page.value("document.querySelectorAll('.chart a, .chart img, .chart script, main img').length") == 0
         assert page.value("document.documentElement.dataset.charts") == "drawn"
@@ -179,7 +179,7 @@ def test_hostile_pages_of_problems_are_inert(hostile_path: Path, width: int, dar
     path = min((hostile_path / "report_files" / "problems").glob("*.html"))
     with Page(width=width, height=844, dark=dark, mobile=width < 600) as page:
         page.open(path)
-        page.value("document.querySelectorAll('details').forEach((each) => { each.open = true })")
+        page.value("document.querySelectorAll('details').forEach((details) => { details.open = true })")
         assert page.value("typeof window.pwned") == "undefined"
         assert page.value("document.querySelectorAll('main img, main script, main iframe').length") == 0
         before = page.value(GROUND)

@@ -32,7 +32,7 @@ def arms(controlled_path: Path) -> Content:
 
 
 def exhibit(shown: Content, key: str) -> Exhibit:
-    return next(each for each in shown.exhibits if each.paper.key == key)
+    return next(shown_exhibit for shown_exhibit in shown.exhibits if shown_exhibit.paper.key == key)
 
 
 def commands(shown: Content, key: str) -> list[str]:
@@ -45,8 +45,8 @@ def named(table: Table, name: str) -> TableRow:
 
 def test_every_exhibit_of_the_paper_is_there_in_its_order(demo: Content, benchmarks: Content) -> None:
     for shown in (demo, benchmarks):
-        assert [each.paper.key for each in shown.exhibits] == KEYS
-        assert all(each.paper.where and each.paper.about for each in shown.exhibits)
+        assert [shown_exhibit.paper.key for shown_exhibit in shown.exhibits] == KEYS
+        assert all(shown_exhibit.paper.where and shown_exhibit.paper.about for shown_exhibit in shown.exhibits)
 
 
 def test_an_exhibit_without_chart_or_table_of_ours_names_a_command(tmp_path: Path) -> None:
@@ -54,18 +54,18 @@ def test_an_exhibit_without_chart_or_table_of_ours_names_a_command(tmp_path: Pat
     root.mkdir()
     (root / "config.toml").write_text("seed = 1\n", encoding="utf-8")
     shown = content([read_run(root)])
-    for each in shown.exhibits:
-        assert not each.charts
-        assert all(row.published for table in each.tables for row in table.rows)
-        assert each.gaps or each.paper.key == "table-2" or not shown.lineages
+    for shown_exhibit in shown.exhibits:
+        assert not shown_exhibit.charts
+        assert all(row.published for table in shown_exhibit.tables for row in table.rows)
+        assert shown_exhibit.gaps or shown_exhibit.paper.key == "table-2" or not shown.lineages
     assert commands(shown, "figure-5") == ["calm curate --run runs/new, then calm golden runs/new; or calm demo"]
     assert commands(shown, "table-1") == ["calm experiment pilot --run runs/demo"]
 
 
 def test_table_2_sets_ours_beside_the_published_rows_of_the_same_benchmarks(benchmarks: Content) -> None:
-    found = exhibit(benchmarks, "table-2")
-    assert not found.gaps
-    (table,) = found.tables
+    table_2 = exhibit(benchmarks, "table-2")
+    assert not table_2.gaps
+    (table,) = table_2.tables
     assert [column.name for column in table.columns][2:] == [
         "NL4Opt",
         "MAMO-Easy",
@@ -160,18 +160,18 @@ def test_figure_5_has_both_columns(demo: Content) -> None:
 
 
 def test_figure_6_sets_the_control_beside_the_main_arm(arms: Content, demo: Content) -> None:
-    found = exhibit(arms, "figure-6")
-    assert not found.gaps
-    assert [chart.key for chart in found.charts] == [
+    figure_6 = exhibit(arms, "figure-6")
+    assert not figure_6.gaps
+    assert [chart.key for chart in figure_6.charts] == [
         "figure-6-a",
         "figure-6-b",
         "figure-6-c",
         "figure-6-a2",
         "figure-6-d",
     ]
-    lines = [trace["name"] for trace in found.charts[0].figure.data if trace["mode"] == "lines"]
+    lines = [trace["name"] for trace in figure_6.charts[0].figure.data if trace["mode"] == "lines"]
     assert lines == ["RL with CALM", "RL without CALM"]
-    (table,) = found.tables
+    (table,) = figure_6.tables
     assert [row.group for row in table.rows] == ["RL with CALM"] * 2 + ["RL without CALM"] * 2
     assert commands(demo, "figure-6") == ["calm experiment controlled --run runs/demo"]
     assert [chart.key for chart in exhibit(demo, "figure-6").charts] == ["figure-6-d"]

@@ -48,8 +48,8 @@ def test_runs_that_differ_in_budget_or_labels_are_said_not_to_be_on_equal_terms(
     second = write_evaluation(tmp_path / "b", "rl", problems=2, samples=1, response_tokens=768)
     text = (second / "problems.jsonl").read_text(encoding="utf-8")
     (second / "problems.jsonl").write_text(text.replace("nl4opt/sirl", "nl4opt/llmopt"), encoding="utf-8")
-    found = differences([read_run(first), read_run(second)])
-    assert found == [
+    differing = differences([read_run(first), read_run(second)])
+    assert differing == [
         "the runs differ in response tokens: 16,384, 768",
         "NL4Opt was held against different labels: nl4opt/sirl; nl4opt/llmopt",
     ]
@@ -115,19 +115,19 @@ def test_page_of_an_evaluation_claims_no_training_and_says_how_to_make_it_again(
 def test_no_name_of_a_run_or_a_suite_is_markup_in_a_chart(hostile_path: Path, evaluation_paths: list[Path]) -> None:
     def texts(value: object) -> list[str]:
         if isinstance(value, dict):
-            return [text for each in value.values() for text in texts(each)]
+            return [text for item in value.values() for text in texts(item)]
         if isinstance(value, list | tuple):
-            return [text for each in value for text in texts(each)]
+            return [text for item in value for text in texts(item)]
         return [value] if isinstance(value, str) else []
 
     shown = content([read_run(hostile_path), read_run(evaluation_paths[0]), read_run(hostile_path)])
-    found = [text for figure in shown.figures.values() for text in texts(figure.drawn)]
-    assert any("&lt;script&gt;" in text for text in found)
-    assert {tag for text in found for tag in re.findall(r"<[^>]*>?", text)} <= {
+    labels = [text for figure in shown.figures.values() for text in texts(figure.drawn)]
+    assert any("&lt;script&gt;" in text for text in labels)
+    assert {tag for text in labels for tag in re.findall(r"<[^>]*>?", text)} <= {
         "<b>",
         "</b>",
         "<br>",
         "<extra>",
         "</extra>",
     }
-    assert not any(re.search(r"&(?!lt;|gt;|amp;|quot;|#x27;)", text) for text in found)
+    assert not any(re.search(r"&(?!lt;|gt;|amp;|quot;|#x27;)", text) for text in labels)

@@ -37,9 +37,11 @@ def run_path(tmp_path: Path) -> Path:
     root.mkdir()
     (tmp_path / "secret.txt").write_text("secret", encoding="utf-8")
     problems = [Problem(id=f"p{number}", question="How many?") for number in range(3)]
-    (root / "problems.jsonl").write_text("".join(each.model_dump_json() + "\n" for each in problems), encoding="utf-8")
+    (root / "problems.jsonl").write_text(
+        "".join(problem.model_dump_json() + "\n" for problem in problems), encoding="utf-8"
+    )
     trajectories = [made("base", number) for number in range(7)] + [made("rl", number) for number in range(2)]
-    lines = "".join(each.to_json() + "\n" for each in trajectories)
+    lines = "".join(trajectory.to_json() + "\n" for trajectory in trajectories)
     (root / "trajectories.jsonl").write_text(lines, encoding="utf-8")
     (root / "config.toml").write_text("seed = 1\n", encoding="utf-8")
     return root

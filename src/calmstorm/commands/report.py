@@ -12,7 +12,8 @@ from calmstorm.errors import InputError
 from calmstorm.printable import percent, percent_interval, printable
 
 if TYPE_CHECKING:
-    from calmstorm.report.numbers import CurationNumbers, MacroNumbers, RunNumbers, SuiteNumbers
+    from calmstorm.evaluation import Summary
+    from calmstorm.report.numbers import CurationNumbers, MacroNumbers, RunNumbers
 
 
 def register(app: typer.Typer) -> None:
@@ -65,7 +66,7 @@ def report(
 def accuracy_rows(numbers: RunNumbers) -> list[list[str]]:
     """Returns pass@1 with its interval, suite by suite, the macro average last."""
     suites = dict.fromkeys(suite for results in numbers.evaluation.values() for suite in results)
-    scores: list[tuple[str, str, SuiteNumbers | MacroNumbers]] = [
+    scores: list[tuple[str, str, Summary | MacroNumbers]] = [
         (suite, stage, results[suite])
         for suite in suites
         for stage, results in numbers.evaluation.items()

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from calmstorm.evaluation import Comparison
+from calmstorm.evaluation import Comparison, Summary
 from calmstorm.records import Stage
 from calmstorm.report.collect import METHOD_STAGES, RunReport, compare
 from calmstorm.report.index import Outcomes
-from calmstorm.report.numbers import MacroNumbers, StageFlaws, SuiteNumbers, suite_rank
+from calmstorm.report.numbers import MacroNumbers, StageFlaws, suite_rank
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 """Marks in charts; shape repeats what colour says, for readers who don't see the difference and for print."""
@@ -43,7 +43,7 @@ class Arm:
     """Among all arms of the report."""
 
     @property
-    def cells(self) -> dict[str, SuiteNumbers]:
+    def cells(self) -> dict[str, Summary]:
         """Results by suite."""
         return self.report.numbers.evaluation[self.stage]
 

@@ -24,15 +24,7 @@ from calmstorm.evaluation import (
 )
 from calmstorm.reasoner.prompting import MODEL_SETTINGS, prompt_of_model
 from calmstorm.records import FlawRecord, Stage, TrajectoryKey, Trigger, Verdict
-from calmstorm.report.index import (
-    Outcomes,
-    Place,
-    RunIndex,
-    read_golden,
-    read_hints,
-    read_places,
-    read_problems,
-)
+from calmstorm.report.index import Outcomes, Place, RunIndex, read_golden, read_hints, read_places, read_problems
 from calmstorm.report.numbers import (
     Budget,
     CurationNumbers,
@@ -42,7 +34,6 @@ from calmstorm.report.numbers import (
     StageChange,
     StageFlaws,
     SuiteLabels,
-    SuiteNumbers,
     suite_rank,
 )
 from calmstorm.runs import RunDirectory
@@ -131,16 +122,14 @@ def read_run(run_path: Path) -> RunReport:
 # ------------------------------------------------------------------ evaluation
 
 
-def _evaluation(tallies: Mapping[tuple[Stage, str], Tally]) -> dict[Stage, dict[str, SuiteNumbers]]:
-    evaluation: dict[Stage, dict[str, SuiteNumbers]] = {}
+def _evaluation(tallies: Mapping[tuple[Stage, str], Tally]) -> dict[Stage, dict[str, Summary]]:
+    evaluation: dict[Stage, dict[str, Summary]] = {}
     for stage, suite in sorted(tallies, key=lambda key: (STAGE_ORDER.index(key[0]), suite_rank(key[1]))):
-        tally = tallies[stage, suite]
-        correct = sum(right for _, right in tally.counts())
-        evaluation.setdefault(stage, {})[suite] = SuiteNumbers(**dict(tally.summary()), correct=correct)
+        evaluation.setdefault(stage, {})[suite] = tallies[stage, suite].summary()
     return evaluation
 
 
-def _macro(evaluation: Mapping[Stage, Mapping[str, SuiteNumbers]]) -> dict[Stage, MacroNumbers]:
+def _macro(evaluation: Mapping[Stage, Mapping[str, Summary]]) -> dict[Stage, MacroNumbers]:
     macro = {}
     for stage, suites in evaluation.items():
         estimates = {suite: cell.estimate for suite, cell in suites.items() if cell.estimate is not None}

@@ -12,8 +12,10 @@ from calmstorm.report.charts.layout import Figure
 from calmstorm.report.charts.lines import Curve, training
 from calmstorm.report.charts.rows import accuracy, flaw_rates, funnel, interventions
 from calmstorm.report.collect import RunReport
-from calmstorm.report.exhibits import all_exhibits
 from calmstorm.report.exhibits.exhibit import Chart, Exhibit, suffixed
+from calmstorm.report.exhibits.flaws import figure_2, figure_7
+from calmstorm.report.exhibits.scores import figure_4, table_1, table_2
+from calmstorm.report.exhibits.training import figure_5, figure_6
 from calmstorm.report.tables import Table
 
 
@@ -93,7 +95,15 @@ def content(reports: Sequence[RunReport]) -> Content:
         accuracy=(_accuracy(reports, arms),) if arms else (),
         learning=tuple(_learning(report, suffix) for suffix, report in suffixed(trained)),
         flaws=(_flaws(reports[0], arms),) if any(arm.flaws for arm in arms) else (),
-        exhibits=all_exhibits(reports, arms, lineages),
+        exhibits=(
+            table_1(arms),
+            table_2(arms, lineages),
+            figure_2(arms),
+            figure_4(lineages),
+            figure_5(reports),
+            figure_6(reports, arms, lineages),
+            figure_7(lineages),
+        ),
         settings=tuple(settings),
     )
 

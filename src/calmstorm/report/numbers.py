@@ -83,13 +83,6 @@ class CurationNumbers(Record):
     """Interventions by trigger, all seven."""
 
 
-class SuiteNumbers(Summary):
-    """Results of one stage on one suite."""
-
-    correct: int
-    """Correct responses."""
-
-
 class MacroNumbers(Record):
     """Mean over suites, each weighing the same, as in the paper's tables."""
 
@@ -135,7 +128,7 @@ class RunNumbers(Record):
     schema_version: int = Field(default=REPORT_SCHEMA, alias="schema")
     run: RunIdentity
     curation: CurationNumbers
-    evaluation: dict[Stage, dict[str, SuiteNumbers]]
+    evaluation: dict[Stage, dict[str, Summary]]
     """By stage in the order of the method, and by suite from easy to hard."""
     macro: dict[Stage, MacroNumbers]
     changes: dict[Stage, StageChange]

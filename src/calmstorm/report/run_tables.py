@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
+from calmstorm.evaluation import Summary
 from calmstorm.records import Trigger
 from calmstorm.report.arms import STAGE_NAMES, Arm, suites_of
 from calmstorm.report.collect import RunReport
-from calmstorm.report.numbers import CurationNumbers, RunNumbers, SuiteNumbers
+from calmstorm.report.numbers import CurationNumbers, RunNumbers
 from calmstorm.report.published import suite_name
 from calmstorm.report.tables import Cell, Column, Table, TableRow, columns, number, rate, row, seconds, share, text
 
@@ -23,14 +24,8 @@ BUDGET_NAMES = {
     "top_p": "Top-p",
     "tolerance": "Relative tolerance",
 }
-COMPARED = {
-    "response_tokens": "response tokens",
-    "executions": "executions",
-    "temperature": "temperature",
-    "top_p": "top-p",
-    "tolerance": "tolerance",
-}
-"""Bounds that have to be equal for scores to be comparable."""
+COMPARED = ("Prompt", "Response tokens, at most", "Executions, at most", "Temperature", "Top-p", "Relative tolerance")
+"""Settings that have to be equal for scores to be comparable."""
 
 
 # ------------------------------------------------------------------ accuracy
@@ -79,7 +74,7 @@ def pass_at_k_table(arms: Sequence[Arm]) -> Table | None:
     if len(tries) < 2:
         return None
 
-    def chance(k: int) -> Callable[[SuiteNumbers], Cell]:
+    def chance(k: int) -> Callable[[Summary], Cell]:
         return lambda result: share(result.pass_at_k.get(k), result.pass_at_k_ci95.get(k))
 
     cells = {f"pass@{k}": chance(k) for k in tries}
@@ -87,7 +82,7 @@ def pass_at_k_table(arms: Sequence[Arm]) -> Table | None:
     return Table("pass-at-k", "Several tries", columns("Model", *cells), tuple(_by_suite(arms, cells)), subtitle)
 
 
-def _by_suite(arms: Sequence[Arm], cells: dict[str, Callable[[SuiteNumbers], Cell]]) -> list[TableRow]:
+def _by_suite(arms: Sequence[Arm], cells: dict[str, Callable[[Summary], Cell]]) -> list[TableRow]:
     return [
         row(arm.name, *(cell(arm.cells[suite]) for cell in cells.values()), group=suite_name(suite))
         for suite in suites_of(arms)
@@ -233,11 +228,11 @@ def versions_table(numbers: RunNumbers) -> Table | None:
 def differences(reports: Sequence[RunReport]) -> list[str]:
     """Returns what keeps the runs of a report from being compared on equal terms, in words."""
     differing = []
-    compared = {name: [_bound(report, key) for report in reports] for key, name in COMPARED.items()}
-    compared["the prompt"] = [report.numbers.run.prompt or "not recorded" for report in reports]
-    for name, values in compared.items():
-        if len(set(values)) > 1:
-            differing.append(f"the runs differ in {name}: {', '.join(dict.fromkeys(values))}")
+    for line in settings_table(reports, ()).rows:
+        name, *values = (cell.shown for cell in line.cells)
+        if name in COMPARED and len(set(values)) > 1:
+            what = name.removesuffix(", at most").lower()
+            differing.append(f"the runs differ in {what}: {', '.join(dict.fromkeys(values))}")
     versions: dict[str, dict[str, None]] = {}
     for report in reports:
         for suite, labels in report.numbers.labels.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from calmstorm.evaluation import FlawSummary
+from calmstorm.evaluation import FlawSummary, Summary
 from calmstorm.records import Trigger, TriggerGroup
 from calmstorm.report.arms import Arm, suites_of
 from calmstorm.report.charts.layout import (
@@ -23,7 +23,7 @@ from calmstorm.report.charts.layout import (
     share_axis,
     whiskers,
 )
-from calmstorm.report.numbers import CurationNumbers, MacroNumbers, SuiteNumbers
+from calmstorm.report.numbers import CurationNumbers, MacroNumbers
 from calmstorm.report.published import published, suite_name
 from calmstorm.report.tables import Cell, load, rate, share
 
@@ -43,22 +43,14 @@ class Point:
         return self.cell.value if isinstance(self.cell.value, float | int) else 0.0
 
 
-@dataclass(frozen=True)
-class Block:
-    """Rows under a heading."""
-
-    name: str
-    points: tuple[Point, ...]
-
-
-def arm_points(arms: Sequence[Arm], suite: str | None = None) -> tuple[Point, ...]:
+def arm_points(arms: Sequence[Arm], suite: str | None = None) -> list[Point]:
     """Returns the points of the arms that have a number on a suite; without one, their macro averages."""
     points = []
     for arm in arms:
-        result: SuiteNumbers | MacroNumbers | None = arm.macro if suite is None else arm.cells.get(suite)
+        result: Summary | MacroNumbers | None = arm.macro if suite is None else arm.cells.get(suite)
         if result is not None and result.pass_at_1 is not None:
             points.append(Point(arm.name, share(result.pass_at_1, result.ci95, 0), arm.colour, arm.symbol))
-    return tuple(points)
+    return points
 
 
 def published_point(name: str, percent: float, symbol: str = "circle") -> Point:
@@ -69,18 +61,18 @@ def published_point(name: str, percent: float, symbol: str = "circle") -> Point:
 def accuracy(arms: Sequence[Arm]) -> Figure:
     """Pass@1 with its 95 % interval, one row per suite and arm, the macro averages last."""
     suites = suites_of(arms)
-    blocks = [Block(suite_name(suite), arm_points(arms, suite)) for suite in suites]
-    return forest([*blocks, Block("macro average", arm_points(arms))] if len(suites) > 1 else blocks)
+    blocks = {suite_name(suite): arm_points(arms, suite) for suite in suites}
+    return forest(blocks | {"macro average": arm_points(arms)} if len(suites) > 1 else blocks)
 
 
-def forest(blocks: Sequence[Block]) -> Figure:
-    """A forest plot: a mark with its interval in each row, its number in the margin."""
+def forest(blocks: Mapping[str, Sequence[Point]]) -> Figure:
+    """A forest plot: a mark with its interval in each row, its number in the margin; rows stand under headings."""
     names, values = {}, {}
     series: dict[tuple[str, str], dict[float, Point]] = {}
     place = 0.0
-    for block in blocks:
-        names[place] = block.name
-        for point in block.points:
+    for heading, block in blocks.items():
+        names[place] = heading
+        for point in block:
             place += 1
             names[place], values[place] = point.name, scored(point.cell)
             series.setdefault((point.colour, point.symbol), {})[place] = point

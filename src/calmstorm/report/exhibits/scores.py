@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from calmstorm.evaluation import Comparison
+from calmstorm.evaluation import Comparison, Summary
 from calmstorm.records import Stage
 from calmstorm.report.arms import Arm, Lineage, run_argument, suites_of
 from calmstorm.report.charts.layout import Figure
-from calmstorm.report.charts.rows import Block, arm_points, forest, published_point
+from calmstorm.report.charts.rows import arm_points, forest, published_point
 from calmstorm.report.exhibits.exhibit import Chart, Exhibit, Gap, suffixed
-from calmstorm.report.numbers import MacroNumbers, SuiteNumbers
+from calmstorm.report.numbers import MacroNumbers
 from calmstorm.report.published import PublishedScores, published, suite_name
 from calmstorm.report.run_tables import MACRO
 from calmstorm.report.tables import Cell, Table, TableRow, columns, percent, points, row, text
@@ -150,7 +150,7 @@ def _our_rows(families: Sequence[Sequence[Arm]], suites: Sequence[str], is_sized
     return rows
 
 
-def _score(result: SuiteNumbers | MacroNumbers | None) -> Cell:
+def _score(result: Summary | MacroNumbers | None) -> Cell:
     return percent(result.pass_at_1, result.ci95) if result else percent(None)
 
 
@@ -194,9 +194,9 @@ def _ladder(arms: Sequence[Arm], theirs: Sequence[PublishedScores]) -> list[Char
     if not ours:
         return []
     paper = [published_point(scores.model, scores.macro) for scores in theirs if scores.macro is not None]
-    block = Block("macro average", tuple(sorted([*paper, *ours], key=lambda point: -point.value)))
+    figure = forest({"macro average": sorted([*paper, *ours], key=lambda point: -point.value)})
     subtitle = "of the five benchmarks; filled: this report, hollow: published"
-    return [Chart("table-2-ladder", "Macro averages", forest([block]), subtitle)]
+    return [Chart("table-2-ladder", "Macro averages", figure, subtitle)]
 
 
 def _stages_figure(arms: Sequence[Arm]) -> Figure:
@@ -204,7 +204,7 @@ def _stages_figure(arms: Sequence[Arm]) -> Figure:
     stages = list(zip(_stage_rows(), ("circle", "square", "diamond"), strict=True))
     benchmarks = published().paper.benchmarks
     suites = suites_of(arms)
-    blocks = []
+    blocks = {}
     for suite in suites:
         place = benchmarks.index(suite) if suite in benchmarks else len(benchmarks)
         theirs = [
@@ -212,12 +212,12 @@ def _stages_figure(arms: Sequence[Arm]) -> Figure:
             for scores, symbol in stages
             if place < len(scores.scores)
         ]
-        blocks.append(Block(suite_name(suite), (*arm_points(arms, suite), *theirs)))
+        blocks[suite_name(suite)] = [*arm_points(arms, suite), *theirs]
     ours = arm_points(arms)
-    paper = tuple(published_point(f"Paper: {scores.model}", scores.macro or 0.0, symbol) for scores, symbol in stages)
+    paper = [published_point(f"Paper: {scores.model}", scores.macro or 0.0, symbol) for scores, symbol in stages]
     if any(suite in benchmarks for suite in suites):
-        return forest([*blocks, Block("macro average", (*ours, *paper))])
-    return forest([*blocks, Block("macro average", ours), Block("paper: macro", paper)])
+        return forest(blocks | {"macro average": [*ours, *paper]})
+    return forest(blocks | {"macro average": ours, "paper: macro": paper})
 
 
 def _stage_rows() -> list[PublishedScores]:

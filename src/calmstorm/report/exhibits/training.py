@@ -8,7 +8,7 @@ from statistics import fmean
 from calmstorm.records import Stage
 from calmstorm.report.arms import Arm, Lineage, run_argument, suites_of
 from calmstorm.report.charts.lines import Curve, evolution, highest_load, training
-from calmstorm.report.charts.rows import Block, arm_points, forest, selection
+from calmstorm.report.charts.rows import arm_points, forest, selection
 from calmstorm.report.collect import RunReport
 from calmstorm.report.exhibits.exhibit import Chart, Exhibit, Gap, suffixed
 from calmstorm.report.numbers import CurationNumbers
@@ -122,7 +122,7 @@ def _controlled_charts(key: str, report: RunReport, arms: Sequence[Arm]) -> list
         charts.append(Chart(f"{key}-{letter}", caption, figure, subtitle, "third"))
     hard = [suite for suite in HARD_SUITES if suite in suites_of(arms)]
     if hard:
-        figure = forest([Block(suite_name(suite), arm_points(arms, suite)) for suite in hard])
+        figure = forest({suite_name(suite): arm_points(arms, suite) for suite in hard})
         subtitle = "test accuracy before and after reinforcement, 95% interval"
         charts.append(Chart(f"{key}-a2", "(a) Complex test sets", figure, subtitle))
     return charts
