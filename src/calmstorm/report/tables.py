@@ -5,8 +5,8 @@ A cell knows its number and its interval, so that nobody has to read them out of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from calmstorm import printable
 from calmstorm.evaluation import Rate
@@ -17,61 +17,22 @@ UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
 
-class Unit(StrEnum):
-    """How a number is meant and written."""
-
-    TEXT = "text"
-    SHARE = "share"
-    """0..1, written with a percent sign."""
-    PERCENT = "percent"
-    """0..1, written as percent without the sign, as the paper's tables have it."""
-    POINTS = "points"
-    """Difference of two shares, -1..1, written in points with its sign."""
-    NUMBER = "number"
-    SECONDS = "seconds"
-
-
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One entry of a table."""
 
-    value: float | str | None = None
-    unit: Unit = Unit.TEXT
-    digits: int = 0
+    value: float | str | None
+    shown: str
+    """The value as people read it, without its interval."""
     interval: Interval | None = None
     """The 95 % interval, where there is one."""
-    interval_digits: int = 0
-    mark: str = ""
-    """Refers to a note, such as the paper's asterisk."""
+    bounds: str = ""
+    """The interval as people read it."""
 
     @property
-    def shown(self) -> str:
-        """The value as people read it, without its interval."""
-        if self.value is None:
-            return "" if self.unit is Unit.TEXT else UNKNOWN
-        return self.value if isinstance(self.value, str) else self._number(self.value, self.digits) + self.mark
-
-    @property
-    def bounds(self) -> str:
-        """The interval as people read it, or nothing."""
-        if self.interval is None:
-            return ""
-        low, high = (self._number(end, self.interval_digits).removesuffix("%") for end in self.interval)
-        return f"[{low}, {high}]"
-
-    def _number(self, value: float, digits: int) -> str:
-        match self.unit:
-            case Unit.SHARE:
-                return printable.percent(value, digits)
-            case Unit.PERCENT:
-                return printable.percent(value, digits).removesuffix("%")
-            case Unit.POINTS:
-                points = f"{100 * value:+.{digits}f}"
-                return (points if float(points) else points[1:]).replace("-", MINUS)
-            case Unit.SECONDS:
-                return duration(value)
-            case _:
-                return f"{value:,.{digits}f}".replace("-", MINUS)
+    def number(self) -> float:
+        """The value, where it is a number; else 0."""
+        return self.value if isinstance(self.value, float | int) else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +67,11 @@ class Table:
     subtitle: str = ""
     notes: tuple[str, ...] = ()
 
+    def without_column(self, place: int) -> Table:
+        """Returns the table without one of its columns."""
+        rows = tuple(replace(row, cells=(*row.cells[:place], *row.cells[place + 1 :])) for row in self.rows)
+        return replace(self, columns=(*self.columns[:place], *self.columns[place + 1 :]), rows=rows)
+
     @property
     def ranged(self) -> tuple[bool, ...]:
         """By column, whether any of its cells has an interval."""
@@ -132,44 +98,65 @@ def row(name: str, *cells: Cell, group: str = "", published: bool = False, total
     return TableRow((text(name), *cells), group, published, total)
 
 
-def text(value: str | None = None) -> Cell:
+def text(value: str = "") -> Cell:
     """Returns a cell of words."""
-    return Cell(value)
+    return Cell(value, value)
 
 
 def share(value: float | None, interval: Interval | None = None, digits: int = 1) -> Cell:
     """Returns a share of 0..1, with a percent sign."""
-    return Cell(value, Unit.SHARE, digits, interval)
+    return _cell(value, lambda share: printable.percent(share, digits), interval, _percents)
 
 
 def percent(value: float | None, interval: Interval | None = None, mark: str = "") -> Cell:
-    """Returns a share of 0..1 in the manner of the paper's tables."""
-    return Cell(value, Unit.PERCENT, 1, interval, mark=mark)
+    """Returns a share of 0..1 in the manner of the paper's tables; a mark refers to a note."""
+    return _cell(value, lambda share: _percents(share, 1) + mark, interval, _percents)
 
 
 def points(value: float | None, interval: Interval | None = None) -> Cell:
-    """Returns a difference of shares."""
-    return Cell(value, Unit.POINTS, 1, interval, interval_digits=1)
+    """Returns a difference of shares, in points with its sign."""
+
+    def signed(difference: float) -> str:
+        shown = f"{100 * difference:+.1f}"
+        return (shown if float(shown) else shown[1:]).replace("-", MINUS)
+
+    return _cell(value, signed, interval, signed)
 
 
 def number(value: float | None, digits: int = 0) -> Cell:
     """Returns a number of anything."""
-    return Cell(value, Unit.NUMBER, digits)
+    return _cell(value, lambda count: f"{count:,.{digits}f}".replace("-", MINUS))
 
 
 def rate(value: Rate) -> Cell:
     """Returns a share of responses with its interval."""
-    return Cell(value.mean, Unit.SHARE, 1, value.ci95, interval_digits=1)
+    return _cell(value.mean, lambda share: printable.percent(share, 1), value.ci95, lambda end: _percents(end, 1))
 
 
 def load(value: Rate) -> Cell:
     """Returns a number of flaws per response with its interval."""
-    return Cell(value.mean, Unit.NUMBER, 2, value.ci95, interval_digits=2)
+    return _cell(value.mean, "{:.2f}".format, value.ci95, "{:.2f}".format)
 
 
 def seconds(value: float) -> Cell:
     """Returns a duration."""
-    return Cell(value, Unit.SECONDS)
+    return Cell(value, duration(value))
+
+
+def _percents(share: float, digits: int = 0) -> str:
+    return printable.percent(share, digits).removesuffix("%")
+
+
+def _cell(
+    value: float | None,
+    write: Callable[[float], str],
+    interval: Interval | None = None,
+    write_end: Callable[[float], str] = str,
+) -> Cell:
+    if value is None:
+        return Cell(None, UNKNOWN)
+    bounds = f"[{write_end(interval[0])}, {write_end(interval[1])}]" if interval else ""
+    return Cell(value, write(value), interval, bounds)
 
 
 def duration(value: float) -> str:

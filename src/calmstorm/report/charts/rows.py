@@ -37,11 +37,6 @@ class Point:
     colour: str
     symbol: str
 
-    @property
-    def value(self) -> float:
-        """What is drawn."""
-        return self.cell.value if isinstance(self.cell.value, float | int) else 0.0
-
 
 def arm_points(arms: Sequence[Arm], suite: str | None = None) -> list[Point]:
     """Returns the points of the arms that have a number on a suite; without one, their macro averages."""
@@ -194,7 +189,7 @@ def selection(curation: CurationNumbers) -> Figure:
 
 
 def _dots(name: str, colour: str, symbol: str, cells: Mapping[float, Cell], *, size: int = 9) -> PlotlyDict:
-    values = [cell.value if isinstance(cell.value, float | int) else 0.0 for cell in cells.values()]
+    values = [cell.number for cell in cells.values()]
     suffix = " published" if symbol.endswith("-open") else ""
     return {
         "type": "scatter",

@@ -32,15 +32,13 @@ def table_1(arms: Sequence[Arm]) -> Exhibit:
     ]
     tables: list[Table] = []
     for number, pair in enumerate(pairs, 1):
-        key = "table-1" if number == 1 else f"table-1-{number}"
-        tables += _beside(key, title, [pair], paper.rows)
-    gaps = []
-    if not tables:
-        methods = [run_argument(arm.report) for arm in arms if not arm.report.is_evaluation]
-        tables = [_published_only("table-1", title, paper.rows, arms)]
-        command = f"calm experiment pilot --run {methods[0] if methods else 'runs/demo'}"
-        gaps.append(Gap("no run holds the pilot's arm", command))
-    return Exhibit(paper, tables, gaps=gaps)
+        tables += _beside("table-1" if number == 1 else f"table-1-{number}", title, [pair], paper.rows)
+    if tables:
+        return Exhibit(paper, tables)
+    methods = [run_argument(arm.report) for arm in arms if not arm.report.is_evaluation]
+    command = f"calm experiment pilot --run {methods[0] if methods else 'runs/demo'}"
+    tables = [_published_table("table-1", title, paper.rows, arms)]
+    return Exhibit(paper, tables, gaps=[Gap("no run holds the pilot's arm", command)])
 
 
 def table_2(arms: Sequence[Arm], lineages: Sequence[Lineage]) -> Exhibit:
@@ -102,51 +100,48 @@ def _beside(key: str, title: str, families: Sequence[Sequence[Arm]], theirs: Seq
     """
     arms = [arm for family in families for arm in family]
     if not arms:
-        return [_published_only(key, title, theirs, arms)]
+        return [_published_table(key, title, theirs, arms)]
     suites = suites_of(arms)
     benchmarks = published().paper.benchmarks
     is_sized = any(scores.size for scores in theirs)
     if any(suite in benchmarks for suite in suites):
         suites = [*benchmarks, *(suite for suite in suites if suite not in benchmarks)]
-        rows = _our_rows(families, suites, is_sized) + [_published_row(scores, suites, is_sized) for scores in theirs]
-        return [_table(key, title, suites, rows, is_sized, _published_notes(theirs, arms))]
+        rows = [*_our_rows(families, suites), *_published_rows(theirs, suites)]
+        return [_table(key, title, suites, rows, _published_notes(theirs, arms), is_sized)]
     note = (
         "These suites are not the paper's, so the published rows stand in a table of their own and can be compared in "
         "nothing but their pattern."
     )
-    ours = _table(key, title, suites, _our_rows(families, suites, is_sized), is_sized, (note,))
-    return [ours, _published_only(f"{key}-published", title, theirs, arms)]
+    ours = _table(key, title, suites, _our_rows(families, suites), (note,), is_sized)
+    return [ours, _published_table(f"{key}-published", title, theirs, arms)]
 
 
-def _published_only(key: str, title: str, theirs: Sequence[PublishedScores], arms: Sequence[Arm]) -> Table:
+def _published_table(key: str, title: str, theirs: Sequence[PublishedScores], arms: Sequence[Arm]) -> Table:
     suites = published().paper.benchmarks
-    is_sized = any(scores.size for scores in theirs)
-    rows = [_published_row(scores, suites, is_sized) for scores in theirs]
-    return _table(key, f"{title}, as published", suites, rows, is_sized, _published_notes(theirs, arms))
+    rows, notes = _published_rows(theirs, suites), _published_notes(theirs, arms)
+    return _table(key, f"{title}, as published", suites, rows, notes, any(scores.size for scores in theirs))
 
 
 def _table(
-    key: str, title: str, suites: Sequence[str], rows: Sequence[TableRow], is_sized: bool, notes: tuple[str, ...]
+    key: str, title: str, suites: Sequence[str], rows: Sequence[TableRow], notes: tuple[str, ...], is_sized: bool
 ) -> Table:
-    heads = columns("Model", *(["Size"] if is_sized else []), *map(suite_name, suites), MACRO)
     has_ours = any(not row.published for row in rows)
     subtitle = "pass@1 in percent, 95% interval clustered by problem" if has_ours else "pass@1 in percent"
-    return Table(key, title, heads, tuple(rows), subtitle, notes)
+    table = Table(key, title, columns("Model", "Size", *map(suite_name, suites), MACRO), tuple(rows), subtitle, notes)
+    return table if is_sized else table.without_column(1)
 
 
-def _our_rows(families: Sequence[Sequence[Arm]], suites: Sequence[str], is_sized: bool) -> list[TableRow]:
+def _our_rows(families: Sequence[Sequence[Arm]], suites: Sequence[str]) -> list[TableRow]:
     rows = []
     for arm in (arm for family in families for arm in family):
-        size = [text("pocket" if arm.report.numbers.run.pocket else "")] if is_sized else []
+        size = text("pocket" if arm.report.numbers.run.pocket else "")
         results = [*(arm.cells.get(suite) for suite in suites), arm.macro]
-        rows.append(row(arm.name, *size, *map(_score, results), group=OURS))
+        rows.append(row(arm.name, size, *map(_score, results), group=OURS))
     for first, *others in families:
         for arm in others:
             by_suite, macro = arm.changes_from(first)
             changes = [*(by_suite.get(suite) for suite in suites), macro]
-            size = [text("")] if is_sized else []
-            name = f"Change, {first.name} to {arm.name}"
-            rows.append(row(name, *size, *map(_change, changes), group=PAIRED))
+            rows.append(row(f"Change, {first.name} to {arm.name}", text(), *map(_change, changes), group=PAIRED))
     return rows
 
 
@@ -158,14 +153,17 @@ def _change(comparison: Comparison | None) -> Cell:
     return points(comparison.difference, comparison.ci95) if comparison else points(None)
 
 
-def _published_row(scores: PublishedScores, suites: Sequence[str], is_sized: bool) -> TableRow:
-    by_suite: Mapping[str, float] = dict(zip(published().paper.benchmarks, scores.scores, strict=False))
-    cells = [text(scores.size)] if is_sized else []
-    for value in (*(by_suite.get(suite) for suite in suites), scores.macro):
-        score = None if value is None else value / 100
-        cells.append(points(score) if scores.change else percent(score, mark="*" if scores.cited else ""))
-    group = f"The paper{f': {scores.group}' if scores.group else ''}"
-    return row(scores.model, *cells, group=group, published=True)
+def _published_rows(theirs: Sequence[PublishedScores], suites: Sequence[str]) -> list[TableRow]:
+    rows = []
+    for scores in theirs:
+        by_suite: Mapping[str, float] = dict(zip(published().paper.benchmarks, scores.scores, strict=False))
+        cells = []
+        for value in (*(by_suite.get(suite) for suite in suites), scores.macro):
+            score = None if value is None else value / 100
+            cells.append(points(score) if scores.change else percent(score, mark="*" if scores.cited else ""))
+        group = f"The paper{f': {scores.group}' if scores.group else ''}"
+        rows.append(row(scores.model, text(scores.size), *cells, group=group, published=True))
+    return rows
 
 
 def _published_notes(theirs: Sequence[PublishedScores], arms: Sequence[Arm]) -> tuple[str, ...]:
@@ -194,7 +192,7 @@ def _ladder(arms: Sequence[Arm], theirs: Sequence[PublishedScores]) -> list[Char
     if not ours:
         return []
     paper = [published_point(scores.model, scores.macro) for scores in theirs if scores.macro is not None]
-    figure = forest({"macro average": sorted([*paper, *ours], key=lambda point: -point.value)})
+    figure = forest({"macro average": sorted([*paper, *ours], key=lambda point: -point.cell.number)})
     subtitle = "of the five benchmarks; filled: this report, hollow: published"
     return [Chart("table-2-ladder", "Macro averages", figure, subtitle)]
 
