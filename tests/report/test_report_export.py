@@ -146,4 +146,4 @@ def test_shares_and_intervals_are_written_for_people() -> None:
     assert (share(0.4583, (0.39, 0.531)).shown, share(0.4583, (0.39, 0.531)).bounds) == ("45.8%", "[39, 53]")
     assert points(0.0001).shown == "0.0"
     assert number(None).shown == "\u2013"
-    assert text(None).shown == ""
+    assert text().shown == ""
