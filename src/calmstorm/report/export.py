@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from calmstorm.printable import visible
-from calmstorm.report.tables import Cell, Table, TableRow
+from calmstorm.report.tables import Table, TableRow
 
 OURS, PAPERS = "this report", "published"
 
@@ -47,7 +47,7 @@ def to_markdown(table: Table) -> str:
         lines += [markdown_text(table.subtitle), ""]
     lines += [_line(heads), _line(aligned)]
     for row in table.rows:
-        cells = [markdown_text(_whole(cell)) for cell in row.cells]
+        cells = [markdown_text(f"{cell.shown} {cell.bounds}") for cell in row.cells]
         if table.has_published:
             cells.insert(0, _source(row))
         if table.grouped:
@@ -131,17 +131,15 @@ def _latex_rows(table: Table, width: int) -> Iterator[str]:
             group = row.group
             if group:
                 yield f"\\multicolumn{{{width}}}{{l}}{{\\textit{{{latex_text(group)}}}}} \\\\"
-        cells = [_latex_cell(cell) for cell in row.cells]
+        cells = [
+            latex_text(cell.shown) + (f" {{\\scriptsize {latex_text(cell.bounds)}}}" if cell.bounds else "")
+            for cell in row.cells
+        ]
         if table.has_published:
             cells.insert(1, _source(row))
         if row.total:
             cells = [f"\\textbf{{{cell}}}" if cell else "" for cell in cells]
         yield " & ".join(cells) + " \\\\"
-
-
-def _latex_cell(cell: Cell) -> str:
-    shown = latex_text(cell.shown)
-    return f"{shown} {{\\scriptsize {latex_text(cell.bounds)}}}" if cell.bounds else shown
 
 
 _LATEX = {
@@ -177,15 +175,12 @@ def latex_text(text: str) -> str:
     """Text that LaTeX sets as it is; a character its fonts have no sign for is written out as `<U+1F600>`."""
     flat = re.sub(r"\s+", " ", visible(text)).strip()
     flat = re.sub("-(?=-)", "\x00", flat)  # two hyphens would become a dash; no text has this character any more
-    return "".join(_LATEX.get(letter) or (letter if _is_set(letter) else _written_out(letter)) for letter in flat)
+    return "".join(_LATEX.get(letter) or _latex_letter(letter) for letter in flat)
 
 
-def _is_set(letter: str) -> bool:
-    return letter.isascii() or (letter.isalpha() and "\u00c0" <= letter <= "\u017f")
-
-
-def _written_out(letter: str) -> str:
-    return f"\\textless{{}}U+{ord(letter):04X}\\textgreater{{}}"
+def _latex_letter(letter: str) -> str:
+    is_set = letter.isascii() or (letter.isalpha() and "\u00c0" <= letter <= "\u017f")
+    return letter if is_set else f"\\textless{{}}U+{ord(letter):04X}\\textgreater{{}}"
 
 
 # ------------------------------------------------------------------ all
@@ -193,10 +188,6 @@ def _written_out(letter: str) -> str:
 
 def _source(row: TableRow) -> str:
     return PAPERS if row.published else OURS
-
-
-def _whole(cell: Cell) -> str:
-    return f"{cell.shown} {cell.bounds}".strip()
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "csv": to_csv, "tex": to_latex}

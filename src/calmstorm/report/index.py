@@ -74,8 +74,7 @@ class Place:
         return self.status is VerdictStatus.CORRECT
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemPlace:
+class ProblemPlace(NamedTuple):
     """What is kept of a problem."""
 
     offset: int
@@ -87,8 +86,7 @@ class ProblemPlace:
     """How the text begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class HintPlace:
+class HintPlace(NamedTuple):
     """What is kept of an intervention."""
 
     trigger: Trigger
@@ -96,8 +94,7 @@ class HintPlace:
     """Of its line in `interventions.jsonl`, bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class GoldenPlace:
+class GoldenPlace(NamedTuple):
     """What is kept of a golden trajectory."""
 
     hints: int

@@ -121,10 +121,10 @@ def problem_page(
     """Returns the page of a problem, with links to the one before and the one after."""
     samples = {arm.name: _samples(arm, entry) for arm in arms}
     attempts = [
-        read_attempt(
-            report, key, f"{report.name}, sample {key.sample}", f"curation-{reports.index(report)}-{key.sample}"
-        )
-        for report, key in entry.attempts
+        read_attempt(report, key, f"{report.name}, sample {key.sample}", f"curation-{number}-{key.sample}")
+        for number, report in enumerate(reports)
+        for key in report.index.attempts
+        if key.problem_id == entry.ids.get(report)
     ]
     return document(
         "problem.html.j2",

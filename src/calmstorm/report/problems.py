@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from calmstorm.records import Problem, Stage
+from calmstorm.records import Problem
 from calmstorm.report.arms import Arm
 from calmstorm.report.collect import RunReport
 from calmstorm.report.export import csv_text
-from calmstorm.report.index import AttemptKey, Place, ProblemKey
+from calmstorm.report.index import Place, ProblemKey
 from calmstorm.report.numbers import suite_rank
 from calmstorm.report.published import suite_name
 
@@ -58,16 +58,6 @@ class ProblemEntry:
         """The problem, read from the first run that holds it."""
         problems = (report.index.problem(problem_id) for report, problem_id in self.ids.items())
         return next((problem for problem in problems if problem is not None), None)
-
-    @property
-    def attempts(self) -> list[tuple[RunReport, AttemptKey]]:
-        """Its attempts of the curation."""
-        keys = {
-            (report, AttemptKey(place.problem_id, place.sample)): None
-            for report, place in sorted(self.places, key=lambda placed: placed[1].sample)
-            if place.stage is Stage.CURATION
-        }
-        return [(report, key) for report, key in keys if key in report.index.attempts]
 
 
 def list_problems(reports: Sequence[RunReport], arms: Sequence[Arm]) -> list[ProblemEntry]:
