@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from calmstorm.records import GoldenTrajectory, Problem, Trajectory
+from calmstorm.records import GoldenTrajectory, Problem, Stage, Trajectory, TrajectoryKey
 from calmstorm.runs import RunDirectory
 
 SMALL = {
@@ -36,8 +37,21 @@ pytestmark = [
 ]
 
 
-def start(run: Path) -> subprocess.Popen[str]:
-    words = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+TINY = {
+    **SMALL,
+    "problems.sft": 4,
+    "problems.rl": 3,
+    "problems.easy": 2,
+    "problems.complex": 2,
+    "rollout.response_tokens": 400,
+    "rl.response_tokens": 400,
+    "rl.steps": 1,
+    "rl.samples": 2,
+}
+
+
+def start(run: Path, settings: dict[str, int] = SMALL) -> subprocess.Popen[str]:
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     return subprocess.Popen(
         [sys.executable, "-m", "calmstorm.cli", "demo", "--run", str(run), *words],
         stdout=subprocess.PIPE,
@@ -47,8 +61,8 @@ def start(run: Path) -> subprocess.Popen[str]:
     )
 
 
-def finish(run: Path) -> None:
-    process = start(run)
+def finish(run: Path, settings: dict[str, int] = SMALL) -> None:
+    process = start(run, settings)
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output[-2000:]
 
@@ -64,10 +78,10 @@ def progress_of(run: Path, stage: str) -> int:
     return sum(f'"stage":"{stage}"' in line for line in path.read_text().splitlines())
 
 
-def kill_once_begun(run: Path, stage: str) -> bool:
+def kill_once_begun(run: Path, stage: str, settings: dict[str, int] = SMALL) -> bool:
     """Starts the demo and kills it as soon as a stage has made a little progress; says whether it caught it."""
     begun = progress_of(run, stage)
-    process = start(run)
+    process = start(run, settings)
     deadline = time.monotonic() + 600
     while process.poll() is None and time.monotonic() < deadline:
         if progress_of(run, stage) > begun:
@@ -79,7 +93,7 @@ def kill_once_begun(run: Path, stage: str) -> bool:
     return False
 
 
-def keys_of(run: Path) -> set[tuple[str, str, int, int]]:
+def keys_of(run: Path) -> set[TrajectoryKey]:
     with RunDirectory(run, readonly=True) as directory:
         keys = [trajectory.key for trajectory in directory.trajectories()]
     assert len(keys) == len(set(keys)), "a trajectory was made twice"
@@ -91,6 +105,24 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     run = tmp_path_factory.mktemp("runs") / "whole"
     finish(run)
     return run
+
+
+def test_a_tiny_demo_killed_in_two_stages_is_finished_with_nothing_lost_or_doubled(tmp_path: Path) -> None:
+    run = tmp_path / "tiny"
+    caught = [stage for stage in ("curation", "sft") if kill_once_begun(run, stage, TINY)]
+    assert caught == ["curation", "sft"]
+    finish(run, TINY)
+    with RunDirectory(run, readonly=True) as directory:
+        problems = [problem.id for problem in directory.read("problems", Problem)]
+        rounds: dict[str, list[int]] = defaultdict(list)
+        for trajectory in directory.trajectories(Stage.CURATION):
+            rounds[trajectory.problem_id].append(trajectory.round)
+    evaluated = {key for key in keys_of(run) if key.stage != Stage.CURATION}
+    tested = [problem for problem in problems if problem.split("-")[0] in ("easy", "complex")]
+    assert evaluated == {(stage, problem, 0, 0) for stage in ("base", "sft", "rl") for problem in tested}
+    assert set(rounds) == {problem for problem in problems if problem.startswith("sft-")}
+    assert all(made == list(range(len(made))) for made in rounds.values())
+    assert (run / "report.html").exists()
 
 
 @pytest.mark.engines

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from calmstorm.cli import main
-from calmstorm.commands import reasoners
 from calmstorm.errors import InfrastructureError
 from calmstorm.grading import grade
+from calmstorm.reasoner import opening
 from calmstorm.reasoner.scripted import ScriptedReasoner
 from calmstorm.records import (
     Author,
@@ -215,7 +215,7 @@ def reciting(monkeypatch):
         return "\x1b[2JIt looks right.\n\\boxed{400}" if "```output" in prefix.text else f"```python\n{SCRIPT}```\n"
 
     monkeypatch.setattr(
-        reasoners, "open_reasoner", lambda name, model=None: reasoners.Opened(ScriptedReasoner(script), 2048)
+        opening, "open_reasoner", lambda name, model=None: opening.OpenedReasoner(ScriptedReasoner(script), 2048)
     )
 
 

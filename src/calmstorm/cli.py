@@ -21,6 +21,7 @@ from calmstorm import __version__
 from calmstorm.errors import CalmstormError, InputError, MissingExtraError
 
 COMMANDS = {
+    "run": "Take a recipe through the whole of CALM, from problems to a report.",
     "demo": "Take word problems through the whole of CALM on the embedded pocket Reasoner.",
     "solve": "Solve one word problem: answer, formulation, code and checks.",
     "doctor": "Say what works on this machine, and what to do about what doesn't.",

@@ -19,7 +19,10 @@ from calmstorm.interpreter import Interpreter
 from calmstorm.pipeline import Adaptation
 from calmstorm.reasoner.protocol import TokenCodec
 from calmstorm.records import Author, GoldenTrajectory, Span, SpanKind, Stage, StopReason, Trajectory
+from calmstorm.rollout.fences import fences
 from calmstorm.rollout.spans import make_span
+from calmstorm.runs import RunDirectory
+from calmstorm.stages import collect_problems, find_flaws, fine_tune, model_path, reinforce
 
 
 class Experiment(StrEnum):
@@ -45,38 +48,38 @@ def run_experiment(adaptation: Adaptation, experiment: Experiment, codec: TokenC
     adaptation.execute()
     if experiment is Experiment.ABLATION:
         return
-    problems = adaptation.problems()
+    recipe, run = adaptation.recipe, adaptation.run
+    problems = collect_problems(run, recipe)
     golden = adaptation.golden()
-    with Interpreter(workers=adaptation.recipe.rollout.workers, tier=adaptation.recipe.rollout.tier) as interpreter:
+    with Interpreter(recipe.rollout.workers, recipe.rollout.tier) as interpreter:
         if experiment is Experiment.PILOT:
-            adaptation.fine_tune(non_reflective(golden, codec, end_of_turn), "pilot")
-            adaptation.evaluate("pilot", adaptation.model("pilot"), problems, interpreter)
+            fine_tune(run, recipe, adaptation.base, non_reflective(golden, codec, end_of_turn), Stage.PILOT)
+            adaptation.evaluate(Stage.PILOT, problems.test, interpreter)
         else:
-            adaptation.fine_tune(unguided(adaptation, golden), "control_sft")
-            adaptation.evaluate("control_sft", adaptation.model("control_sft"), problems, interpreter)
-            adaptation.reinforce(problems["rl"], interpreter, start="control_sft", name="control_rl")
-            adaptation.evaluate("control_rl", adaptation.model("control_rl"), problems, interpreter)
-    adaptation.find_flaws(problems)
+            fine_tune(run, recipe, adaptation.base, unguided(run, golden), Stage.CONTROL_SFT)
+            adaptation.evaluate(Stage.CONTROL_SFT, problems.test, interpreter)
+            start = model_path(run, Stage.CONTROL_SFT)
+            reinforce(run, recipe, start, problems.rl, interpreter, Stage.CONTROL_RL)
+            adaptation.evaluate(Stage.CONTROL_RL, problems.test, interpreter)
+    find_flaws(run)
 
 
-def unguided(adaptation: Adaptation, golden: Sequence[GoldenTrajectory]) -> list[GoldenTrajectory]:
+def unguided(run: RunDirectory, golden: Sequence[GoldenTrajectory]) -> list[GoldenTrajectory]:
     """Returns the original attempts at the problems of the golden set, right or wrong, as training data.
 
     Attempts that did not finish have no end to learn and are left out.
     """
-    wanted = {(each.trajectory.problem_id, each.trajectory.sample): each for each in golden}
-    found = [
-        wanted[t.problem_id, t.sample].model_copy(
+    guided = {(record.trajectory.problem_id, record.trajectory.sample): record for record in golden}
+    attempts = [
+        guided[t.problem_id, t.sample].model_copy(
             update={"trajectory": t, "interventions": (), "edited_token_share": 0.0}
         )
-        for t in adaptation.run.trajectories(Stage.CURATION)
-        if t.round == 0 and (t.problem_id, t.sample) in wanted and t.stop_reason is StopReason.FINISHED
+        for t in run.trajectories(Stage.CURATION)
+        if t.round == 0 and (t.problem_id, t.sample) in guided and t.stop_reason is StopReason.FINISHED
     ]
-    if not found:
-        raise InputError(
-            f"{adaptation.run.path}: no unguided attempt at a golden problem finished; curate more problems"
-        )
-    return found
+    if not attempts:
+        raise InputError(f"{run.path}: no unguided attempt at a golden problem finished; curate more problems")
+    return attempts
 
 
 def non_reflective(golden: Sequence[GoldenTrajectory], codec: TokenCodec, end_of_turn: int) -> list[GoldenTrajectory]:
@@ -86,7 +89,8 @@ def non_reflective(golden: Sequence[GoldenTrajectory], codec: TokenCodec, end_of
     arm, so that nothing but their form differs.
     """
     pairs = [
-        each.model_copy(update={"trajectory": _script_only(each.trajectory, codec, end_of_turn)}) for each in golden
+        record.model_copy(update={"trajectory": _script_only(record.trajectory, codec, end_of_turn)})
+        for record in golden
     ]
     if not pairs:
         raise InputError("the golden set is empty, so there are no solutions to make pairs of; curate more problems")
@@ -97,7 +101,8 @@ def _script_only(trajectory: Trajectory, codec: TokenCodec, end_of_turn: int) ->
     outputs = [i for i, span in enumerate(trajectory.spans) if span.author is Author.INTERPRETER]
     output = trajectory.spans[outputs[-1]] if outputs else None
     before = "".join(span.text for span in trajectory.spans[: outputs[-1]]) if outputs else ""
-    script = before[before.rfind("```python\n") :] if "```python\n" in before else ""
+    opened = [fence for fence in fences(before) if fence.is_python]
+    script = before[opened[-1].start :] if opened else ""
     box = f"</think>\n\n\\boxed{{{trajectory.answer:g}}}" if isinstance(trajectory.answer, float) else "</think>\n\n"
     spans: list[Span] = []
     if script and output is not None:

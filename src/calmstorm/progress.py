@@ -38,6 +38,6 @@ def track(description: str, total: int, done: int = 0) -> Iterator[Advance]:
         yield lambda remark: bars.update(task, advance=1, remark=remark)
 
 
-def say(text: str) -> None:
-    """Prints a line about the work on stderr."""
+def note(text: str) -> None:
+    """Prints a remark about the work on stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -447,17 +447,6 @@ _TRIGGERS = {
 }
 
 
-class Flaw(Record):
-    """A flaw found in a response."""
-
-    trigger: Trigger
-    start: int
-    """Offset of the flawed passage in the response text, characters."""
-    end: int
-    analysis: str
-    """Why this is a flaw, in a sentence."""
-
-
 class FlawRecord(Record):
     """The flaws of one evaluated response; a line of `flaws.jsonl`."""
 

@@ -2,6 +2,7 @@
 
 A recipe is one TOML file with a section per stage; flags override it as `{"rl.steps": "5"}`. Unknown keys and values
 out of range are refused in one line that says what to do. Sections know nothing of the rooms that use them.
+A run keeps its recipe in `config.toml` as a `RunConfig`, and later commands take it from there.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class CurationSettings(Settings):
     """Trajectories curated per problem."""
     interventions: int = Field(5, ge=0)
     """Hints per trajectory at most."""
-    intervener: str = "rules"
-    """`rules`, `human`, or `llm` with `intervener_model`."""
+    intervener: Literal["rules", "llm", "human"] = "rules"
+    """`llm` is `intervener_model` behind the endpoint that CALM_INTERVENER_URL names."""
     intervener_model: str = "gemini-2.5-pro"
     intervener_temperature: float = Field(1.0, ge=0, le=2)
     intervener_top_p: float = Field(0.95, gt=0, le=1)
@@ -147,22 +148,26 @@ class EvaluationSettings(Settings):
     temperature: float = Field(0.6, ge=0, le=2)
     top_p: float = Field(0.95, gt=0, le=1)
     tolerance: float = Field(1e-3, ge=0, lt=1)
-    """Relative tolerance of the comparator (paper eq. 3)."""
-    confidence: float = Field(0.95, gt=0, lt=1)
-    """Of the intervals."""
+    """Relative tolerance of the comparator (paper eq. 3); a label that needs a coarser one has its own."""
 
 
 class ProblemSettings(Settings):
-    """How many problems each part of a run takes. The defaults are sums over the benchmarks of the paper's table 4."""
+    """Where problems come from, and how many each part of a run takes.
 
-    sft: int = Field(549, ge=0)
-    rl: int = Field(719, ge=0)
-    easy: int = Field(130, ge=0)
-    """Test problems: NL4Opt and MAMO-Easy."""
-    complex: int = Field(280, ge=0)
-    """Test problems: MAMO-Complex, IndustryOR and OptMath."""
+    The defaults are sums over the benchmarks of the paper's table 4.
+    """
+
     source: str = "generated"
-    """`generated`, or a file of problems."""
+    """`generated`; or a folder that `calm problems split` wrote; or, for a command that takes one set of problems, the
+    file or benchmark it was given."""
+    sft: int = Field(549, ge=0)
+    """At most, where they come from a folder."""
+    rl: int = Field(719, ge=0)
+    """At most, where they come from a folder."""
+    easy: int = Field(130, ge=0)
+    """Generated test problems; NL4Opt and MAMO-Easy in the paper. Of a folder all test problems are taken."""
+    complex: int = Field(280, ge=0)
+    """Generated test problems; MAMO-Complex, IndustryOR and OptMath in the paper."""
 
 
 class Recipe(Settings):
@@ -185,6 +190,14 @@ class Recipe(Settings):
     """Where named recipes lie: next to the working directory's files, then in the package."""
 
 
+class RunConfig(Recipe):
+    """What `config.toml` of a run holds: its recipe, what began it, and the prompt its Reasoner was asked with."""
+
+    command: Literal["run", "curate", "eval"] = "run"
+    prompt: str | None = None
+    """Name and version ("calm-1")."""
+
+
 def load_recipe(source: str | Path | None = None, overrides: Mapping[str, str] | None = None) -> Recipe:
     """Reads a recipe.
 
@@ -197,10 +210,16 @@ def load_recipe(source: str | Path | None = None, overrides: Mapping[str, str] |
         SettingsError: the file is absent or no TOML, a key is unknown, or a value is out of range.
     """
     origin, data = ("the paper's recipe", {}) if source is None else _read(str(source))
-    for key, text in (overrides or {}).items():
-        _put(data, key, _typed(text))
-        origin = f"{origin} with overrides" if not origin.endswith("overrides") else origin
-    return validate(Recipe, data, origin)
+    return _overridden(Recipe, data, overrides or {}, origin)
+
+
+def changed(settings: S, overrides: Mapping[str, str], origin: str) -> S:
+    """Returns settings with dotted keys set anew, as `load_recipe` does it.
+
+    Raises:
+        SettingsError: A key is unknown, or a value is out of range; the message begins with `origin`.
+    """
+    return _overridden(type(settings), settings.model_dump(mode="json"), overrides, origin)
 
 
 def validate(kind: type[S], data: Mapping[str, Any], origin: str) -> S:
@@ -215,6 +234,12 @@ def derive_seed(seed: int, *parts: str | int) -> int:
     """Returns a seed in [0, 2**31) that depends on nothing but its arguments, whatever ran before or alongside."""
     text = "\x1f".join(map(str, (seed, *parts)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def _overridden(kind: type[S], data: dict[str, Any], overrides: Mapping[str, str], origin: str) -> S:
+    for key, text in overrides.items():
+        _put(data, key, _typed(text))
+    return validate(kind, data, f"{origin} with overrides" if overrides else origin)
 
 
 def _read(source: str) -> tuple[str, dict[str, Any]]:

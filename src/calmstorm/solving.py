@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from calmstorm.errors import InfrastructureError
 from calmstorm.grading import graded_trajectory
 from calmstorm.interpreter import Interpreter, verify
-from calmstorm.intervener.comparison import minimizes_negative
-from calmstorm.intervener.direction import wanted_sense
+from calmstorm.intervener.rules.direction import wanted_sense
+from calmstorm.intervener.rules.model_diff import minimizes_negative
 from calmstorm.reasoner.protocol import Reasoner, Sampling
 from calmstorm.records import Formulation, Problem, Sense, SpanKind, Stage, StopReason, Trajectory, agrees
 from calmstorm.rollout import RolloutLimits, rollout
@@ -121,7 +121,8 @@ def examine(question: str, trajectory: Trajectory, votes: int, attempts: int) ->
         checks.append(("HiGHS confirms it independently", verification.holds, ", ".join(verification.doubts)))
         checks.append(_direction_check(question, sense))
         checks.append(_numbers_check(question, formulation))
-    code = next((s for s in reversed(_code_blocks(trajectory)) if s), "")
+    scripts = [script_of(span.text) for span in trajectory.spans if span.kind is SpanKind.CODE]
+    code = next((f"{script}\n" for script in reversed(scripts) if script), "")
     backed = formulation is not None and all(passed for _, passed, _ in checks)
     checks.append(("most attempts agree", answer is not None and 2 * votes > attempts, f"{votes} of {attempts}"))
     return Solution(question, answer, backed, formulation, code, checks, trajectory, attempts)
@@ -131,11 +132,6 @@ def _formulation(trajectory: Trajectory) -> Formulation | None:
     """Returns the last model that was solved to optimality, else the last one."""
     solved = trajectory.formulations
     return next((f for f in reversed(solved) if f.is_optimal), solved[-1] if solved else None)
-
-
-def _code_blocks(trajectory: Trajectory) -> list[str]:
-    blocks = [span.text for span in trajectory.spans if span.kind is SpanKind.CODE]
-    return [script_of(block) for block in blocks]
 
 
 def _as_asked(question: str, formulation: Formulation) -> tuple[Sense, float | None]:

@@ -8,9 +8,9 @@ import pytest
 
 from calmstorm.cli import main
 from calmstorm.commands import curate as curate_command
-from calmstorm.commands import reasoners
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.intervener.rules import RulesIntervener
+from calmstorm.reasoner import opening
 from calmstorm.reasoner.scripted import ScriptedReasoner
 
 SCRIPT = "```python\nimport pulp\nprint(400.0)\n```\n"
@@ -36,7 +36,7 @@ def by_hand(prefix, sampling) -> str:
 @pytest.fixture(autouse=True)
 def _reasoner(monkeypatch):
     monkeypatch.setattr(
-        reasoners, "open_reasoner", lambda name, model=None: reasoners.Opened(ScriptedReasoner(by_hand), None)
+        opening, "open_reasoner", lambda name, model=None: opening.OpenedReasoner(ScriptedReasoner(by_hand), None)
     )
 
 
@@ -103,13 +103,13 @@ class Absent(RulesIntervener):
 def test_an_intervener_that_fails_for_one_sample_stops_no_other(problems, tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
     words = ("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x")
-    monkeypatch.setattr(curate_command, "intervener_named", lambda name, settings: Absent())
+    monkeypatch.setattr(curate_command, "intervener_of", lambda recipe: Absent())
     assert calm(*words) == 1
     assert "1 of 3 samples are not finished (the line is dead)" in capsys.readouterr().err
     assert {(row["problem_id"], row["round"]) for row in lines(run, "trajectories")} == {
         ("p0", 0), ("p0", 1), ("p1", 0), ("p2", 0), ("p2", 1),
     }  # fmt: skip
-    monkeypatch.setattr(curate_command, "intervener_named", lambda name, settings: RulesIntervener())
+    monkeypatch.setattr(curate_command, "intervener_of", lambda recipe: RulesIntervener())
     assert calm(*words, "--resume", "--json") == 0
     assert json.loads(capsys.readouterr().out)["golden"] == 3
 
@@ -122,7 +122,7 @@ class Refused(RulesIntervener):
 
 
 def test_a_refused_key_ends_in_one_line(problems, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(curate_command, "intervener_named", lambda name, settings: Refused())
+    monkeypatch.setattr(curate_command, "intervener_of", lambda recipe: Refused())
     assert calm("curate", "--problems", problems, "--run", str(tmp_path / "run"), "--reasoner", "http://x") == 2
     assert capsys.readouterr().err.splitlines()[-1] == "calm: the key is refused: set CALM_INTERVENER_KEY"
 
@@ -130,7 +130,7 @@ def test_a_refused_key_ends_in_one_line(problems, tmp_path, capsys, monkeypatch)
 @pytest.mark.parametrize(
     ("intervener", "reason"),
     [
-        ("oracle", "it must be rules, llm or human"),
+        ("oracle", "it must be 'rules', 'llm' or 'human'"),
         ("human", "standard input is no terminal"),
         ("llm", "CALM_INTERVENER_URL is not set"),
     ],
@@ -168,7 +168,7 @@ def test_flaws_of_a_run_leave_hints_out(problems, tmp_path, capsys):
     run = tmp_path / "run"
     assert calm("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x") == 0
     capsys.readouterr()
-    assert calm("flaws", "--run", str(run), "--json") == 0
+    assert calm("flaws", "--responses", str(run), "--json") == 0
     got = json.loads(capsys.readouterr().out)
     assert {row["round"]: row["triggers"] for row in got["results"]} == {0: [1], 1: []}
     assert got["summary"]["rates"]["1"] == 0.5
@@ -189,6 +189,6 @@ def test_flaws_names_the_trigger_of_the_contracts_example(tmp_path, capsys):
     ]
 
 
-def test_flaws_needs_exactly_one_source(tmp_path, capsys):
+def test_flaws_needs_a_source(capsys):
     assert calm("flaws") == 2
-    assert "give either --responses FILE or --run DIRECTORY" in capsys.readouterr().err
+    assert "Missing option '--responses'" in capsys.readouterr().err

@@ -12,11 +12,11 @@ def test_doctor_finds_what_runs_code_here_and_says_so_as_json(capsys: pytest.Cap
     with pytest.raises(SystemExit) as ended:
         main(["doctor", "--json"])
     got = json.loads(capsys.readouterr().out)
-    found = {finding["name"]: finding for finding in got["findings"]}
+    checks = {finding["name"]: finding for finding in got["findings"]}
     assert ended.value.code == (0 if got["ok"] else 1)
-    assert found["python"]["ok"]
-    assert {"model-written code", "solver: pulp with CBC", "pocket model", "cores", "memory"} <= found.keys()
-    assert found["solver: pulp with CBC"]["ok"] == found["model-written code"]["ok"]
+    assert checks["python"]["ok"]
+    assert {"model-written code", "solver: pulp with CBC", "pocket model", "cores", "memory"} <= checks.keys()
+    assert checks["solver: pulp with CBC"]["ok"] == checks["model-written code"]["ok"]
 
 
 def test_doctor_fails_with_a_remedy_when_something_needed_is_missing(
@@ -25,7 +25,7 @@ def test_doctor_fails_with_a_remedy_when_something_needed_is_missing(
     monkeypatch.setattr(
         doctor,
         "_isolation",
-        lambda: iter([doctor.Finding("model-written code", False, True, "cannot be isolated", "do this")]),
+        lambda: iter([doctor.Check("model-written code", False, True, "cannot be isolated", "do this")]),
     )
     with pytest.raises(SystemExit) as ended:
         main(["doctor"])

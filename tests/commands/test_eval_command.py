@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from calmstorm.cli import main
-from calmstorm.commands import reasoners
 from calmstorm.errors import InputError
+from calmstorm.reasoner import opening
 from calmstorm.reasoner.protocol import Prefix, Sampling
 from calmstorm.reasoner.scripted import ScriptedReasoner
 
@@ -45,10 +45,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return f"```python\nprint({prefix.text.split('What is ')[1].split('?')[0]})\n```\n"
         return f"\\boxed{{{prefix.text.split('```output')[1].split()[0]}}}"
 
-    def opened(name: str, model: str | None = None) -> reasoners.Opened:
-        return reasoners.Opened(ScriptedReasoner(script), None)
+    def opened(name: str, model: str | None = None) -> opening.OpenedReasoner:
+        return opening.OpenedReasoner(ScriptedReasoner(script), None)
 
-    monkeypatch.setattr(reasoners, "open_reasoner", opened)
+    monkeypatch.setattr(opening, "open_reasoner", opened)
     return prompts
 
 
@@ -167,8 +167,8 @@ def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def telling(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Reasoner that answers 90 times whatever is asked."""
-    opened = reasoners.Opened(ScriptedReasoner(lambda prefix, sampling: "So \\boxed{90}"), None)
-    monkeypatch.setattr(reasoners, "open_reasoner", lambda name, model=None: opened)
+    opened = opening.OpenedReasoner(ScriptedReasoner(lambda prefix, sampling: "So \\boxed{90}"), None)
+    monkeypatch.setattr(opening, "open_reasoner", lambda name, model=None: opened)
 
 
 def test_benchmarks_are_opened_by_name_under_their_own_rules(
@@ -201,7 +201,7 @@ def test_the_version_of_the_prompt_stands_in_the_output_and_in_the_run(
     def opened(prompt: str) -> None:
         reasoner = ScriptedReasoner(lambda prefix, sampling: "So \\boxed{42}")
         monkeypatch.setattr(
-            reasoners, "open_reasoner", lambda name, model=None: reasoners.Opened(reasoner, None, prompt)
+            opening, "open_reasoner", lambda name, model=None: opening.OpenedReasoner(reasoner, None, prompt)
         )
 
     words = ["eval", "--problems", problems, "--samples", "1", "--run", str(tmp_path / "run")]
@@ -319,7 +319,7 @@ def test_the_pocket_reasoner_is_measured_on_a_file_of_one_s_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        reasoners.pocket_directory()
+        opening.pocket_directory()
     except InputError:
         pytest.skip("the pocket model is not built")
     text = (

@@ -109,9 +109,9 @@ def test_kept_flaws_stand_in_the_run_once_with_their_annotator(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = evaluated(tmp_path / "run")
-    assert calm("flaws", "--run", str(run), "--keep", "--limit", "1", "--json") == 0
+    assert calm("flaws", "--responses", str(run), "--keep", "--limit", "1", "--json") == 0
     assert len(json.loads(capsys.readouterr().out)["results"]) == 1
-    assert calm("flaws", "--run", str(run), "--keep") == 0
+    assert calm("flaws", "--responses", str(run), "--keep") == 0
     assert "1 responses are annotated already" in capsys.readouterr().err
     rows = [json.loads(line) for line in (run / "flaws.jsonl").read_text().splitlines()]
     assert [(row["stage"], row["suite"], row["problem_id"], row["sample"]) for row in rows] == [
@@ -124,9 +124,16 @@ def test_kept_flaws_stand_in_the_run_once_with_their_annotator(
 
 def test_flaws_by_another_annotator_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = evaluated(tmp_path / "run")
-    row = {"stage": "base", "problem_id": "p", "sample": 0, "triggers": [], "annotator": "llm:x@annotator-1"}
+    row = {
+        "stage": "base",
+        "suite": "easy",
+        "problem_id": "p",
+        "sample": 0,
+        "triggers": [],
+        "annotator": "llm:x@annotator-1",
+    }
     (run / "flaws.jsonl").write_text(json.dumps(row) + "\n")
-    assert calm("flaws", "--run", str(run), "--keep") == 2
+    assert calm("flaws", "--responses", str(run), "--keep") == 2
     assert "is by llm:x@annotator-1" in capsys.readouterr().err
     assert len((run / "flaws.jsonl").read_text().splitlines()) == 1
 
@@ -134,7 +141,7 @@ def test_flaws_by_another_annotator_are_not_mixed(tmp_path: Path, capsys: pytest
 def test_flaws_are_kept_only_in_a_run_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert calm("flaws", "--responses", str(DATA / "development.jsonl"), "--keep") == 2
     assert "--keep writes into a run" in capsys.readouterr().err
-    assert calm("flaws", "--run", str(tmp_path / "none"), "--keep") == 2
+    assert calm("flaws", "--responses", str(tmp_path / "none"), "--keep") == 2
     assert not (tmp_path / "none").exists()
 
 

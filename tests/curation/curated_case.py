@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from calmstorm.curation.loop import HintLoop, Progress, Review, Sink
+from calmstorm.curation.loop import HintLoop, Review, SampleProgress, Sink
 from calmstorm.interpreter.limits import Limits
 from calmstorm.intervener.protocol import Intervener
 from calmstorm.reasoner.protocol import Prefix, Sampling
@@ -107,8 +107,8 @@ class Store:
             review=lambda item: self._keep(self.reviews, item),
         )
 
-    def progress(self) -> Progress:
-        return Progress(
+    def progress(self) -> SampleProgress:
+        return SampleProgress(
             trajectories=list(self.trajectories),
             interventions=list(self.interventions),
             flawless=any(review.flawless for review in self.reviews),
@@ -130,14 +130,15 @@ def curate(
     most: int = 5,
     codec: ByteCodec | None = None,
     script=None,
-) -> Progress:
+) -> SampleProgress:
     loop = HintLoop(
         reasoner=ScriptedReasoner(script or hesitant(flaws), codec=codec),
         interpreter=runner or Runner(),
         intervener=intervener,
         limits=RolloutLimits(),
         sampling=Sampling(),
+        sink=store.sink(),
         seed=1,
         most_interventions=most,
     )
-    return asyncio.run(loop.run(PROBLEM, 0, store.sink(), store.progress()))
+    return asyncio.run(loop.run(PROBLEM, 0, store.progress()))

@@ -6,8 +6,7 @@ import pytest
 from curated_case import PROBLEM, Store, curate, solve, strict
 
 from calmstorm.curation.export import export
-from calmstorm.curation.golden import Rejection, golden_of, rejection
-from calmstorm.curation.loop import Progress
+from calmstorm.curation.golden import Rejection, golden_trajectory, rejection
 from calmstorm.errors import InputError
 from calmstorm.intervener.scripted import ScriptedIntervener
 from calmstorm.reasoner.scripted import ByteCodec
@@ -102,15 +101,9 @@ def test_a_status_word_needs_no_optimal_solve():
     assert judged(done) is None
 
 
-def test_a_sample_without_trajectories_is_not_golden():
-    assert golden_of(PROBLEM, Progress(flawless=True)) is None
-
-
 @pytest.fixture
 def golden() -> GoldenTrajectory:
-    found = golden_of(PROBLEM, curate(ScriptedIntervener(strict), Store(), flaws=2, codec=ByteCodec()))
-    assert found is not None
-    return found
+    return golden_trajectory(PROBLEM, curate(ScriptedIntervener(strict), Store(), flaws=2, codec=ByteCodec()))
 
 
 def test_a_golden_trajectory_carries_its_hints_and_their_share(golden):
@@ -143,9 +136,8 @@ def test_messages_mask_what_programs_printed(golden, tmp_path):
 
 
 def test_a_text_only_trajectory_has_no_mask(tmp_path):
-    found = golden_of(PROBLEM, curate(ScriptedIntervener(strict), Store(), flaws=1))
-    assert found is not None
-    export([found], tmp_path / "golden.jsonl", "messages")
+    text_only = golden_trajectory(PROBLEM, curate(ScriptedIntervener(strict), Store(), flaws=1))
+    export([text_only], tmp_path / "golden.jsonl", "messages")
     row = json.loads((tmp_path / "golden.jsonl").read_text())
     assert row["token_ids"] is None
     assert row["response_mask"] is None

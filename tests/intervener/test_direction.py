@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from calmstorm.intervener.direction import wanted_sense
+from calmstorm.intervener.rules.direction import wanted_sense
 from calmstorm.records import Sense
 
 MAX, MIN = Sense.MAXIMIZE, Sense.MINIMIZE

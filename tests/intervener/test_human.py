@@ -63,7 +63,7 @@ def test_nonsense_is_asked_for_again():
     assert review is not None
     assert review.trigger is Trigger.PROTOCOL_VIOLATION
     assert "give a line number from 1 to 5" in shown
-    assert "'8' is none of: 1 premature solving" in shown
+    assert "'8' is none of: 1 premature natural-language solving" in shown
 
 
 def test_what_a_program_printed_cannot_be_replaced():

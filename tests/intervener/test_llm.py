@@ -3,15 +3,14 @@ from __future__ import annotations
 import asyncio
 import json
 
-import openai
 import pytest
 from chat_server import ChatServer
 from workshop_case import WORKSHOP, trajectory_of
 
 from calmstorm.cli import main
 from calmstorm.errors import InfrastructureError, InputError
-from calmstorm.intervener.chat import ChatSettings
 from calmstorm.intervener.llm import LlmAnnotator, LlmIntervener
+from calmstorm.intervener.llm.chat import ChatSettings
 from calmstorm.records import Author, Problem, Trigger
 
 DONE = trajectory_of(WORKSHOP, "I model {it}.\n", "Let me try plans by hand: [[response]] %s {0}.\n", "\\boxed{300}")
@@ -47,13 +46,13 @@ def review(server: ChatServer, done=DONE, problem: Problem = WORKSHOP, **setting
 
 def test_a_correction_becomes_an_intervention_with_the_prompts_version():
     with ChatServer([reply()]) as server:
-        found = review(server)
-    assert found is not None
-    assert (found.trigger, found.intervener) == (Trigger.PREMATURE_SOLVING, "llm:m@intervener-1")
-    assert found.position == DONE.response.index("Let me try")
-    assert found.target == "Let me try plans by hand:"
-    assert found.hint == "I should code this.\n\n```python\n"
-    assert found.analysis == "Guessing."
+        intervention = review(server)
+    assert intervention is not None
+    assert (intervention.trigger, intervention.intervener) == (Trigger.PREMATURE_SOLVING, "llm:m@intervener-1")
+    assert intervention.position == DONE.response.index("Let me try")
+    assert intervention.target == "Let me try plans by hand:"
+    assert intervention.hint == "I should code this.\n\n```python\n"
+    assert intervention.analysis == "Guessing."
 
 
 def test_a_flawless_response_needs_no_intervention():
@@ -98,9 +97,9 @@ def test_an_unknown_label_is_said_to_be_unknown():
 )
 def test_an_unusable_reply_is_sent_back_with_the_reason(bad, reason):
     with ChatServer([bad, reply()]) as server:
-        found = review(server)
+        intervention = review(server)
         messages = server.requests[1]["messages"]
-    assert found is not None
+    assert intervention is not None
     assert [m["role"] for m in messages] == ["user", "assistant", "user"]
     assert reason in messages[2]["content"]
 
@@ -139,55 +138,14 @@ def test_a_refusal_says_what_to_do(status, remedy):
         review(server)
 
 
-def test_the_key_comes_from_the_environment_and_shows_up_nowhere(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-second")
-    monkeypatch.setenv("CALM_INTERVENER_KEY", "sk-first")
-    for status in (500, 400, 401, 404):
-        with ChatServer([status]) as server, pytest.raises((InputError, InfrastructureError)) as caught:
-            review(server, retries=0)
-        assert server.keys == ["Bearer sk-first"]
-        assert "sk-first" not in str(caught.value)
-        assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "key", "reason"),
-    [
-        ("", "", "CALM_INTERVENER_URL is not set"),
-        ("http://models.example/v1", "sk", "use https"),
-        ("ftp://models.example", "", "must read http"),
-        ("models.example/v1", "", "must read http"),
-        ("https://me:secret@models.example", "", "without user or password"),
-        ("http://127.0.0.1.example/v1", "sk", "use https"),
-    ],
-)
-def test_an_unusable_url_is_refused(monkeypatch, url, key, reason):
-    monkeypatch.setenv("CALM_INTERVENER_URL", url)
-    monkeypatch.setenv("CALM_INTERVENER_KEY", key)
-    with pytest.raises(InputError, match=reason) as caught:
+def test_a_url_is_needed(monkeypatch):
+    with pytest.raises(InputError, match="CALM_INTERVENER_URL is not set"):
         LlmIntervener("m")
-    assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "url", ["https://models.example/v1", "http://localhost:1/v1", "http://[::1]:1/v1", "http://127.0.0.9/"]
-)
-def test_a_url_that_keeps_the_key_safe_is_taken(monkeypatch, url):
-    monkeypatch.setenv("CALM_INTERVENER_URL", url)
-    monkeypatch.setenv("CALM_INTERVENER_KEY", "sk")
+def test_the_url_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("CALM_INTERVENER_URL", "https://models.example/v1")
     assert LlmIntervener("gemini-2.5-pro").name == "llm:gemini-2.5-pro@intervener-1"
-
-
-def test_a_given_client_is_used_and_left_open():
-    async def work(url: str) -> bool:
-        async with openai.AsyncOpenAI(base_url=url, api_key="x") as client:
-            intervener = LlmIntervener("m", client=client)
-            assert await intervener.review(WORKSHOP, DONE) is None
-            await intervener.close()
-            return client.is_closed()
-
-    with ChatServer([FINE]) as server:
-        assert asyncio.run(work(server.url)) is False
 
 
 # ------------------------------------------------------------------ the annotator
@@ -202,10 +160,10 @@ def test_an_annotator_names_triggers_and_sees_no_label():
             await annotator.close()
 
     with ChatServer(["<trigger_type>Trigger 1;Trigger 7</trigger_type>"]) as server:
-        name, found = asyncio.run(work(server.url))
+        name, triggers = asyncio.run(work(server.url))
         prompt = server.requests[0]["messages"][0]["content"]
     assert name == "llm:m@annotator-1"
-    assert found == [Trigger.PREMATURE_SOLVING, Trigger.PROTOCOL_VIOLATION]
+    assert triggers == [Trigger.PREMATURE_SOLVING, Trigger.PROTOCOL_VIOLATION]
     assert WORKSHOP.question in prompt
     assert DONE.response in prompt
     assert "400.0" not in prompt

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from workshop_case import WORKSHOP, captured, trajectory_of
 
-from calmstorm.intervener.placing import Unusable, gives_away, place
+from calmstorm.intervener.hint_checks import Unusable, gives_away, place
 from calmstorm.intervener.rules import find_flaws
 from calmstorm.records import Author, StopReason
 
@@ -35,11 +35,11 @@ PIECES = [
 def test_flaws_of_any_text_lie_within_it_and_in_order(pieces, seen, stop_reason):
     response = "".join(pieces)
     formulations = [captured(constraints=())] if seen else []
-    found = find_flaws(WORKSHOP, response, formulations=formulations, stop_reason=stop_reason)
-    starts = [flaw.start for flaw in found]
+    findings = find_flaws(WORKSHOP, response, formulations=formulations, stop_reason=stop_reason)
+    starts = [flaw.start for flaw in findings]
     assert starts == sorted(starts)
-    assert all(0 <= flaw.start <= flaw.end <= len(response) for flaw in found)
-    assert len({flaw.trigger for flaw in found}) == len(found)
+    assert all(0 <= flaw.start <= flaw.end <= len(response) for flaw in findings)
+    assert len({flaw.trigger for flaw in findings}) == len(findings)
 
 
 @settings(max_examples=100, deadline=None)

@@ -9,14 +9,14 @@ import pytest
 
 from calmstorm.grading import grade
 from calmstorm.interpreter import Interpreter
+from calmstorm.intervener.hint_checks import LONGEST_HINT, gives_away, require_usable_hint
 from calmstorm.intervener.hints import OPEN_BLOCK, WORDINGS, Correction, hint
-from calmstorm.intervener.placing import LONGEST_HINT, gives_away, require_usable_hint
 from calmstorm.intervener.rules import find_flaws
 from calmstorm.pocket.flaws import NO_FLAWS
 from calmstorm.pocket.traces import Trace, read_result, write_trace
 from calmstorm.problems.generator import FAMILIES, draw
 from calmstorm.records import Author, Formulation, LabelStatus, Problem
-from calmstorm.rollout import unrun_code
+from calmstorm.rollout.fences import unrun_code
 from calmstorm.rollout.output_block import output_block
 
 

@@ -10,10 +10,10 @@ import random
 import sys
 from pathlib import Path
 
+import tomli_w
 from synthetic_run import ENV, evaluate, make_problem, write_rows
 
 from calmstorm.records import Problem, Stage
-from calmstorm.runs.toml import to_toml
 
 BENCHMARKS = {
     "nl4opt": "nl4opt/sirl",
@@ -64,7 +64,7 @@ def write_evaluation(
     """
     rng = random.Random(ability)
     root.mkdir(parents=True, exist_ok=True)
-    (root / "config.toml").write_text(to_toml(settings(root.name, **rollout)), encoding="utf-8")
+    (root / "config.toml").write_text(tomli_w.dumps(settings(root.name, **rollout)), encoding="utf-8")
     (root / "env.json").write_text(json.dumps(ENV), encoding="utf-8")
     trajectories, rows = [], []
     known = problems_of(problems)

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 from synthetic_run import write_run
-
-from calmstorm.runs.toml import to_toml
 
 MARKUP = "<script>window.pwned = 1</script></script></style></title></textarea><img src=x onerror='window.pwned=1'>"
 HOSTILE = (
@@ -33,7 +32,7 @@ def write_hostile_run(parent: Path) -> Path:
         json.dumps({"versions": {HOSTILE: HOSTILE}, "platform": HOSTILE, "commit": HOSTILE}), encoding="utf-8"
     )
     settings = {"reasoner": HOSTILE, HOSTILE: {"note": HOSTILE}}
-    (root / "config.toml").write_text(to_toml(settings), encoding="utf-8")
+    (root / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
     return root
 
 

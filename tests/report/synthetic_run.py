@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import tomli_w
+
 from calmstorm.records import (
     Author,
     Execution,
@@ -30,10 +32,9 @@ from calmstorm.records import (
     Verdict,
     VerdictStatus,
 )
-from calmstorm.runs.toml import to_toml
 from calmstorm.settings import Recipe
 
-CONFIG = to_toml(Recipe(name="pocket", reasoner="pocket", seed=7).model_dump(mode="json"))
+CONFIG = tomli_w.dumps(Recipe(name="pocket", reasoner="pocket", seed=7).model_dump(mode="json", exclude_none=True))
 
 ENV = {
     "versions": {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from benchmark_runs import write_evaluation
 from synthetic_run import write_run
 
+from calmstorm.cli import main
 from calmstorm.report import read_run, write_reports
 from calmstorm.report.content import Content, content
 from calmstorm.report.exhibits.exhibit import Exhibit
@@ -58,8 +60,28 @@ def test_an_exhibit_without_chart_or_table_of_ours_names_a_command(tmp_path: Pat
         assert not shown_exhibit.charts
         assert all(row.published for table in shown_exhibit.tables for row in table.rows)
         assert shown_exhibit.gaps or shown_exhibit.paper.key == "table-2" or not shown.lineages
-    assert commands(shown, "figure-5") == ["calm curate --run runs/new, then calm golden runs/new; or calm demo"]
+    assert commands(shown, "figure-5") == [
+        "calm curate --problems NAME --run runs/new, then calm golden runs/new; or calm demo"
+    ]
     assert commands(shown, "table-1") == ["calm experiment pilot --run runs/demo"]
+
+
+def test_named_commands_have_the_options_they_are_named_with(
+    demo: Content, benchmarks: Content, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = write_evaluation(tmp_path / "new", "base", problems=1, samples=1, flaws=False)
+    shown = [demo, benchmarks, content([read_run(new)])]
+    named = {gap.command for report in shown for part in report.exhibits for gap in part.gaps}
+    used = [re.findall(r"calm (\w+)|(--[a-z-]+)", command) for command in named]
+    assert len(named) > 5
+    for words in used:
+        for command, option in words:
+            if command:
+                with pytest.raises(SystemExit):
+                    main([command, "--help"])
+                shown_help = capsys.readouterr().out
+            else:
+                assert option in shown_help
 
 
 def test_table_2_sets_ours_beside_the_published_rows_of_the_same_benchmarks(benchmarks: Content) -> None:
@@ -200,7 +222,7 @@ def test_figures_2_and_7_are_made_of_flaws_with_intervals(benchmarks: Content) -
 def test_an_evaluation_without_flaws_names_the_command_that_finds_them(tmp_path: Path) -> None:
     paths = [write_evaluation(tmp_path / name, name, problems=2, samples=1, flaws=False) for name in ("base", "rl")]
     shown = content([read_run(path) for path in paths])
-    wanted = [f"calm flaws --run runs/{name} --keep" for name in ("base", "rl")]
+    wanted = [f"calm flaws --responses runs/{name} --keep" for name in ("base", "rl")]
     assert commands(shown, "figure-7") == wanted
     assert commands(shown, "figure-2") == wanted[:1]
     assert exhibit(shown, "figure-7").charts == []

@@ -15,6 +15,7 @@ import pytest
 from calmstorm.errors import InputError, RunLockedError, SettingsError, WorkError
 from calmstorm.records import Author, Problem, Span, SpanKind, StopReason, Trajectory
 from calmstorm.runs import RunDirectory, versions
+from calmstorm.runs.directory import differing_keys
 from calmstorm.settings import Recipe, load_recipe
 
 
@@ -162,8 +163,29 @@ def test_a_run_resumes_with_the_same_config_and_refuses_another(tmp_path: Path) 
         assert Recipe.model_validate(run.config()) == recipe
         with pytest.raises(SettingsError, match=r"rl.steps is 6, but this run was started with 5; restore"):
             run.keep_config(load_recipe(None, {"rl.steps": "6"}))
-        run.keep_config(load_recipe(None, {"rl.steps": "6"}), accept_changes=True)
-        assert (run.config() or {})["rl"]["steps"] == 6
+        assert (run.config() or {})["rl"]["steps"] == 5
+
+
+def test_a_setting_that_may_change_is_taken_over_when_a_run_is_resumed(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path) as run:
+        run.keep_config(load_recipe(None, {"rl.steps": "5"}))
+        run.keep_config(load_recipe(None, {"rl.steps": "6", "rollout.workers": "4"}), {"rl", "rollout.workers"})
+        config = run.config() or {}
+        assert (config["rl"]["steps"], config["rollout"]["workers"]) == (6, 4)
+        with pytest.raises(SettingsError, match=r"rollout\.executions is 1"):
+            run.keep_config(load_recipe(None, {"rl.steps": "6", "rollout.executions": "1"}), {"rl", "rollout.workers"})
+
+
+def test_none_is_left_out_of_the_config(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path) as run:
+        run.keep_config({"rl": {"steps": 5, "kl": None}, "seed": 1, "none": None})
+        assert run.config() == {"rl": {"steps": 5}, "seed": 1}
+
+
+def test_differences_are_named_by_dotted_key() -> None:
+    old = {"seed": 1, "rl": {"steps": 5, "kl": None}, "gone": 1}
+    new = {"seed": 1, "rl": {"steps": 6, "kl": None}, "new": 2}
+    assert differing_keys(old, new) == [("gone", 1, None), ("new", None, 2), ("rl.steps", 5, 6)]
 
 
 def test_env_json_names_versions_and_no_paths(tmp_path: Path) -> None:

@@ -1,7 +1,4 @@
-"""What commands say and where: data on standard output, remarks on standard error.
-
-Progress is in `calmstorm.progress`.
-"""
+"""What commands print to standard output: one JSON object, lines, tables. Remarks go through `calmstorm.progress`."""
 
 from __future__ import annotations
 
@@ -12,10 +9,12 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
+from calmstorm.progress import note as note
+
 
 def emit(data: BaseModel | Mapping[str, object]) -> None:
-    """Prints one JSON object to standard output."""
-    print(as_text(data.model_dump(mode="json") if isinstance(data, BaseModel) else data), flush=True)
+    """Prints one JSON object."""
+    say(as_text(data.model_dump(mode="json", by_alias=True) if isinstance(data, BaseModel) else data))
 
 
 def as_text(data: Mapping[str, object]) -> str:
@@ -24,13 +23,18 @@ def as_text(data: Mapping[str, object]) -> str:
 
 
 def say(text: str) -> None:
-    """Prints a line for the reader to standard output."""
+    """Prints a line."""
     print(text, flush=True)
 
 
-def note(text: str) -> None:
-    """Prints a remark to standard error."""
-    print(text, file=sys.stderr, flush=True)
+def show(summary: Mapping[str, object], as_json: bool) -> None:
+    """Prints a summary, for a program or for a person."""
+    if as_json:
+        emit(summary)
+        return
+    width = max(map(len, summary))
+    for key, value in summary.items():
+        say(f"{key:<{width}}  {value}")
 
 
 _WIDTH = 120
@@ -40,7 +44,7 @@ _NAME = 32
 
 
 def table(columns: list[str], rows: list[list[str]], title: str = "") -> None:
-    """Prints a table to standard output; its cells are shown whole, and names in the first column on one line."""
+    """Prints a table; its cells are shown whole, and names in the first column on one line."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -40,14 +40,15 @@ _SOLVER_SCRIPTS = {
 """Each prints 12.0, run as model-written code is."""
 
 
-class Finding(NamedTuple):
-    """One thing looked at."""
+class Check(NamedTuple):
+    """One thing that was checked."""
 
     name: str
     ok: bool
     required: bool
-    """Without it the commands that need nothing special don't work."""
+    """Whether every command needs it."""
     found: str
+    """What is there, or why it does not work."""
     remedy: str = ""
 
 
@@ -60,58 +61,56 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     """Say what works on this machine; exit status 1 when something every command needs is missing."""
     from calmstorm.progress import track
 
-    looks: list[Callable[[], Iterator[Finding]]] = [_python, _packages, _isolation, _solvers, _pocket, _machine]
-    findings: list[Finding] = []
-    with track("looking", len(looks)) as advance:
-        for look in looks:
-            findings.extend(look())
-            advance(findings[-1].name)
-    healthy = all(each.ok for each in findings if each.required)
+    groups: list[Callable[[], Iterator[Check]]] = [_python, _packages, _isolation, _solvers, _pocket, _machine]
+    checks: list[Check] = []
+    with track("checking", len(groups)) as advance:
+        for group in groups:
+            checks.extend(group())
+            advance(checks[-1].name)
+    healthy = all(check.ok for check in checks if check.required)
     if as_json:
-        emit({"ok": healthy, "findings": [each._asdict() for each in findings]})
+        emit({"ok": healthy, "findings": [check._asdict() for check in checks]})
     else:
-        table(["", "", ""], [[_mark(each), each.name, _text(each)] for each in findings])
+        table(["", "", ""], [[_mark(check), check.name, _text(check)] for check in checks])
     raise typer.Exit(0 if healthy else 1)
 
 
-def _mark(finding: Finding) -> str:
-    return "ok" if finding.ok else "MISSING" if finding.required else "absent"
+def _mark(check: Check) -> str:
+    return "ok" if check.ok else "MISSING" if check.required else "absent"
 
 
-def _text(finding: Finding) -> str:
-    return finding.found if finding.ok or not finding.remedy else f"{finding.found}: {finding.remedy}"
+def _text(check: Check) -> str:
+    return check.found if check.ok or not check.remedy else f"{check.found}: {check.remedy}"
 
 
-def _python() -> Iterator[Finding]:
-    yield Finding(
-        "python", sys.version_info >= (3, 11), True, platform.python_version(), "install Python 3.11 or newer"
-    )
+def _python() -> Iterator[Check]:
+    yield Check("python", sys.version_info >= (3, 11), True, platform.python_version(), "install Python 3.11 or newer")
     linux = sys.platform == "linux"
-    yield Finding("system", linux, True, f"{platform.system()} {platform.machine()}", "use Linux, or a Linux container")
+    yield Check("system", linux, True, f"{platform.system()} {platform.machine()}", "use Linux, or a Linux container")
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Check]:
     for package, extra, purpose in _PARTS:
         remedy = f"pip install 'calmstorm[{extra}]' (for {purpose})"
         try:
             version = metadata.version(package)
         except metadata.PackageNotFoundError:
-            yield Finding(package, False, False, "not installed", remedy)
+            yield Check(package, False, False, "not installed", remedy)
             continue
-        yield Finding(package, util.find_spec(package) is not None, False, version, remedy)
+        yield Check(package, util.find_spec(package) is not None, False, version, remedy)
 
 
-def _isolation() -> Iterator[Finding]:
+def _isolation() -> Iterator[Check]:
     from calmstorm.interpreter import probe
 
     tiers = probe()
     isolated = [name for name, works, _ in tiers if works and name != "unsafe"]
     for name, works, reason in tiers:
         if name != "unsafe":
-            yield Finding(
+            yield Check(
                 f"isolation: {name}", works, False, "works" if works else reason, "the next tier is used instead"
             )
-    yield Finding(
+    yield Check(
         "model-written code",
         bool(isolated),
         True,
@@ -120,47 +119,47 @@ def _isolation() -> Iterator[Finding]:
     )
 
 
-def _solvers() -> Iterator[Finding]:
+def _solvers() -> Iterator[Check]:
     from calmstorm.interpreter import Interpreter, Limits
 
     try:
         interpreter = Interpreter(workers=1)
     except CalmstormError as error:
-        yield Finding("solvers", False, True, str(error), "mend isolation first")
+        yield Check("solvers", False, True, str(error), "fix isolation first")
         return
     with interpreter:
-        bounded = "bounded by the kernel" if interpreter.memory_group else "looked at ten times a second"
+        bounded = "bounded by the kernel" if interpreter.memory_group else "measured ten times a second"
         remedy = "run in a control group that delegates memory: systemd-run --user --scope -p Delegate=yes ..."
-        yield Finding("memory of all processes", bool(interpreter.memory_group), False, bounded, remedy)
+        yield Check("memory of all processes", bool(interpreter.memory_group), False, bounded, remedy)
         for name, code in _SOLVER_SCRIPTS.items():
             execution = interpreter.run(code, Limits(wall_seconds=30))
             works = execution.stdout.strip() == "12.0"
             why = f"{execution.status.value} {(execution.stderr.strip().splitlines() or [''])[-1]}".strip()
-            found = f"works, {1000 * execution.wall_seconds:.0f} ms" if works else why
-            yield Finding(
-                f"solver: {name}", works, name == "pulp with CBC", found, "pip install --force-reinstall calmstorm"
+            outcome = f"works, {1000 * execution.wall_seconds:.0f} ms" if works else why
+            yield Check(
+                f"solver: {name}", works, name == "pulp with CBC", outcome, "pip install --force-reinstall calmstorm"
             )
 
 
-def _pocket() -> Iterator[Finding]:
-    from calmstorm.commands.reasoners import pocket_directory
+def _pocket() -> Iterator[Check]:
+    from calmstorm.reasoner.opening import pocket_directory
 
     try:
         path = pocket_directory()
     except CalmstormError:
-        yield Finding("pocket model", False, False, "not in this installation", "install the released package")
+        yield Check("pocket model", False, False, "not in this installation", "install the released package")
         return
     size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-    yield Finding("pocket model", True, False, f"there, {size / 1e6:.1f} MB")
+    yield Check("pocket model", True, False, f"installed, {size / 1e6:.1f} MB")
 
 
-def _machine() -> Iterator[Finding]:
+def _machine() -> Iterator[Check]:
     cores = len(os.sched_getaffinity(0))
-    yield Finding("cores", True, False, str(cores))
+    yield Check("cores", True, False, str(cores))
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    yield Finding("memory", total >= 4, False, f"{total:.1f} GiB", "at least 4 GiB are advised")
+    yield Check("memory", total >= 4, False, f"{total:.1f} GiB", "at least 4 GiB are advised")
     gpus = _gpus()
-    yield Finding("GPU", bool(gpus), False, ", ".join(gpus) or "none", "only large models need one; a server will do")
+    yield Check("GPU", bool(gpus), False, ", ".join(gpus) or "none", "only large models need one; a server will do")
 
 
 def _gpus() -> list[str]:

@@ -6,22 +6,33 @@ Also the same answers against every version of the labels, and two evaluations c
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from calmstorm.commands.options import (
+    PROBLEMS_HELP,
+    PROBLEMS_METAVAR,
+    Answer,
+    AsJson,
+    Download,
+    Folder,
+    Limit,
+    Model,
+    Override,
+    Question,
+    ReasonerName,
+    RecipeName,
+    Seed,
+    changes,
+    recipe_for,
+)
 from calmstorm.errors import InputError
-
-if TYPE_CHECKING:
-    from calmstorm.settings import Recipe
+from calmstorm.settings import changed
 
 Problems = Annotated[
     list[str] | None,
-    typer.Option(
-        "--problems",
-        metavar="FILE|NAME",
-        help="A file (JSON Lines, JSON, CSV or parquet) or a benchmark (nl4opt, nl4opt/llmopt); repeatable.",
-    ),
+    typer.Option("--problems", metavar=PROBLEMS_METAVAR, help=f"{PROBLEMS_HELP}; repeatable."),
 ]
 Responses = Annotated[
     str | None,
@@ -45,18 +56,12 @@ Labels = Annotated[
         "--labels", help="With --responses: score them against all published versions, or those of a benchmark."
     ),
 ]
-ReasonerName = Annotated[str, typer.Option("--reasoner", help="'pocket', a model directory, or a server's base URL.")]
-Folder = Annotated[
-    Path | None, typer.Option("--folder", help="Folder of benchmark data; else that of CALM_BENCHMARKS.")
+RunToKeep = Annotated[Path | None, typer.Option("--run", help="Run directory to keep trajectories in, and to resume.")]
+Tolerance = Annotated[
+    float | None,
+    typer.Option("--tolerance", min=0, help="Relative tolerance of the comparison.", show_default="0.001"),
 ]
-Download = Annotated[
-    bool, typer.Option("--download", help="Fetch a benchmark that is not there from the Hugging Face hub.")
-]
-Run = Annotated[Path | None, typer.Option("--run", help="Run directory to keep trajectories in, and to resume.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many rows of each source.")]
-Tolerance = Annotated[float, typer.Option("--tolerance", min=0, help="Relative tolerance of the comparison.")]
 ResponseTokens = Annotated[int | None, typer.Option("--response-tokens", min=1, help="Tokens per response, at most.")]
-Executions = Annotated[int | None, typer.Option("--executions", min=0, help="Executions per response, at most.")]
 Tier = Annotated[str | None, typer.Option("--tier", help="Isolation of scripts: auto, namespaces, landlock or unsafe.")]
 
 
@@ -70,65 +75,53 @@ def evaluate_command(
     responses: Responses = None,
     compare: Compare = None,
     labels: Labels = None,
-    reasoner: ReasonerName = "pocket",
-    model: Annotated[str | None, typer.Option(help="Model name on the server.")] = None,
+    reasoner: ReasonerName = None,
+    model: Model = None,
     samples: Annotated[int, typer.Option(min=1, help="Rollouts per problem.")] = 8,
     folder: Folder = None,
     download: Download = False,
-    question: Annotated[str | None, typer.Option(help="Column of the problem text.")] = None,
-    answer: Annotated[str | None, typer.Option(help="Column of the answer.")] = None,
-    run: Run = None,
+    question: Question = None,
+    answer: Answer = None,
+    run: RunToKeep = None,
     limit: Limit = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 1,
+    recipe: RecipeName = None,
+    override: Override = None,
+    seed: Seed = None,
     temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 is greedy.")] = None,
-    top_p: Annotated[float | None, typer.Option(min=0, max=1)] = None,
-    tolerance: Tolerance = 1e-3,
+    tolerance: Tolerance = None,
     response_tokens: ResponseTokens = None,
-    executions: Executions = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Rollouts in flight.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Scripts that run at once.")] = None,
     tier: Tier = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure pass@1 with its 95 % interval, clustered by problem.
 
-    Options that are not given have the paper's values, or those of the pocket recipe for the pocket Reasoner.
+    What is not given has the paper's value, or that of the pocket recipe for the pocket Reasoner; --set changes any.
     """
     from calmstorm.commands import eval_answers
+    from calmstorm.grading import TOLERANCE
 
     if sum(map(bool, (problems, responses, compare))) != 1:
         raise InputError("give one of --problems FILE|NAME, --responses FILE|RUN and --compare FIRST SECOND")
     if labels is not None and responses is None:
         raise InputError("--labels scores answers that are there: name them with --responses FILE|RUN")
+    within = TOLERANCE if tolerance is None else tolerance
     if compare:
-        eval_answers.compare(*compare, limit, tolerance, as_json)
+        eval_answers.compare(*compare, limit, within, as_json)
     elif responses:
-        eval_answers.score(responses, labels, folder, limit, tolerance, as_json)
+        eval_answers.score(responses, labels, folder, limit, within, as_json)
     else:
-        from calmstorm.commands.eval_measure import Plan, measure
+        from calmstorm.commands.eval_measure import measure
         from calmstorm.commands.eval_sources import Sources
 
-        recipe = _recipe(
-            reasoner,
-            {
-                "rollout.response_tokens": response_tokens,
-                "rollout.executions": executions,
-                "rollout.concurrency": concurrency,
-                "rollout.workers": workers,
-                "rollout.tier": tier,
-                "evaluation.samples": samples,
-                "evaluation.temperature": temperature,
-                "evaluation.top_p": top_p,
-                "evaluation.tolerance": tolerance,
-            },
-        )
+        flags = {
+            "model": model,
+            "seed": seed,
+            "rollout.response_tokens": response_tokens,
+            "rollout.tier": tier,
+            "evaluation.samples": samples,
+            "evaluation.temperature": temperature,
+            "evaluation.tolerance": tolerance,
+        }
+        settings = recipe_for(reasoner, recipe, changes(override, flags))
         sources = Sources(problems or [], folder, download, question, answer, limit)
-        measure(Plan(sources, reasoner, model, recipe.rollout, recipe.evaluation, seed), run, as_json)
-
-
-def _recipe(reasoner: str, given: dict[str, object]) -> Recipe:
-    """Returns the paper's settings, or the pocket's, with what was given on the command line."""
-    from calmstorm.settings import load_recipe
-
-    overrides = {key: str(value) for key, value in given.items() if value is not None}
-    return load_recipe("pocket" if reasoner == "pocket" else None, overrides)
+        measure(sources, changed(settings, {"problems.source": sources.title}, "--problems"), run, as_json)

@@ -21,8 +21,8 @@ def score(
     from calmstorm.evaluation.versions import score_by_versions
 
     results = Results(keep_rows=as_json)
-    for each in read_answers(source, limit, tolerance):
-        results.add_answer(each)
+    for response in read_answers(source, limit, tolerance):
+        results.add_answer(response)
     scores = None
     if labels is not None:
         versions, where = _versions(labels, folder)
@@ -47,17 +47,17 @@ def _versions(labels: str, folder: Path | None) -> tuple[list[Version], Path | N
 
     where = benchmark_folder(folder)
     if labels == "all":
-        found = [version for version in VERSIONS if version.kind is Kind.TEST and locate(version, where)]
+        present = [version for version in VERSIONS if version.kind is Kind.TEST and locate(version, where)]
     else:
         named = [version for version in versions_of(labels) if version.kind is not Kind.DECLARATIONS]
         if not named:
             raise InputError(f"--labels is {labels!r}, which is published without answers; name another version")
-        found = [version for version in named if locate(version, where)]
-        if not found:
+        present = [version for version in named if locate(version, where)]
+        if not present:
             require(named[0], where)
-    if not found:
+    if not present:
         raise InputError("no benchmark data are here; name their folder with --folder or CALM_BENCHMARKS")
-    return found, where
+    return present, where
 
 
 def compare(first: str, second: str, limit: int | None, tolerance: float, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING
 
 from calmstorm.commands.console import as_text, say, table
-from calmstorm.printable import printable
+from calmstorm.printable import percent, percent_interval, printable
 
 if TYPE_CHECKING:
     from calmstorm.evaluation import Comparison, Estimate, Summary, Tally
@@ -118,18 +118,20 @@ class Results:
         """Returns the mean over the suites in which anything was graded."""
         from calmstorm.evaluation import macro_average
 
-        parts = [tally.summary().estimate for tally in self.suites.values()]
-        known = [each for each in parts if each is not None]
+        estimates = [tally.summary().estimate for tally in self.suites.values()]
+        known = [estimate for estimate in estimates if estimate is not None]
         return macro_average(known) if known else None
 
     def _show_suites(self) -> None:
         rows = []
         for suite, tally in self.suites.items():
             cell = tally.summary()
-            rows.append([suite, str(cell.problems), share(cell.pass_at_1), interval(cell.ci95), _last_k(cell)])
+            rows.append(
+                [suite, str(cell.problems), percent(cell.pass_at_1), percent_interval(cell.ci95), _last_k(cell)]
+            )
         macro = self._macro()
         if macro is not None:
-            rows.append(["macro average", "", share(macro.mean), interval((macro.low, macro.high)), ""])
+            rows.append(["macro average", "", percent(macro.mean), percent_interval((macro.low, macro.high)), ""])
         table(["suite", "problems", "pass@1", "95 % interval", "best of k"], rows)
 
 
@@ -148,7 +150,7 @@ def print_summary(title: str, summary: Summary) -> None:
     if summary.pass_at_1 is None or summary.ci95 is None:
         rate = "nothing could be graded"
     else:
-        rate = f"{summary.pass_at_1:.1%}  (95 % interval {interval(summary.ci95)}, clustered by problem)"
+        rate = f"{summary.pass_at_1:.1%}  (95 % interval {percent_interval(summary.ci95)}, clustered by problem)"
     rows = [
         ["pass@1", rate],
         *([f"pass@{k}", _at_k(summary, k)] for k in summary.pass_at_k if k > 1),
@@ -160,11 +162,11 @@ def print_summary(title: str, summary: Summary) -> None:
     if summary.response_tokens:
         rows.append(["tokens a response", f"{summary.response_tokens:.0f}"])
     rows += [
-        ["no answer", share(summary.no_answer)],
-        ["box as asked for", share(summary.protocol_ok)],
+        ["no answer", percent(summary.no_answer)],
+        ["box as asked for", percent(summary.protocol_ok)],
     ]
     if summary.cut_off:
-        rows.append(["cut off at a limit", share(summary.cut_off)])
+        rows.append(["cut off at a limit", percent(summary.cut_off)])
     if summary.infrastructure:
         rows.append(["failed by our machinery", f"{summary.infrastructure} responses, in no rate"])
     if summary.ungraded:
@@ -178,28 +180,28 @@ def print_versions(scores: VersionScores) -> None:
         ["labels", "problems", "pass@1 (95 %)", "as given", "changed"],
         [
             [
-                each.version,
-                str(each.summary.problems),
-                f"{share(each.summary.pass_at_1)} ({interval(each.summary.ci95)})",
-                share(each.given.pass_at_1),
-                str(len(each.changes)),
+                scored.version,
+                str(scored.summary.problems),
+                f"{percent(scored.summary.pass_at_1)} ({percent_interval(scored.summary.ci95)})",
+                percent(scored.given.pass_at_1),
+                str(len(scored.changes)),
             ]
-            for each in scores.versions
+            for scored in scores.versions
         ],
         "The same answers by the labels of each version, and as given",
     )
     if scores.unmatched:
         say(f"{scores.unmatched} of {scores.problems} problems have a text that no version here has")
-    for each in scores.versions:
-        for change in each.changes[:_CHANGES]:
+    for scored in scores.versions:
+        for change in scored.changes[:_CHANGES]:
             say(
                 printable(
-                    f"{each.version}: {change.problem_id}: label {change.label} where given is {change.given}: "
+                    f"{scored.version}: {change.problem_id}: label {change.label} where given is {change.given}: "
                     f"{change.correct} of {change.samples} correct, not {change.correct_given}"
                 )
             )
-        if len(each.changes) > _CHANGES:
-            say(f"{each.version}: {len(each.changes) - _CHANGES} more; all of them with --json")
+        if len(scored.changes) > _CHANGES:
+            say(f"{scored.version}: {len(scored.changes) - _CHANGES} more; all of them with --json")
 
 
 _CHANGES = 5
@@ -213,13 +215,13 @@ def print_comparison(first: str, second: str, paired: Paired, macro: Comparison 
         [
             [
                 suite,
-                str(each.problems),
-                share(each.first),
-                share(each.second),
-                f"{100 * each.difference:+.1f} ({100 * each.ci95[0]:+.1f} to {100 * each.ci95[1]:+.1f})",
-                f"{each.better} / {each.worse}",
+                str(compared.problems),
+                percent(compared.first),
+                percent(compared.second),
+                f"{100 * compared.difference:+.1f} ({100 * compared.ci95[0]:+.1f} to {100 * compared.ci95[1]:+.1f})",
+                f"{compared.better} / {compared.worse}",
             ]
-            for suite, each in rows.items()
+            for suite, compared in rows.items()
         ],
         f"{first} -> {second}: points of pass@1 on the problems of both, paired and clustered by problem",
     )
@@ -234,20 +236,10 @@ def print_comparison(first: str, second: str, paired: Paired, macro: Comparison 
             say(f"{count} {what}")
 
 
-def share(value: float | None) -> str:
-    """Returns a share as percent, or a dash."""
-    return "-" if value is None else f"{value:.1%}"
-
-
-def interval(ends: tuple[float, float] | None) -> str:
-    """Returns an interval of shares as percent, or a dash."""
-    return "-" if ends is None else f"{ends[0]:.1%} to {ends[1]:.1%}"
-
-
 def _last_k(cell: Summary) -> str:
     k = max(cell.pass_at_k, default=1)
     return f"pass@{k} {_at_k(cell, k)}" if k > 1 else ""
 
 
 def _at_k(cell: Summary, k: int) -> str:
-    return f"{cell.pass_at_k[k]:.1%} ({interval(cell.pass_at_k_ci95[k])})"
+    return f"{cell.pass_at_k[k]:.1%} ({percent_interval(cell.pass_at_k_ci95[k])})"

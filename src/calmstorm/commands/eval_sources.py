@@ -71,4 +71,4 @@ class Sources:
         problems, version = open_problems(source, self._folder, **self._how)  # type: ignore[arg-type]
         if len(self._sources) == 1:
             return problems, version
-        return (each.model_copy(update={"id": f"{each.suite}-{each.id}"}) for each in problems), version
+        return (p.model_copy(update={"id": f"{p.suite}-{p.id}"}) for p in problems), version

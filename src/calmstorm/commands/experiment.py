@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from calmstorm.commands.recipes import Override, Seed, base_directory, load_local, recipe_from
+from calmstorm.commands.options import AsJson, Override, RecipeName, Seed, base_directory, changes, intervener_of
 from calmstorm.errors import InputError
 
 
@@ -21,28 +21,35 @@ def experiment(
     run: Annotated[Path, typer.Option("--run", help="Run directory; a finished demo gives the main arm.")] = Path(
         "runs/demo"
     ),
-    recipe: Annotated[str, typer.Option(help="Recipe: a name or a TOML file.")] = "pocket",
+    recipe: RecipeName = None,
     override: Override = None,
     seed: Seed = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Run an experiment of the paper. The run's settings must be the recipe's. Run it again to resume."""
+    """Run an experiment of the paper, with the run's own settings; a new run needs --recipe. Run it again to resume."""
     known = ("pilot", "ablation", "controlled")
     if name not in known:
         raise InputError(f"experiment is '{name}'; it must be one of {', '.join(known)}: name one of them")
-    settings = recipe_from(recipe, override, seed)
     from transformers import AutoTokenizer
 
     from calmstorm.commands.report import report
     from calmstorm.experiments import Experiment, run_experiment
-    from calmstorm.intervener.rules import RulesIntervener
     from calmstorm.pipeline import Adaptation
     from calmstorm.reasoner.codec import TokenizerCodec
+    from calmstorm.reasoner.opening import open_local
     from calmstorm.runs import RunDirectory
+    from calmstorm.settings import RunConfig, changed, load_recipe
+    from calmstorm.stages import keep_config, recipe_of
 
+    before = recipe_of(run)
+    if before is None and recipe is None:
+        raise InputError(f"{run}: there is no run here; run calm demo first, or name a recipe for a new run: --recipe")
+    config = before if before is not None and recipe is None else RunConfig(**dict(load_recipe(recipe)))
+    settings = changed(config, changes(override, {"seed": seed}), str(run))
     base = base_directory(settings)
     tokenizer = AutoTokenizer.from_pretrained(base)
     with RunDirectory(run) as directory:
-        directory.keep_config(settings)
-        main = Adaptation(settings, directory, base, load_local, RulesIntervener(settings.seed))
+        keep_config(directory, settings)
+        main = Adaptation(settings, directory, base, open_local, intervener_of(settings))
         run_experiment(main, Experiment(name), TokenizerCodec(tokenizer), int(tokenizer.eos_token_id))
-    report([run])
+    report([run], as_json=as_json)

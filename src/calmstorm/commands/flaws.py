@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from calmstorm.commands.console import emit, say, table
-from calmstorm.commands.flaws_kept import FlawRow, KeptFlaws
+from calmstorm.commands.console import emit, note, say, table
+from calmstorm.commands.options import AsJson, Limit
 from calmstorm.errors import InfrastructureError, InputError, WorkError
+from calmstorm.printable import percent, percent_interval
+from calmstorm.records import Trigger
 
 if TYPE_CHECKING:
     from calmstorm.evaluation import Agreement, FlawSummary
-    from calmstorm.intervener.findings import Finding
-    from calmstorm.records import Problem
+    from calmstorm.intervener.rules import Finding
+    from calmstorm.records import Problem, Trajectory
+    from calmstorm.stages import KeptFlaws
 
 EXCERPT = 160
 """Characters of the first flawed passage that are shown."""
 BATCH = 64
 """Responses sent to a model before the next are read."""
+
+
+class Response(NamedTuple):
+    """A response to annotate."""
+
+    identity: dict[str, object]
+    problem: Problem
+    text: str
+    """Without what hints say."""
+    find: Callable[[], Sequence[Finding]]
+    """Asks the rules."""
+    trajectory: Trajectory | None = None
+    """Where it comes from a run."""
 
 
 def register(app: typer.Typer) -> None:
@@ -35,9 +51,14 @@ def register(app: typer.Typer) -> None:
 
 def flaws(
     responses: Annotated[
-        Path | None, typer.Option("--responses", help="Rows of problem, ground_truth, response.")
-    ] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="A run directory, instead of a file of responses.")] = None,
+        Path,
+        typer.Option(
+            "--responses",
+            metavar="FILE|RUN",
+            help="Rows of problem, ground_truth, response; or a run directory.",
+            show_default=False,
+        ),
+    ],
     against: Annotated[
         Path | None,
         typer.Option(help="Labels to compare with: rows of id and triggers, by people or by another annotator."),
@@ -46,42 +67,50 @@ def flaws(
     model: Annotated[
         str, typer.Option("--model", help="Model of the llm annotator, at CALM_INTERVENER_URL.")
     ] = "gemini-2.5-pro",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Take the first N rows.")] = None,
+    limit: Limit = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="With --run: keep the triggers of evaluated responses in it, for reports.")
+        bool, typer.Option("--keep", help="Keep the triggers of a run's evaluated responses in it, for reports.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print results and summary as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Name the flaws of responses: which triggers, in order of appearance, and where the first one is."""
     if annotator not in ("rules", "llm"):
         raise InputError(f"annotator is '{annotator}'; it must be rules or llm: set --annotator")
-    if (responses is None) == (run is None):
-        raise InputError("flaws needs one source: give either --responses FILE or --run DIRECTORY")
-    if keep and run is None:
-        raise InputError("--keep writes into a run: name it with --run DIRECTORY")
-    with contextlib.ExitStack() as stack:
-        rows = _of_file(responses, limit) if responses is not None else _of_run(run or Path(), limit)
-        kept = stack.enter_context(KeptFlaws(run)) if keep and run is not None else None
+    if keep and not responses.is_dir():
+        raise InputError(f"--keep writes into a run, and {responses} is none: name a run directory with --responses")
+    with ExitStack() as stack:
+        rows = _of_run(responses, limit) if responses.is_dir() else _of_file(responses, limit)
         labels = _labels(against) if against is not None else None
-        if annotator == "rules":
-            name, results = annotator, _by_rules(kept.open(rows, annotator) if kept else rows, kept)
-        else:
-            name, results = _by_llm(rows, model, kept)
-    found = _tallied(results)
+        annotate, name = (_by_rules, annotator) if annotator == "rules" else _llm_annotator(model)
+        kept = _kept(responses, name, stack) if keep else None
+        if kept is not None:
+            rows = (row for row in rows if row.trajectory is not None and kept.is_open(row.trajectory))
+        results = annotate(rows, kept)
+    summary = _tallied(results)
     annotated = [row for row in results if row["triggers"] is not None]
     failed = len(results) - len(annotated)
     agreed = _agreement(labels, annotated, against) if labels is not None else None
     if as_json:
-        shown = {"results": results, "summary": {**_summary(found), "annotator": name, "failed": failed}}
+        shown = {"results": results, "summary": {**_summary(summary), "annotator": name, "failed": failed}}
         emit({**shown, "agreement": agreed.model_dump(mode="json")} if agreed else shown)
     else:
-        _show(found, results)
+        _show(summary, results)
         if agreed:
             _show_agreement(agreed)
     if failed:
-        raise WorkError(
-            f"{failed} of {len(results)} responses were not annotated: {_first_error(results)}; run it again"
-        )
+        reason = next(str(row["error"]) for row in results if "error" in row)
+        raise WorkError(f"{failed} of {len(results)} responses were not annotated: {reason}; run it again")
+
+
+def _kept(path: Path, annotator: str, stack: ExitStack) -> KeptFlaws:
+    from calmstorm.runs import RunDirectory
+    from calmstorm.stages import KeptFlaws
+
+    RunDirectory(path, readonly=True)  # a folder that is no run is refused, not made one
+    kept = KeptFlaws(stack.enter_context(RunDirectory(path)), annotator)
+    if kept.done:
+        note(f"{path / 'flaws.jsonl'}: {len(kept.done)} responses are annotated already")
+    return kept
 
 
 def _tallied(results: list[dict[str, Any]]) -> FlawSummary | None:
@@ -94,35 +123,36 @@ def _tallied(results: list[dict[str, Any]]) -> FlawSummary | None:
     return tally.summary()
 
 
-def _summary(found: FlawSummary | None) -> dict[str, object]:
+def _summary(summary: FlawSummary | None) -> dict[str, object]:
     """Rates are means over problems; without a response they are 0 and have no interval."""
-    if found is None:
+    if summary is None:
         return {"responses": 0, "flawless": 0, "rates": dict.fromkeys(map(str, range(1, 8)), 0.0), "ci95": {}}
     return {
-        "responses": found.responses,
-        "flawless": found.flawless_count,
-        "rates": {str(t): round(rate.mean, 4) for t, rate in found.triggers.items()},
-        "ci95": {str(t): [round(end, 4) for end in rate.ci95] for t, rate in found.triggers.items()},
+        "responses": summary.responses,
+        "flawless": summary.flawless_count,
+        "rates": {str(t): round(rate.mean, 4) for t, rate in summary.triggers.items()},
+        "ci95": {str(t): [round(end, 4) for end in rate.ci95] for t, rate in summary.triggers.items()},
     }
 
 
-def _show(found: FlawSummary | None, results: list[dict[str, Any]]) -> None:
-    from calmstorm.commands.eval_results import interval
-    from calmstorm.records import Trigger
-
-    if found is None:
+def _show(summary: FlawSummary | None, results: list[dict[str, Any]]) -> None:
+    if summary is None:
         say("no response was annotated")
         return
     counts = Counter(trigger for row in results for trigger in row["triggers"] or [])
-    names = {t: Trigger(t).name.lower().replace("_", " ") for t in range(1, 8)}
+    flawless = summary.flawless
     table(
         ["trigger", "responses", "rate", "95 % interval"],
         [
-            [f"{t} {names[t]}", str(counts[t]), f"{rate.mean:.1%}", interval(rate.ci95)]
-            for t, rate in found.triggers.items()
+            [_named(number), str(counts[number]), percent(rate.mean), percent_interval(rate.ci95)]
+            for number, rate in summary.triggers.items()
         ]
-        + [["flawless", str(found.flawless_count), f"{found.flawless.mean:.1%}", interval(found.flawless.ci95)]],
+        + [["flawless", str(summary.flawless_count), percent(flawless.mean), percent_interval(flawless.ci95)]],
     )
+
+
+def _named(trigger: int) -> str:
+    return f"{trigger} {Trigger(trigger).label}"
 
 
 def _labels(path: Path) -> dict[str, tuple[int, ...]]:
@@ -135,15 +165,13 @@ def _agreement(labels: dict[str, tuple[int, ...]], annotated: list[dict[str, Any
     from calmstorm.evaluation import agreement
     from calmstorm.evaluation.agreement import label_name
 
-    found = agreement(labels, {label_name(row): row["triggers"] for row in annotated})
-    if found is None:
+    agreed = agreement(labels, {label_name(row): row["triggers"] for row in annotated})
+    if agreed is None:
         raise InputError(f"{path}: labels none of these responses; its ids must be those of the responses")
-    return found
+    return agreed
 
 
 def _show_agreement(agreed: Agreement) -> None:
-    from calmstorm.records import Trigger
-
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.2f}"
 
@@ -151,21 +179,19 @@ def _show_agreement(agreed: Agreement) -> None:
         ["trigger", "labelled", "found", "precision", "recall", "kappa"],
         [
             [
-                f"{key} {Trigger(key).name.lower().replace('_', ' ')}",
-                str(each.both + each.first_only),
-                str(each.both + each.second_only),
-                number(each.precision),
-                number(each.recall),
-                number(each.kappa),
+                _named(key),
+                str(cell.both + cell.first_only),
+                str(cell.both + cell.second_only),
+                number(cell.precision),
+                number(cell.recall),
+                number(cell.kappa),
             ]
-            for key, each in agreed.triggers.items()
+            for key, cell in agreed.triggers.items()
         ],
         "Against the labels",
     )
-    low, high = agreed.accuracy_ci95
-    say(
-        f"{agreed.responses} responses in common; the same triggers for {agreed.accuracy:.1%} ({low:.1%} to {high:.1%})"
-    )
+    same = f"{percent(agreed.accuracy)} ({percent_interval(agreed.accuracy_ci95)})"
+    say(f"{agreed.responses} responses in common; the same triggers for {same}")
     ends = "" if agreed.kappa_ci95 is None else f" ({agreed.kappa_ci95[0]:.2f} to {agreed.kappa_ci95[1]:.2f})"
     say(f"Cohen's kappa of the first trigger, or none: {number(agreed.kappa)}{ends}; 95 % intervals")
     missing = [(agreed.only_first, "labels without a response"), (agreed.only_second, "responses without a label")]
@@ -174,66 +200,62 @@ def _show_agreement(agreed: Agreement) -> None:
             say(f"{count} {what}")
 
 
-def _by_rules(rows: Iterable[FlawRow], kept: KeptFlaws | None) -> list[dict[str, Any]]:
+Annotate = Callable[[Iterable[Response], "KeptFlaws | None"], list[dict[str, Any]]]
+
+
+def _by_rules(rows: Iterable[Response], kept: KeptFlaws | None) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     for row in rows:
-        found = row.find()
-        excerpt = row.response[found[0].start : found[0].end].strip()[:EXCERPT] if found else ""
-        results.append({**row.identity, "triggers": [int(f.trigger) for f in found], "excerpt": excerpt})
-        if kept:
-            kept.keep(row, results[-1]["triggers"])
+        findings = row.find()
+        excerpt = row.text[findings[0].start : findings[0].end].strip()[:EXCERPT] if findings else ""
+        results.append({**row.identity, "triggers": [int(flaw.trigger) for flaw in findings], "excerpt": excerpt})
+        if kept and row.trajectory:
+            kept.keep(row.trajectory, results[-1]["triggers"])
     return results
 
 
-def _by_llm(rows: Iterable[FlawRow], model: str, kept: KeptFlaws | None) -> tuple[str, list[dict[str, Any]]]:
-    """Asks a model about every row; one that could not be annotated says why and has null triggers."""
+def _llm_annotator(model: str) -> tuple[Annotate, str]:
+    """Returns an annotator that asks a model about every row, and its name."""
     from calmstorm.intervener.llm import LlmAnnotator
 
     annotator = LlmAnnotator(model)
-    rows = kept.open(rows, annotator.name) if kept else rows
 
-    async def one(row: FlawRow) -> dict[str, Any]:
+    async def annotate(row: Response, kept: KeptFlaws | None) -> dict[str, Any]:
+        """Returns the result of a row; one that could not be annotated says why and has null triggers."""
         try:
-            found = await annotator.annotate(row.problem.question, row.response)
+            triggers = [int(trigger) for trigger in await annotator.annotate(row.problem.question, row.text)]
         except InfrastructureError as error:
             return {**row.identity, "triggers": None, "excerpt": "", "error": str(error)}
-        triggers = [int(trigger) for trigger in found]
-        if kept:
-            kept.keep(row, triggers)
+        if kept and row.trajectory:
+            kept.keep(row.trajectory, triggers)
         return {**row.identity, "triggers": triggers, "excerpt": ""}
 
-    async def work() -> list[dict[str, Any]]:
+    async def annotate_all(rows: Iterable[Response], kept: KeptFlaws | None) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
         remaining = iter(rows)
         try:
             while batch := list(islice(remaining, BATCH)):
-                results += await asyncio.gather(*map(one, batch))
+                results += await asyncio.gather(*(annotate(row, kept) for row in batch))
         finally:
             await annotator.close()
         return results
 
-    return annotator.name, asyncio.run(work())
+    return lambda rows, kept: asyncio.run(annotate_all(rows, kept)), annotator.name
 
 
-def _first_error(results: list[dict[str, Any]]) -> str:
-    return next(str(row["error"]) for row in results if "error" in row)
-
-
-def _of_file(path: Path, limit: int | None) -> Iterator[FlawRow]:
+def _of_file(path: Path, limit: int | None) -> Iterator[Response]:
+    from calmstorm.intervener.rules import find_flaws, named
     from calmstorm.problems.files import load_responses
 
-    for each in load_responses(path, limit):
-        identity: dict[str, object] = {"id": each.problem.id, **({"sample": each.sample} if each.sample else {})}
-        yield FlawRow(identity, each.problem, each.response, partial(_find, each.problem, each.response))
+    def find(problem: Problem, text: str) -> Sequence[Finding]:
+        return named(find_flaws(problem, text))
+
+    for row in load_responses(path, limit):
+        identity: dict[str, object] = {"id": row.problem.id, **({"sample": row.sample} if row.sample else {})}
+        yield Response(identity, row.problem, row.response, partial(find, row.problem, row.response))
 
 
-def _find(problem: Problem, response: str) -> list[Finding]:
-    from calmstorm.intervener.rules import find_flaws, named
-
-    return named(find_flaws(problem, response))
-
-
-def _of_run(path: Path, limit: int | None) -> Iterator[FlawRow]:
+def _of_run(path: Path, limit: int | None) -> Iterator[Response]:
     from calmstorm.intervener.rules import annotate
     from calmstorm.intervener.segments import without_hints
     from calmstorm.records import Problem
@@ -241,9 +263,13 @@ def _of_run(path: Path, limit: int | None) -> Iterator[FlawRow]:
 
     with RunDirectory(path, readonly=True) as directory:
         problems = {problem.id: problem for problem in directory.read("problems", Problem)}
-        for each in islice(directory.trajectories(), limit):
-            identity = {"id": each.problem_id, "stage": each.stage, "sample": each.sample, "round": each.round}
-            if each.problem_id not in problems:
-                raise WorkError(f"{path}: problems.jsonl lacks {each.problem_id!r}, which has trajectories; restore it")
-            problem = problems[each.problem_id]
-            yield FlawRow(identity, problem, without_hints(each.spans), partial(annotate, problem, each))
+        for trajectory in islice(directory.trajectories(), limit):
+            if trajectory.problem_id not in problems:
+                raise WorkError(
+                    f"{path}: problems.jsonl lacks {trajectory.problem_id!r}, which has trajectories; restore it"
+                )
+            stage, problem_id, sample, round_ = trajectory.key
+            identity: dict[str, object] = {"id": problem_id, "stage": stage, "sample": sample, "round": round_}
+            problem = problems[problem_id]
+            text = without_hints(trajectory.spans)
+            yield Response(identity, problem, text, partial(annotate, problem, trajectory), trajectory)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from calmstorm.commands.curate import show
+from calmstorm.commands.console import show
+from calmstorm.commands.options import AsJson, Run
 
 
 def register(app: typer.Typer) -> None:
@@ -16,25 +17,24 @@ def register(app: typer.Typer) -> None:
 
 
 def golden(
-    run: Annotated[Path, typer.Argument(help="Run directory with curated trajectories.", show_default=False)],
+    run: Run,
     out: Annotated[Path | None, typer.Option("--out", help="Also export the golden set to this file.")] = None,
     form: Annotated[
         str, typer.Option("--format", help="jsonl, parquet or messages (chat messages with masks).")
     ] = "jsonl",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary on stdout as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Filter curated trajectories: correct, flawless, within limits, backed by a solve. Export what is left."""
     from calmstorm.curation.export import export
     from calmstorm.records import GoldenTrajectory
     from calmstorm.runs import RunDirectory
-    from calmstorm.stages import filter_golden
+    from calmstorm.stages import filter_golden, run_config
 
-    with RunDirectory(run, readonly=True) as readable:
-        config = readable.config() or {}
+    RunDirectory(run, readonly=True)  # a run that is not there is refused, not made
     with RunDirectory(run) as directory:
-        funnel = filter_golden(directory, config.get("curation", {}).get("golden_tokens"))
+        funnel = filter_golden(directory, run_config(directory).curation.golden_tokens)
         summary: dict[str, object] = funnel.model_dump(mode="json")
         if out is not None:
             count = export(directory.read("golden", GoldenTrajectory), out, form)
-            summary = {**summary, "exported": count, "file": str(out)}
+            summary |= {"exported": count, "file": str(out)}
     show(summary, as_json)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from calmstorm.commands.console import emit, say, table
-from calmstorm.commands.recipes import Override, recipe_from
-
-if TYPE_CHECKING:
-    from calmstorm.settings import Recipe
+from calmstorm.commands.options import AsJson, Override, changes
+from calmstorm.settings import Recipe, load_recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -23,10 +21,10 @@ def plan(
     recipe: Annotated[str, typer.Argument(help="Recipe: a name or a TOML file.", show_default=False)],
     like: Annotated[Path | None, typer.Option("--like", help="A finished run, for its speed and lengths.")] = None,
     override: Override = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a recipe will take. Counts are bounds; times come from a past run or are not given."""
-    settings = recipe_from(recipe, override)
+    settings = load_recipe(recipe, changes(override))
     stages = bounds(settings)
     measured = seconds_like(like, stages) if like is not None else {}
     rows = [{**stage, "seconds": measured.get(str(stage["stage"]))} for stage in stages]
@@ -95,11 +93,11 @@ def seconds_like(run: Path, stages: list[dict[str, str | int]]) -> dict[str, flo
         stages: What is planned.
     """
     from calmstorm.runs import RunDirectory
-    from calmstorm.settings import Recipe, validate
+    from calmstorm.stages import run_config
 
     with RunDirectory(run, readonly=True) as directory:
         taken = directory.seconds_by_stage()
-        past = validate(Recipe, directory.config() or {}, f"{run}/config.toml")
+        past = run_config(directory)
     before = {str(stage["stage"]): stage for stage in bounds(past)}
     seconds: dict[str, float] = {}
     for stage in stages:

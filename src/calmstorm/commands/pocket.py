@@ -24,7 +24,7 @@ def train(
 
     from calmstorm.errors import InputError
     from calmstorm.pocket.pretrain import train as pretrain
-    from calmstorm.progress import say
+    from calmstorm.progress import note as say
 
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file; name a directory")

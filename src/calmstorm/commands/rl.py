@@ -1,13 +1,32 @@
-"""`calm rl`: reinforces a model on a file of problems with verifiable rewards."""
+"""`calm rl`: reinforces a model on problems with verifiable rewards."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calmstorm.commands.recipes import Override, Seed, base_directory, recipe_from
+from calmstorm.commands.console import emit, note, say
+from calmstorm.commands.options import (
+    PROBLEMS_HELP,
+    PROBLEMS_METAVAR,
+    Answer,
+    AsJson,
+    Download,
+    Folder,
+    Limit,
+    Override,
+    Question,
+    RecipeName,
+    Seed,
+    base_directory,
+    changes,
+)
+from calmstorm.errors import InputError
+
+if TYPE_CHECKING:
+    from calmstorm.settings import RunConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -16,35 +35,68 @@ def register(app: typer.Typer) -> None:
 
 
 def rl(
-    problems: Annotated[Path, typer.Option("--problems", help="File of problems with labels.")],
-    run: Annotated[Path, typer.Option("--run", help="Run directory; the model goes to RUN/models/rl.")],
-    start: Annotated[
-        Path | None, typer.Option("--from", help="Model directory; RUN/models/sft where it exists.")
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run directory; a new one needs --recipe.", show_default=False)
+    ],
+    problems: Annotated[
+        str | None,
+        typer.Option("--problems", metavar=PROBLEMS_METAVAR, help=f"{PROBLEMS_HELP}; the run's own RL part without."),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Recipe: a name or a TOML file.")] = "pocket",
-    objective: Annotated[str | None, typer.Option("--objective", help="grpo, dr_grpo, dapo or carft.")] = None,
-    engine: Annotated[str | None, typer.Option("--engine", help="trl or verl.")] = None,
-    question: Annotated[str | None, typer.Option("--question", help="Column with the problem text.")] = None,
-    answer: Annotated[str | None, typer.Option("--answer", help="Column with the label.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Take the first N problems.")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Model directory; RUN/models/sft where it exists, else the run's.")
+    ] = None,
+    recipe: RecipeName = None,
+    objective: Annotated[str | None, typer.Option("--objective", help="grpo, dr_grpo or dapo.")] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="trl.")] = None,
+    folder: Folder = None,
+    download: Download = False,
+    question: Question = None,
+    answer: Answer = None,
+    limit: Limit = None,
     override: Override = None,
     seed: Seed = None,
+    as_json: AsJson = False,
 ) -> None:
     """Reinforce a model with GRPO: binary reward, execution output masked. Run it again to resume."""
     from calmstorm.grading import is_gradable
     from calmstorm.interpreter import Interpreter
-    from calmstorm.problems.files import load_problems
-    from calmstorm.progress import say
+    from calmstorm.problems.benchmarks import open_problems
+    from calmstorm.records import Stage
     from calmstorm.runs import RunDirectory
-    from calmstorm.stages import reinforce
+    from calmstorm.settings import changed
+    from calmstorm.stages import collect_problems, keep_config, model_path, reinforce
 
-    named = [f"rl.{key}={value}" for key, value in (("objective", objective), ("engine", engine)) if value is not None]
-    settings = recipe_from(recipe, [*(override or []), *named], seed)
-    loaded = [p for p in load_problems(problems, question=question, answer=answer, limit=limit) if is_gradable(p)]
-    tuned = run / "models" / "sft"
+    config = _config(run, recipe)
+    flags = {"seed": seed, "rl.objective": objective, "rl.engine": engine}
+    settings = changed(config, changes(override, flags), str(run))
+    tuned, target = model_path(run, Stage.SFT), model_path(run, Stage.RL)
     base = start or (tuned if tuned.exists() else base_directory(settings))
-    target = run / "models" / "rl"
+    if target.exists():
+        raise InputError(f"{target} exists; a trained model is never overwritten: remove it first")
+    if problems is not None:
+        opened, _ = open_problems(problems, folder, question=question, answer=answer, limit=limit, download=download)
+        given = list(opened)
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
-        steps = reinforce(directory, base, loaded, target, settings, interpreter)
-    say(f"{steps} steps from {base}")
-    typer.echo(target)
+        if problems is None:
+            given = collect_problems(directory, settings).rl[:limit]
+        gradable = [problem for problem in given if is_gradable(problem)]
+        if len(gradable) < len(given):
+            note(f"{len(given) - len(gradable)} of {len(given)} problems have no usable label and are left out")
+        keep_config(directory, config.model_copy(update={"rl": settings.rl}), frozenset({"rl"}))
+        reinforce(directory, settings, base, gradable, interpreter)
+    emit({"model": str(target)}) if as_json else say(str(target))
+
+
+def _config(run: Path, recipe: str | None) -> RunConfig:
+    """Returns the settings of the run, or for a new one those of the named recipe."""
+    from calmstorm.settings import RunConfig, load_recipe
+    from calmstorm.stages import recipe_of
+
+    config = recipe_of(run)
+    if config is None and recipe is None:
+        raise InputError(f"{run}: there is no run with settings here; name a run, or a recipe for a new one: --recipe")
+    if config is not None and recipe is not None:
+        raise InputError(
+            f"--recipe is {recipe}, but {run} has its own settings; leave it out, or change some with --set"
+        )
+    return config or RunConfig(**dict(load_recipe(recipe)))

@@ -1,4 +1,4 @@
-"""`calm sft`: fine-tunes a model on the golden set of a run."""
+"""`calm sft`: fine-tunes the Reasoner of a run on its golden set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from calmstorm.commands.recipes import Override, Seed, base_directory, recipe_from
+from calmstorm.commands.console import emit, say
+from calmstorm.commands.options import AsJson, Override, Run, Seed, base_directory, changes
 from calmstorm.errors import InputError
 
 
@@ -17,25 +18,32 @@ def register(app: typer.Typer) -> None:
 
 
 def sft(
-    run: Annotated[Path, typer.Argument(help="Run directory with a golden set.", show_default=False)],
-    recipe: Annotated[str, typer.Option(help="Recipe: a name or a TOML file.")] = "pocket",
+    run: Run,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Model directory to fine-tune; that of the run's Reasoner without.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Model directory to write; RUN/models/sft.")] = None,
     override: Override = None,
     seed: Seed = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Fine-tune the recipe's model gently on golden trajectories. Run it again to resume."""
-    from calmstorm.progress import say
-    from calmstorm.records import GoldenTrajectory
+    """Fine-tune the run's Reasoner gently on its golden trajectories. Run it again to resume."""
+    from calmstorm.records import GoldenTrajectory, Stage
     from calmstorm.runs import RunDirectory
-    from calmstorm.stages import fine_tune
+    from calmstorm.settings import changed
+    from calmstorm.stages import fine_tune, keep_config, model_path, run_config
 
-    settings = recipe_from(recipe, override, seed)
     with RunDirectory(run, readonly=True) as readable:
         golden = list(readable.read("golden", GoldenTrajectory))
+        config = run_config(readable)
     if not golden:
         raise InputError(f"{run}: there are no golden trajectories in it; run calm curate and calm golden first")
-    target = out or run / "models" / "sft"
+    recipe = changed(config, changes(override, {"seed": seed}), f"{run}/config.toml")
+    base = base_directory(recipe, start)
+    target = out or model_path(run, Stage.SFT)
+    if target.exists():
+        raise InputError(f"{target} exists; a trained model is never overwritten: remove it or name another with --out")
     with RunDirectory(run) as directory:
-        result = fine_tune(directory, base_directory(settings), golden, target, settings)
-    say(f"{result.steps} steps on {result.trajectories} trajectories ({result.left_out} too long)")
-    typer.echo(target)
+        keep_config(directory, config.model_copy(update={"sft": recipe.sft}), frozenset({"sft"}))
+        fine_tune(directory, recipe, base, golden, output=target)
+    emit({"model": str(target)}) if as_json else say(str(target))

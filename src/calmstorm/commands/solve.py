@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calmstorm.commands.console import emit
+from calmstorm.commands.options import AsJson, Model
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ def register(app: typer.Typer) -> None:
 def solve(
     text: Annotated[str, typer.Argument(help="The problem, a file that holds it, or - for standard input.")],
     reasoner: Annotated[
-        str, typer.Option("--reasoner", help="pocket, a model directory, or a server's URL.")
+        str, typer.Option("--reasoner", help="pocket, a model directory, or a server's base URL.")
     ] = "pocket",
-    model: Annotated[str | None, typer.Option("--model", help="Model name, where the Reasoner is a server.")] = None,
+    model: Model = None,
     attempts: Annotated[
         int, typer.Option("--attempts", min=1, max=64, help="Rollouts; the best backed answer wins.")
     ] = 4,
@@ -40,10 +41,10 @@ def solve(
     save: Annotated[Path | None, typer.Option("--save", help="Write the solved model as an LP file.")] = None,
     show_all: Annotated[bool, typer.Option("--show-reasoning", help="Print the whole response as well.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Solve a word problem and check the model behind the answer. Ends with status 1 when no answer could be backed."""
-    from calmstorm.commands.reasoners import open_reasoner
+    from calmstorm.reasoner.opening import open_reasoner
     from calmstorm.solving import attempt, choose
 
     question = read_problem(text)

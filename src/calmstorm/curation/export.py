@@ -32,7 +32,7 @@ def export(golden: Iterable[GoldenTrajectory], path: Path, form: str) -> int:
         raise InputError(f"format is '{form}'; it must be one of {', '.join(FORMATS)}: set --format")
     path.parent.mkdir(parents=True, exist_ok=True)
     if form == "jsonl":
-        return _write_lines(path, (each.model_dump_json(by_alias=True) for each in golden))
+        return _write_lines(path, (record.model_dump_json(by_alias=True) for record in golden))
     rows = _messages(golden)
     if form == "messages":
         return _write_lines(path, (json.dumps(row, ensure_ascii=False) for row in rows))
@@ -46,22 +46,22 @@ def export(golden: Iterable[GoldenTrajectory], path: Path, form: str) -> int:
 
 
 def _messages(golden: Iterable[GoldenTrajectory]) -> Iterator[dict[str, object]]:
-    for each in golden:
-        trajectory = each.trajectory
+    for record in golden:
+        trajectory = record.trajectory
         spans = trajectory.spans
         has_ids = all(span.token_ids is not None for span in spans)
         yield {
             "problem_id": trajectory.problem_id,
             "sample": trajectory.sample,
             "messages": [
-                {"role": "user", "content": each.question},
+                {"role": "user", "content": record.question},
                 {"role": "assistant", "content": trajectory.response},
             ],
             "token_ids": list(response_ids(spans)) if has_ids else None,
             "response_mask": list(map(int, response_mask(spans, RL_AUTHORS))) if has_ids else None,
             "loss_mask": list(map(int, response_mask(spans, SFT_AUTHORS))) if has_ids else None,
             "hints": [span.text for span in spans if span.author is Author.INTERVENER],
-            "edited_token_share": each.edited_token_share,
+            "edited_token_share": record.edited_token_share,
         }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from calmstorm.curation.loop import Progress, edited_share
+from calmstorm.curation.loop import SampleProgress, edited_share
 from calmstorm.records import GoldenTrajectory, Problem, StopReason, Trajectory, VerdictStatus
 
 
@@ -54,13 +54,9 @@ def rejection(trajectory: Trajectory, *, flawless: bool, most_tokens: int | None
     return None if trajectory.is_backed else Rejection.UNBACKED
 
 
-def golden_of(problem: Problem, progress: Progress, most_tokens: int | None = None) -> GoldenTrajectory | None:
-    """Returns the golden trajectory of a curated sample, or None when it has none."""
-    if not progress.trajectories:
-        return None
+def golden_trajectory(problem: Problem, progress: SampleProgress) -> GoldenTrajectory:
+    """Returns the last round of a sample that is golden, with what it took to get there."""
     last = progress.trajectories[-1]
-    if rejection(last, flawless=progress.flawless, most_tokens=most_tokens) is not None:
-        return None
     return GoldenTrajectory(
         trajectory=last,
         question=problem.question,

@@ -40,7 +40,7 @@ class Review(Record):
 
 
 @dataclass
-class Progress:
+class SampleProgress:
     """What is known of one sample, from an earlier run or from this one."""
 
     trajectories: list[Trajectory] = field(default_factory=list)
@@ -76,16 +76,17 @@ class HintLoop:
     limits: RolloutLimits
     sampling: Sampling
     """Its seed is replaced by one per round."""
+    sink: Sink
+    """Receives every finished round and every intervention at once."""
     seed: int
     most_interventions: int = 5
 
-    async def run(self, problem: Problem, sample: int, sink: Sink, progress: Progress) -> Progress:
+    async def run(self, problem: Problem, sample: int, progress: SampleProgress) -> SampleProgress:
         """Takes one sample from where it is to its end.
 
         Args:
             problem: What to solve.
             sample: Which attempt at it.
-            sink: Receives every finished round and every intervention at once.
             progress: What an earlier run had finished; it is extended in place and returned.
 
         Raises:
@@ -93,28 +94,28 @@ class HintLoop:
         """
         while not progress.is_finished(self.most_interventions):
             if progress.reviewed < len(progress.interventions):  # stopped between an intervention and its review
-                self._close_round(problem, sample, sink, progress, flawless=False)
+                self._close_round(problem, sample, progress, flawless=False)
                 continue
             if len(progress.interventions) == len(progress.trajectories):  # the next round is open
                 trajectory = await self._attempt(problem, sample, progress)
-                sink.trajectory(trajectory)
+                self.sink.trajectory(trajectory)
                 progress.trajectories.append(trajectory)
             latest = progress.trajectories[-1]
             if latest.stop_reason is StopReason.INFRASTRUCTURE:
                 break
             intervention = await self.intervener.review(problem, latest)
             if intervention is not None and len(progress.interventions) < self.most_interventions:
-                sink.intervention(intervention)
+                self.sink.intervention(intervention)
                 progress.interventions.append(intervention)
-            self._close_round(problem, sample, sink, progress, flawless=intervention is None)
+            self._close_round(problem, sample, progress, flawless=intervention is None)
         return progress
 
-    def _close_round(self, problem: Problem, sample: int, sink: Sink, progress: Progress, *, flawless: bool) -> None:
-        sink.review(Review(problem_id=problem.id, sample=sample, round=progress.reviewed, flawless=flawless))
+    def _close_round(self, problem: Problem, sample: int, progress: SampleProgress, *, flawless: bool) -> None:
+        self.sink.review(Review(problem_id=problem.id, sample=sample, round=progress.reviewed, flawless=flawless))
         progress.reviewed += 1
         progress.flawless = flawless
 
-    async def _attempt(self, problem: Problem, sample: int, progress: Progress) -> Trajectory:
+    async def _attempt(self, problem: Problem, sample: int, progress: SampleProgress) -> Trajectory:
         """Makes the next round: a fresh attempt, or the last one resumed from its hint."""
         round_ = len(progress.trajectories)
         sampling = self.sampling.model_copy(
@@ -126,11 +127,10 @@ class HintLoop:
             spans = splice(progress.trajectories[-1], progress.interventions[-1], self.reasoner)
             kept = outputs_before(progress.trajectories[-1].spans, progress.interventions[-1].position)
             executions = progress.trajectories[-1].executions[:kept]
-        prompt = self.reasoner.render(problem.question)
         finished = await rollout(
             self.reasoner,
             self.interpreter,
-            prompt,
+            self.reasoner.render(problem.question),
             limits=self.limits,
             sampling=sampling,
             spans=spans,

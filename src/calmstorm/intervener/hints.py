@@ -2,7 +2,7 @@
 
 A hint speaks in the first person, is short and asks for one next action (paper appendix D and the hint principles of
 appendix I). For triggers 1 and 2 it ends by opening a Python block; for 5 and 6 it names the flaw, never the right
-number and never the answer. There are many wordings of each, because a Reasoner that has heard only one learns the
+number and never the answer. There are many wordings of each, because a Reasoner that has seen only one learns the
 sentence instead of its meaning.
 """
 
@@ -11,8 +11,12 @@ from __future__ import annotations
 import random
 from enum import StrEnum
 
+from calmstorm.records import Domain
+
 OPEN_BLOCK = "\n\n```python\n"
 """What a hint for code utilisation ends with."""
+DOMAIN_WORDS = {Domain.INTEGER: "whole numbers", Domain.CONTINUOUS: "continuous", Domain.BINARY: "binary"}
+"""How hints and traces call the kinds of variables."""
 
 
 class Correction(StrEnum):

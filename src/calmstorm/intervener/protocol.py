@@ -1,10 +1,13 @@
-"""The seam to every Intervener: a rule engine, a stronger model, a person or a script of canned replies."""
+"""What every Intervener offers: a rule engine, a stronger model, a person or a script of canned reviews."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from calmstorm.records import Intervention, Problem, Trajectory
+
+MOST_TRIGGERS = 2
+"""Triggers that are named for one response at most (paper appendix J)."""
 
 
 class Intervener(Protocol):
@@ -23,7 +26,7 @@ class Intervener(Protocol):
         """Returns the correction of the first flaw, or None when there is none.
 
         Raises:
-            InfrastructureError: the Intervener could not be asked.
+            InfrastructureError: The Intervener could not be asked.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""An Intervener that recites: deterministic reviews, so that pipelines run without a model, a network or a person."""
+"""An Intervener with a script: deterministic reviews, so that pipelines run without a model, a network or a person."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from calmstorm.errors import InfrastructureError
 from calmstorm.records import Intervention, Problem, Trajectory
 
 Script = Callable[[Problem, Trajectory], Intervention | None]
-"""Says what to do about a trajectory; None means flawless. It may raise."""
+"""Returns the review of a trajectory; None means flawless. It may raise."""
 
 
 class ScriptedIntervener:
@@ -19,7 +19,7 @@ class ScriptedIntervener:
     """
 
     def __init__(self, script: Iterable[Intervention | None] | Script, *, name: str = "scripted") -> None:
-        """Prepares a recital.
+        """Takes the script.
 
         Args:
             script: Reviews, one per call, or a function of problem and trajectory.

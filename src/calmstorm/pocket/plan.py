@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from calmstorm.intervener.hints import DOMAIN_WORDS
 from calmstorm.problems.case import Case, Layout
 from calmstorm.problems.wording import number
 from calmstorm.records import Domain, Sense
 
-DOMAIN_WORDS = {Domain.INTEGER: "whole numbers", Domain.CONTINUOUS: "continuous", Domain.BINARY: "binary"}
 _CATEGORY = {Domain.INTEGER: ', cat="Integer"', Domain.CONTINUOUS: "", Domain.BINARY: ', cat="Binary"'}
 
 

@@ -13,9 +13,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from calmstorm.intervener.hints import OPEN_BLOCK, Correction, hint
+from calmstorm.intervener.hints import DOMAIN_WORDS, OPEN_BLOCK, Correction, hint
 from calmstorm.pocket.flaws import Habits, Mistake, Spoilt, make_mistake
-from calmstorm.pocket.plan import DOMAIN_WORDS, Plan, plan_of
+from calmstorm.pocket.plan import Plan, plan_of
 from calmstorm.problems.case import Case
 from calmstorm.problems.wording import listing, number
 from calmstorm.records import Author, Sense

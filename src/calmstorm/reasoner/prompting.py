@@ -33,7 +33,7 @@ def user_message(prompt: str, question: str) -> str:
     """Returns the message that asks `question` with the named prompt.
 
     Raises:
-        InputError: there is no such prompt.
+        InputError: There is no such prompt.
     """
     if prompt not in prompt_names():
         raise InputError(f"prompt is {prompt!r}; it must be one of {', '.join(prompt_names())}: set prompt")
@@ -46,7 +46,7 @@ def prompt_of_model(directory: Path) -> str:
     """Returns the prompt that a model directory asks for, else the default.
 
     Raises:
-        InputError: the directory's settings cannot be read, or name no prompt.
+        InputError: The directory's settings cannot be read, or name no prompt.
     """
     path = directory / MODEL_SETTINGS
     if not path.is_file():

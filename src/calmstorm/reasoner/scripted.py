@@ -1,4 +1,4 @@
-"""A Reasoner that recites: deterministic completions, so that every pipeline runs without a model or a network."""
+"""A Reasoner with a script: deterministic completions, so that every pipeline runs without a model or a network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from calmstorm.errors import InfrastructureError
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling, TokenCodec
 
 Script = Callable[[Prefix, Sampling], str]
-"""Says what to write next, given everything so far; the turn ends where the returned text does."""
+"""Returns what to write next, given everything so far; the turn ends where the returned text does."""
 
 
 class ByteCodec:
@@ -27,7 +27,7 @@ class ByteCodec:
 
 
 class ScriptedReasoner:
-    """Recites canned completions; honours stop strings and `max_tokens`.
+    """Gives canned completions; keeps to stop strings and `max_tokens`.
 
     Each call of `generate` takes the next text of a sequence, or asks a function. What follows a stop string within a
     text is dropped: the next call gets the next text. Concurrency: a sequence is handed out in the order of calls.
@@ -41,13 +41,13 @@ class ScriptedReasoner:
         end_of_turn: int = ByteCodec.END_OF_TURN,
         name: str = "scripted",
     ) -> None:
-        """Prepares a recital.
+        """Takes the script.
 
         Args:
-            script: texts, one per call, or a function of the prefix.
-            codec: gives completions token ids and log-probabilities (0 each); None gives text only.
-            end_of_turn: id that ends a turn, where there is a codec.
-            name: name for reports.
+            script: Texts, one per call, or a function of the prefix.
+            codec: Gives completions token ids and log-probabilities (0 each); None gives text only.
+            end_of_turn: Id that ends a turn, where there is a codec.
+            name: Name for reports.
         """
         self._script = script if callable(script) else None
         self._texts = iter(()) if callable(script) else iter(script)
@@ -71,10 +71,10 @@ class ScriptedReasoner:
         return Prefix(text=text, token_ids=None if self._codec is None else tuple(self._codec.encode(text)))
 
     async def generate(self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, sampling: Sampling) -> Completion:
-        """Recites the next text.
+        """Returns the next text.
 
         Raises:
-            InfrastructureError: the sequence is used up.
+            InfrastructureError: The sequence is used up.
         """
         text = self._next(prefix, sampling)
         ends = [text.index(s) + len(s) for s in stop if s in text]

@@ -9,41 +9,39 @@ cut off here.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import openai
 from openai.types import Completion as Answer
 from openai.types.completion_choice import Logprobs
 
+from calmstorm.endpoint import Endpoint, EndpointSettings
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.reasoner.codec import TokenizerCodec, load_tokenizer
 from calmstorm.reasoner.prompting import DEFAULT_PROMPT, chat, chatml, user_message
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling
-from calmstorm.records import Record
 
-API_KEY_VARIABLES = ("CALM_API_KEY", "OPENAI_API_KEY")
-"""Environment variables looked at for the key, in this order; keys come from nowhere else."""
+_EXTRAS = {"include_stop_str_in_output": True}
+"""Fields beyond OpenAI's: vLLM and SGLang know them."""
 
 
-class ServerSettings(Record):
+class ServerSettings(EndpointSettings):
     """How to talk to a server."""
 
     timeout_seconds: float = 1800.0
-    """Bound on one request; a long response of a busy server takes minutes."""
-    connect_seconds: float = 10.0
     retries: int = 3
-    """Further attempts after a failed request, with growing pauses."""
     concurrency: int = 64
-    """Requests in flight at once."""
     sampled_logprobs: bool = False
     """The server reports log-probabilities of the distribution it sampled from (vLLM: `--logprobs-mode
     processed_logprobs`). Unless it does, they are only recorded at temperature 1, where both are the same."""
 
 
 class ServerReasoner:
-    """A Reasoner on a server. `generate` may be awaited by many tasks of one event loop; the server batches them."""
+    """A Reasoner on a server.
+
+    Concurrency: `generate` may be awaited by many tasks of one event loop; the server batches them.
+    """
 
     def __init__(
         self,
@@ -54,40 +52,32 @@ class ServerReasoner:
         prompt: str = DEFAULT_PROMPT,
         settings: ServerSettings | None = None,
     ) -> None:
-        """Prepares a client; nothing is sent yet.
+        """Prepares a client; nothing is sent yet. The key is that of CALM_API_KEY, else of OPENAI_API_KEY.
 
         Args:
-            base_url: where the API is; "/v1" is added to a bare host.
-            model: name the server knows the model by.
-            tokenizer: directory or hub id of the model's tokenizer; None talks in text.
-            prompt: name of a prompt.
-            settings: timeouts, retries, concurrency.
+            base_url: Where the API is; "/v1" is added to a bare host.
+            model: Name the server knows the model by.
+            tokenizer: Directory or hub id of the model's tokenizer; None talks in text.
+            prompt: Name of a prompt.
+            settings: Timeouts, retries, concurrency.
 
         Raises:
-            InputError: the URL is not one, or there is no such tokenizer or prompt.
+            InputError: The URL or the key cannot be used, or there is no such tokenizer or prompt.
         """
-        if not base_url.startswith(("http://", "https://")):
-            raise InputError(f"base URL is {base_url!r}; it must begin with http:// or https://: correct --reasoner")
+        user_message(prompt, "")  # an unknown prompt is an error now, not at the first problem
         self._settings = settings or ServerSettings()
-        self._url = base_url.rstrip("/") + ("" if base_url.rstrip("/").count("/") > 2 else "/v1")
+        bare = base_url.rstrip("/")
+        url = f"{bare}/v1" if bare.count("/") == 2 else bare
+        self._endpoint = Endpoint(url, self._settings, source="--reasoner", key_variable="CALM_API_KEY")
         self._model = model
         self._prompt = prompt
         self._codec = None if tokenizer is None else TokenizerCodec(load_tokenizer(tokenizer))
-        user_message(prompt, "")  # an unknown prompt is an error now, not at the first problem
         self._streams = False
-        self._slots = asyncio.Semaphore(self._settings.concurrency)
-        keys = (os.environ.get(name) for name in API_KEY_VARIABLES)
-        self._client = openai.AsyncOpenAI(
-            base_url=self._url,
-            api_key=next((key for key in keys if key), "none"),
-            timeout=openai.Timeout(self._settings.timeout_seconds, connect=self._settings.connect_seconds),
-            max_retries=self._settings.retries,
-        )
 
     @property
     def name(self) -> str:
         """Model and URL."""
-        return f"{self._model} at {self._url}"
+        return f"{self._model} at {self._endpoint.url}"
 
     @property
     def codec(self) -> TokenizerCodec | None:
@@ -112,12 +102,12 @@ class ServerReasoner:
         """Continues `prefix` on the server.
 
         Raises:
-            InputError: the server refuses the request, or gives no token ids although a tokenizer was given.
-            InfrastructureError: the server cannot be reached or keeps failing.
+            InputError: The server refuses the request, or gives no token ids although a tokenizer was given.
+            InfrastructureError: The server cannot be reached or keeps failing.
         """
         request: dict[str, Any] = {
             "model": self._model,
-            "prompt": prefix.text if self._codec is None else list(prefix.token_ids or ()),
+            "prompt": prefix.text if self._codec is None else "",
             "max_tokens": max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -125,49 +115,35 @@ class ServerReasoner:
         if sampling.seed is not None:
             # Each call of a rollout draws from its own stream.
             request["seed"] = (sampling.seed * 1_000_003 + len(prefix.text)) % 2**31
-        async with self._slots:
-            try:
-                return await self._ask(request, stop, sampling)
-            except openai.OpenAIError as error:
-                self._report(error)
-
-    async def _ask(self, request: dict[str, Any], stop: Sequence[str], sampling: Sampling) -> Completion:
-        if self._codec is None and self._streams:
-            return await self._stream(request, stop)
-        try:
-            answer = await self._client.completions.create(
-                **request,
-                stop=list(stop) or None,
-                logprobs=None if self._codec is None else 1,
-                extra_body={"return_token_ids": self._codec is not None, "include_stop_str_in_output": True},
-            )
-        except (openai.BadRequestError, openai.UnprocessableEntityError):
+        async with self._endpoint.request(self._model) as client:
             if self._codec is not None:
-                raise
-            completion = None  # strict servers refuse fields they don't know
-        else:
-            completion = self._read_ids(answer, sampling) if self._codec is not None else _read_text(answer, stop)
-        if completion is None:
-            completion = await self._stream(request, stop)
-            self._streams = True
-        return completion
+                # In `extra_body` the ids are sent as they are; the client would walk those of `prompt` one by one.
+                extra = {**_EXTRAS, "return_token_ids": True, "prompt": list(prefix.token_ids or ())}
+                answer = await client.completions.create(
+                    **request, stop=list(stop) or None, logprobs=1, extra_body=extra
+                )
+                return self._read_ids(answer, self._codec, sampling)
+            completion = None if self._streams else await _complete(client, request, stop)
+            if completion is None:
+                completion = await self._stream(client, request, stop)
+                self._streams = True
+            return completion
 
-    def _read_ids(self, answer: Answer, sampling: Sampling) -> Completion:
-        assert self._codec is not None  # noqa: S101 - for the type checker
+    def _read_ids(self, answer: Answer, codec: TokenizerCodec, sampling: Sampling) -> Completion:
         choice = answer.choices[0]
         ids: list[int] | None = (choice.model_extra or {}).get("token_ids")
         if ids is None:
             raise InputError(
-                f"{self._url} returns no token ids, which a tokenizer asks for: "
+                f"{self._endpoint.url} returns no token ids, which a tokenizer asks for: "
                 "use a server with return_token_ids (vLLM), or leave the tokenizer out"
             )
-        ends = bool(ids) and ids[-1] in self._codec.tokenizer.all_special_ids
+        ends = bool(ids) and ids[-1] in codec.tokenizer.all_special_ids
         if choice.finish_reason == "length":
             reason = CompletionStop.LENGTH
         else:
             reason = CompletionStop.END_OF_TURN if ends else CompletionStop.STOP_STRING
         return Completion(
-            text=self._codec.decode(ids[:-1] if reason is CompletionStop.END_OF_TURN else ids),
+            text=codec.decode(ids[:-1] if reason is CompletionStop.END_OF_TURN else ids),
             token_ids=tuple(ids),
             logprobs=self._logprobs(choice.logprobs, len(ids), sampling),
             stop=reason,
@@ -181,52 +157,49 @@ class ServerReasoner:
             return None
         return tuple(float(value) for value in values if value is not None)
 
-    async def _stream(self, request: dict[str, Any], stop: Sequence[str]) -> Completion:
+    async def _stream(self, client: openai.AsyncOpenAI, request: dict[str, Any], stop: Sequence[str]) -> Completion:
         """Reads a completion as it is written and breaks off behind a stop string: works with any server."""
         for attempt in range(self._settings.retries + 1):
             try:
-                return await self._stream_once(request, stop)
+                return await _stream_once(client, request, stop)
             except openai.OpenAIError:  # the client has retried what can be
                 raise
             except Exception as error:  # broken off in the middle: an error of the client's HTTP library
-                broken = error
+                reason = self._endpoint.describe(error)
             await asyncio.sleep(min(0.5 * 2**attempt, 8))
-        raise InfrastructureError(f"{self._url} keeps breaking off ({type(broken).__name__}: {broken})")
-
-    async def _stream_once(self, request: dict[str, Any], stop: Sequence[str]) -> Completion:
-        text, reason = "", CompletionStop.END_OF_TURN
-        async with await self._client.completions.create(**request, stream=True) as chunks:
-            async for chunk in chunks:
-                if not chunk.choices:
-                    continue
-                text += chunk.choices[0].text
-                ends = [text.index(s) + len(s) for s in stop if s in text]
-                if ends:
-                    return Completion(text=text[: min(ends)], stop=CompletionStop.STOP_STRING)
-                if chunk.choices[0].finish_reason == "length":
-                    reason = CompletionStop.LENGTH
-        return Completion(text=text, stop=reason)
-
-    def _report(self, error: openai.OpenAIError) -> NoReturn:
-        """Says in one line whose fault it is and what to do."""
-        reason = str(error).strip().splitlines()[0][:300]
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            raise InputError(f"{self._url} refuses the API key: set {API_KEY_VARIABLES[0]}") from error
-        if isinstance(error, openai.NotFoundError):
-            raise InputError(f"{self._url} knows no model {self._model!r} ({reason}): set --model") from error
-        if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
-            raise InputError(f"{self._url} refuses the request ({reason}): change model, prompt or limits") from error
-        raise InfrastructureError(
-            f"{self._url} failed {self._settings.retries + 1} times ({type(error).__name__}: {reason})"
-        ) from error
+        raise InfrastructureError(f"{self._endpoint.url} keeps breaking off ({reason})")
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._client.close()
+        await self._endpoint.close()
+
+
+async def _complete(client: openai.AsyncOpenAI, request: dict[str, Any], stop: Sequence[str]) -> Completion | None:
+    """Asks for a text at once; None when the server cannot say what ended it."""
+    try:
+        answer = await client.completions.create(**request, stop=list(stop) or None, extra_body=_EXTRAS)
+    except (openai.BadRequestError, openai.UnprocessableEntityError):
+        return None  # strict servers refuse fields they don't know
+    return _read_text(answer, stop)
+
+
+async def _stream_once(client: openai.AsyncOpenAI, request: dict[str, Any], stop: Sequence[str]) -> Completion:
+    text, reason = "", CompletionStop.END_OF_TURN
+    async with await client.completions.create(**request, stream=True) as chunks:
+        async for chunk in chunks:
+            if not chunk.choices:
+                continue
+            text += chunk.choices[0].text
+            ends = [text.index(s) + len(s) for s in stop if s in text]
+            if ends:
+                return Completion(text=text[: min(ends)], stop=CompletionStop.STOP_STRING)
+            if chunk.choices[0].finish_reason == "length":
+                reason = CompletionStop.LENGTH
+    return Completion(text=text, stop=reason)
 
 
 def _read_text(answer: Answer, stop: Sequence[str]) -> Completion | None:
-    """Makes sense of an answer; None when it doesn't tell what ended it."""
+    """Reads a text and what ended it; None when the answer doesn't say."""
     choice = answer.choices[0]
     extra = choice.model_extra or {}
     text = choice.text

@@ -12,11 +12,12 @@ import math
 import os
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from calmstorm.atomic import write_atomically
@@ -24,7 +25,6 @@ from calmstorm.errors import InputError, RunLockedError, SettingsError, WorkErro
 from calmstorm.records import Record, Trajectory, TrajectoryKey
 from calmstorm.runs.environment import environment
 from calmstorm.runs.lines import LineWriter, read_lines, read_objects, unreadable
-from calmstorm.runs.toml import differing_keys, to_toml
 
 R = TypeVar("R", bound=Record)
 
@@ -135,7 +135,8 @@ class RunDirectory:
 
     def trajectories(self, stage: str | None = None) -> Iterator[Trajectory]:
         """Yields the trajectories of one stage or of all, in the order they ended."""
-        return (each for each in self.read("trajectories", Trajectory) if stage is None or each.stage == stage)
+        every = self.read("trajectories", Trajectory)
+        return (trajectory for trajectory in every if stage is None or trajectory.stage == stage)
 
     def drop(self, name: str, unwanted: Callable[[dict[str, Any]], bool]) -> None:
         """Takes rows out of a file of plain objects: those that a resumed training is about to make again."""
@@ -153,25 +154,30 @@ class RunDirectory:
 
     # -------------------------------------------------------------- settings, environment, report
 
-    def keep_config(self, config: BaseModel | Mapping[str, object], *, accept_changes: bool = False) -> None:
+    def keep_config(self, config: BaseModel | Mapping[str, object], may_change: Collection[str] = ()) -> None:
         """Writes `config.toml`, or checks that a resumed run has the same one; also writes `env.json`.
 
+        Args:
+            config: Settings of the run.
+            may_change: Dotted keys, or sections, that a resumed run may set anew.
+
         Raises:
-            SettingsError: a setting differs from the one the run was started with, and changes are not accepted.
+            SettingsError: Another setting differs from the one the run was started with.
         """
         self._require_writable()
         data = config.model_dump(mode="json") if isinstance(config, BaseModel) else config
         old = self.config()
         changes = differing_keys(old, data) if old is not None else []
-        if changes and not accept_changes:
-            key, before, after = changes[0]
-            more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
+        refused = [change for change in changes if not {change[0], change[0].partition(".")[0]} & set(may_change)]
+        if refused:
+            key, before, after = refused[0]
+            more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
             raise SettingsError(
                 f"{self.path}: {key} is {after!r}, but this run was started with {before!r}{more}; "
-                "restore the setting, accept the change, or name another run directory"
+                "restore the setting or name another run directory"
             )
         if old is None or changes:
-            write_atomically(self.path / "config.toml", to_toml(data))
+            write_atomically(self.path / "config.toml", tomli_w.dumps(_without_none(data)))
         self._keep_environment()
 
     def config(self) -> dict[str, Any] | None:
@@ -187,10 +193,10 @@ class RunDirectory:
     def environment(self) -> dict[str, Any]:
         """Returns what the run was started with; `resumed_with` lists later differences; empty before."""
         try:
-            found: dict[str, Any] = json.loads((self.path / "env.json").read_text(encoding="utf-8"))
+            kept: dict[str, Any] = json.loads((self.path / "env.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        return found
+        return kept
 
     def write_report(self, report: Mapping[str, object]) -> None:
         """Writes `report.json`, whole or not at all."""
@@ -277,6 +283,33 @@ def _parsed(path: Path, number: int, line: bytes, kind: type[R]) -> R:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise unreadable(path, number, f"not a {kind.__name__}: {place} {first['msg']}".strip()) from None
+
+
+def differing_keys(old: Mapping[str, object], new: Mapping[str, object]) -> list[tuple[str, object, object]]:
+    """Returns (dotted key, old value, new value) wherever two settings differ; a missing value is None."""
+    before, after = dict(_flatten(old)), dict(_flatten(new))
+    return [
+        (key, before.get(key), after.get(key))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _flatten(data: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _without_none(data: Mapping[str, Any]) -> dict[str, Any]:
+    """TOML has no word for None; a setting that is left out has its default, which None is."""
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in data.items()
+        if value is not None
+    }
 
 
 def _without_nan(value: object) -> object:

@@ -29,13 +29,13 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Returns the versions of this package, Python and the packages that shape results, those installed."""
-    found = {"calmstorm": __version__, "python": platform.python_version()}
+    installed = {"calmstorm": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def environment() -> dict[str, object]:

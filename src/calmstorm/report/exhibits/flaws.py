@@ -96,4 +96,6 @@ def _unsearched(arms: Sequence[Arm]) -> list[Gap]:
     if not arms:
         return [Gap("no model is evaluated", "calm eval --problems NAME --reasoner NAME --run RUN")]
     runs = dict.fromkeys(run_argument(arm.report) for arm in arms)
-    return [Gap(f"{run}: its responses were not searched for flaws", f"calm flaws --run {run} --keep") for run in runs]
+    return [
+        Gap(f"{run}: its responses were not searched for flaws", f"calm flaws --responses {run} --keep") for run in runs
+    ]

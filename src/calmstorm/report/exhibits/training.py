@@ -37,7 +37,7 @@ def figure_5(reports: Sequence[RunReport]) -> Exhibit:
         tables.append(Table(f"figure-5{suffix}", title, columns("", "This run", "Published"), tuple(rows)))
     if not curated:
         run = run_argument(reports[0])
-        command = f"calm curate --run {run}, then calm golden {run}; or calm demo"
+        command = f"calm curate --problems NAME --run {run}, then calm golden {run}; or calm demo"
         gaps.append(Gap("no curation is in these runs", command))
         rows = [row(name, theirs, published=True) for name, theirs in _published_curation().items()]
         title = "The curation engine, as published"

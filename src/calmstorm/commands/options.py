@@ -1,0 +1,121 @@
+"""What commands have in common: their options, and how recipe, Reasoner and Intervener are made of them.
+
+Two rules hold for all: a command that works on a run takes RUN as its argument, and recipe and Reasoner from there; one
+that begins or resumes a run names it with `--run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calmstorm.errors import InputError
+from calmstorm.reasoner.opening import POCKET, is_server, pocket_directory
+from calmstorm.settings import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from calmstorm.intervener.protocol import Intervener
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, for example runs/demo.", show_default=False)]
+ReasonerName = Annotated[
+    str | None,
+    typer.Option(
+        "--reasoner", help="pocket, a model directory, or a server's base URL.", show_default="the recipe's, or pocket"
+    ),
+]
+Model = Annotated[str | None, typer.Option("--model", help="Model name, where the Reasoner is a server.")]
+RecipeName = Annotated[str | None, typer.Option("--recipe", help="Recipe: a name or a TOML file.")]
+Override = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting, for example rl.steps=5; may be repeated."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
+Folder = Annotated[
+    Path | None, typer.Option("--folder", help="Folder of benchmark data; else that of CALM_BENCHMARKS.")
+]
+Download = Annotated[
+    bool, typer.Option("--download", help="Fetch a benchmark that is not there from the Hugging Face hub.")
+]
+Question = Annotated[str | None, typer.Option("--question", help="Column of the problem text.")]
+Answer = Annotated[str | None, typer.Option("--answer", help="Column of the label.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many rows of each source.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the settings and stop.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+PROBLEMS_HELP = "A file (JSON Lines, JSON, CSV or parquet) or a benchmark (nl4opt, nl4opt/llmopt)"
+PROBLEMS_METAVAR = "FILE|NAME"
+
+
+def changes(override: list[str] | None, given: Mapping[str, object] | None = None) -> dict[str, str]:
+    """Returns what flags change in a recipe, by dotted key.
+
+    Args:
+        override: What `--set` was given.
+        given: Values of flags of their own; None where a flag was not given.
+
+    Raises:
+        InputError: A `--set` is not of the form KEY=VALUE.
+    """
+    changed: dict[str, str] = {}
+    for item in override or []:
+        key, separator, value = item.partition("=")
+        if not separator or not key:
+            raise InputError(f"--set {item}: it must read KEY=VALUE, for example --set rl.steps=5")
+        changed[key.strip()] = value.strip()
+    return changed | {key: str(value) for key, value in (given or {}).items() if value is not None}
+
+
+def recipe_for(reasoner: str | None, recipe: str | None, changed: Mapping[str, str]) -> Recipe:
+    """Returns the recipe of a command that begins a run.
+
+    Args:
+        reasoner: What `--reasoner` names. Without it the recipe's is taken.
+        recipe: What `--recipe` names. Without it the pocket Reasoner gets its own recipe, any other the paper's values.
+        changed: By dotted key.
+
+    Raises:
+        SettingsError: There is no such recipe, or a setting is wrong.
+    """
+    source = recipe or (POCKET if reasoner in (None, POCKET) else None)
+    named = {} if reasoner is None else {"reasoner": reasoner}
+    return load_recipe(source, {**changed, **named})
+
+
+def base_directory(recipe: Recipe, given: Path | None = None) -> Path:
+    """Returns the directory of the model to train: the given one, else the recipe's Reasoner.
+
+    Raises:
+        InputError: The recipe names a server, which cannot be trained.
+    """
+    if given is not None:
+        return given
+    if recipe.reasoner == POCKET:
+        return pocket_directory()
+    if is_server(recipe.reasoner):
+        raise InputError(
+            f"reasoner is {recipe.reasoner}; a server cannot be trained: name the model's directory with --from"
+        )
+    return Path(recipe.reasoner)
+
+
+def intervener_of(recipe: Recipe) -> Intervener:
+    """Returns the Intervener that a recipe names."""
+    settings = recipe.curation
+    if settings.intervener == "human":
+        from calmstorm.intervener.human import HumanIntervener
+
+        return HumanIntervener()
+    if settings.intervener == "llm":
+        from calmstorm.intervener.llm import LlmIntervener
+
+        return LlmIntervener(
+            settings.intervener_model,
+            temperature=settings.intervener_temperature,
+            top_p=settings.intervener_top_p,
+        )
+    from calmstorm.intervener.rules import RulesIntervener
+
+    return RulesIntervener(recipe.seed)

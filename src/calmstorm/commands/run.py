@@ -1,0 +1,52 @@
+"""`calm run RECIPE`: the whole of CALM, from problems to a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calmstorm.commands.console import emit
+from calmstorm.commands.options import AsJson, DryRun, Override, Seed, changes
+from calmstorm.settings import Recipe, RunConfig, load_recipe
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `run`."""
+    app.command("run")(run_command)
+
+
+def run_command(
+    recipe: Annotated[str, typer.Argument(help="Recipe: a name or a TOML file.", show_default=False)],
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Run directory; an interrupted run goes on.", show_default="runs/<recipe>"),
+    ] = None,
+    override: Override = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Adapt a Reasoner: curate, fine-tune, reinforce, evaluate and report. Run it again to resume."""
+    settings = load_recipe(recipe, changes(override, {"seed": seed}))
+    if dry_run:
+        emit(settings)
+        return
+    adapt(settings, run or Path("runs") / settings.name, as_json)
+
+
+def adapt(recipe: Recipe, path: Path, as_json: bool) -> None:
+    """Runs the pipeline of a recipe in a run directory, and reports."""
+    from calmstorm.commands.options import base_directory, intervener_of
+    from calmstorm.commands.report import report
+    from calmstorm.pipeline import Adaptation
+    from calmstorm.reasoner.opening import open_local
+    from calmstorm.runs import RunDirectory
+    from calmstorm.stages import keep_config
+
+    base = base_directory(recipe)
+    with RunDirectory(path) as run:
+        keep_config(run, RunConfig(**dict(recipe)))
+        Adaptation(recipe, run, base, open_local, intervener_of(recipe)).execute()
+    report([path], as_json=as_json)

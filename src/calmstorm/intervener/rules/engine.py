@@ -1,0 +1,112 @@
+"""The rule engine: finds flaws in responses, and as an Intervener answers the first one with a hint.
+
+It reads the words, the scripts, their output, the models that the scripts solved, and the label. It never puts the
+label into a hint.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from calmstorm.grading import grade, is_gradable
+from calmstorm.intervener.hint_checks import intervention_at
+from calmstorm.intervener.hints import Correction, hint
+from calmstorm.intervener.protocol import MOST_TRIGGERS
+from calmstorm.intervener.rules.behaviour import (
+    fragmented_coding,
+    no_sanity_check,
+    premature_solving,
+    protocol_violation,
+    redundant_verification,
+)
+from calmstorm.intervener.rules.findings import Finding
+from calmstorm.intervener.rules.model import modeling_flaw, unexplained_error
+from calmstorm.intervener.segments import segments, without_hints
+from calmstorm.records import Formulation, Intervention, Problem, StopReason, Trajectory, Trigger
+from calmstorm.settings import derive_seed
+
+
+def find_flaws(
+    problem: Problem,
+    response: str,
+    *,
+    formulations: Sequence[Formulation] = (),
+    stop_reason: StopReason = StopReason.FINISHED,
+) -> list[Finding]:
+    """Returns the flaws of a response in order of appearance, at most one of each trigger.
+
+    Args:
+        problem: Problem with its label; without a usable label triggers 5 and 6 cannot be told.
+        response: The response, hints blanked out where it has any.
+        formulations: Models that its scripts solved, where that is known.
+        stop_reason: A response that was cut off has no final answer to be judged.
+    """
+    parts = segments(response)
+    if not parts:
+        return [Finding(Trigger.PROTOCOL_VIOLATION, 0, 0, "There is no answer at all.", Correction.REREAD)]
+    verdict = grade(problem, response)
+    findings = [
+        premature_solving(parts, verdict.got),
+        fragmented_coding(parts),
+        redundant_verification(parts, verdict.got),
+    ]
+    if stop_reason is StopReason.FINISHED:
+        findings.append(protocol_violation(parts, response))
+        if verdict.correct or not is_gradable(problem):
+            findings.append(no_sanity_check(parts))
+    if is_gradable(problem) and not verdict.correct:
+        findings.append(modeling_flaw(problem, parts, formulations))
+        if not any(findings):
+            findings.append(unexplained_error(parts))
+    # the sort is stable: where two flaws begin at one place, the more basic trigger goes first
+    return sorted((finding for finding in findings if finding is not None), key=lambda finding: finding.start)
+
+
+def annotate(problem: Problem, trajectory: Trajectory) -> list[Finding]:
+    """Returns the flaws of a trajectory, hints set aside, as they are counted."""
+    return named(_all_flaws(problem, trajectory))
+
+
+def named(findings: Sequence[Finding]) -> list[Finding]:
+    """Returns the findings that count for a response: the first `MOST_TRIGGERS`.
+
+    A response that computes everything again has not gone straight to the answer, so trigger 4 does not count beside 3.
+    """
+    verified = any(finding.trigger is Trigger.REDUNDANT_VERIFICATION for finding in findings)
+    counted = [finding for finding in findings if not (verified and finding.trigger is Trigger.NO_SANITY_CHECK)]
+    return counted[:MOST_TRIGGERS]
+
+
+def _all_flaws(problem: Problem, trajectory: Trajectory) -> list[Finding]:
+    response = without_hints(trajectory.spans)
+    return find_flaws(problem, response, formulations=trajectory.formulations, stop_reason=trajectory.stop_reason)
+
+
+class RulesIntervener:
+    """An Intervener that is a rule engine. Deterministic by seed."""
+
+    name = "rules"
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+
+    async def review(self, problem: Problem, trajectory: Trajectory) -> Intervention | None:
+        """Returns the correction of the first flaw, or None; see `calmstorm.intervener.protocol.Intervener`."""
+        flaws = _all_flaws(problem, trajectory)
+        if not flaws:
+            return None
+        first = flaws[0]
+        rng = random.Random(derive_seed(self._seed, trajectory.problem_id, trajectory.sample, trajectory.round))
+        return intervention_at(
+            trajectory,
+            first.start,
+            first.end,
+            first.trigger,
+            analysis=first.analysis,
+            words=hint(rng, first.correction, **first.names),
+            intervener=self.name,
+        )
+
+    async def close(self) -> None:
+        """Nothing to free."""

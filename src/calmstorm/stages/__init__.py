@@ -1,0 +1,33 @@
+"""The stages of a run, each resumable on its own: problems, evaluation, curation, golden set, SFT, RL, flaws.
+
+A stage looks at what is in the run directory first and does only what is missing there. `calmstorm.pipeline` strings
+them together; a command calls the one it is named after.
+"""
+
+from calmstorm.stages.config import keep_config, recipe_of, run_config
+from calmstorm.stages.curation import curate, curation_progress, curation_stage
+from calmstorm.stages.evaluation import evaluate_model
+from calmstorm.stages.flaws import KeptFlaws, find_flaws
+from calmstorm.stages.golden import Funnel, filter_golden
+from calmstorm.stages.problems import Parts, collect_problems, keep_problems
+from calmstorm.stages.training import fine_tune, model_path, reinforce
+
+__all__ = [
+    "Funnel",
+    "KeptFlaws",
+    "Parts",
+    "collect_problems",
+    "curate",
+    "curation_progress",
+    "curation_stage",
+    "evaluate_model",
+    "filter_golden",
+    "find_flaws",
+    "fine_tune",
+    "keep_config",
+    "keep_problems",
+    "model_path",
+    "recipe_of",
+    "reinforce",
+    "run_config",
+]

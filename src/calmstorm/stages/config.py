@@ -1,0 +1,42 @@
+"""The settings of a run: kept when it begins, held against those of a resumed one, read by later commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from calmstorm.errors import InputError
+from calmstorm.runs import RunDirectory
+from calmstorm.settings import RunConfig, validate
+
+PACE = frozenset({"rollout.concurrency", "rollout.workers"})
+"""Settings that say how fast a run goes and not what comes of it: they may change when it is resumed."""
+
+
+def keep_config(run: RunDirectory, config: RunConfig, may_change: frozenset[str] = PACE) -> None:
+    """Writes the settings of a run, or checks that a resumed run has the same.
+
+    Raises:
+        SettingsError: A setting differs that may not change.
+    """
+    run.keep_config(config, may_change)
+
+
+def run_config(run: RunDirectory) -> RunConfig:
+    """Returns the settings that a run keeps.
+
+    Raises:
+        InputError: It keeps none.
+        SettingsError: They are those of another version of this package.
+    """
+    data = run.config()
+    if data is None:
+        raise InputError(f"{run.path}: has no config.toml, so its recipe is not known; begin it with calm curate")
+    return validate(RunConfig, data, f"{run.path}/config.toml")
+
+
+def recipe_of(path: Path) -> RunConfig | None:
+    """Returns the settings of a run that exists, or None where there is no run yet."""
+    if not (path / "config.toml").exists():
+        return None
+    with RunDirectory(path, readonly=True) as run:
+        return run_config(run)

@@ -1,0 +1,108 @@
+"""The evaluation stage: every sample of every test problem that is missing (paper section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from calmstorm.evaluation import evaluate
+from calmstorm.interpreter import Interpreter
+from calmstorm.progress import track
+from calmstorm.reasoner.opening import OpenedReasoner
+from calmstorm.reasoner.protocol import Sampling
+from calmstorm.records import Problem, Stage, Trajectory, TrajectoryKey
+from calmstorm.runs import RunDirectory
+from calmstorm.settings import Recipe
+from calmstorm.stages.session import run_closing
+
+
+def evaluate_model(
+    load: Callable[[], OpenedReasoner],
+    problems: Iterable[Problem],
+    gradable: int,
+    interpreter: Interpreter,
+    recipe: Recipe,
+    stage: Stage,
+    *,
+    run: RunDirectory | None = None,
+    on_trajectory: Callable[[Trajectory], object] = lambda _: None,
+) -> int:
+    """Rolls out what is missing.
+
+    Args:
+        load: Opens the Reasoner; called only where something is missing.
+        problems: What is asked; iterated twice where there is a run.
+        gradable: How many problems these are.
+        interpreter: Runs the scripts.
+        recipe: Bounds, sampling, samples and seed.
+        stage: Recorded in each trajectory.
+        run: Keeps the trajectories, and has those of an earlier call.
+        on_trajectory: Receives every trajectory, those that the run has first.
+
+    Returns:
+        How many rollouts the run had already.
+
+    Raises:
+        InfrastructureError: Every rollout in flight failed; what ended before is kept.
+    """
+    settings = recipe.evaluation
+    total = gradable * settings.samples
+    counter = _Counter(on_trajectory)
+    done = _kept(run, problems, settings.samples, stage, counter) if run is not None else set()
+    if len(done) == total:
+        return total
+
+    with track(f"evaluate {stage}", total, len(done)) as advance:
+
+        def keep(trajectory: Trajectory) -> None:
+            if run is not None:
+                run.append("trajectories", trajectory)
+            advance(counter.count(trajectory))
+
+        async def work(opened: OpenedReasoner) -> None:
+            await evaluate(
+                problems,
+                opened.reasoner,
+                interpreter,
+                samples=settings.samples,
+                limits=recipe.rollout,
+                sampling=Sampling(temperature=settings.temperature, top_p=settings.top_p),
+                stage=stage,
+                on_trajectory=keep,
+                concurrency=recipe.rollout.concurrency,
+                seed=recipe.seed,
+                done=done,
+                tolerance=settings.tolerance,
+                context_tokens=opened.context_tokens,
+            )
+
+        run_closing(load, work, run, f"evaluate {stage}")
+    return len(done)
+
+
+def _kept(
+    run: RunDirectory, problems: Iterable[Problem], samples: int, stage: Stage, counter: _Counter
+) -> set[TrajectoryKey]:
+    """Counts what a run has of these problems already, and returns its keys."""
+    ids = {problem.id for problem in problems}
+    done = set()
+    for trajectory in run.trajectories(stage):
+        if trajectory.problem_id in ids and trajectory.sample < samples:
+            done.add(trajectory.key)
+            counter.count(trajectory)
+    return done
+
+
+@dataclass
+class _Counter:
+    """Hands trajectories on and counts them, for the remark beside the bar."""
+
+    hand_on: Callable[[Trajectory], object]
+    answers: int = 0
+    correct: int = 0
+
+    def count(self, trajectory: Trajectory) -> str:
+        self.answers += 1
+        self.correct += bool(trajectory.verdict and trajectory.verdict.correct)
+        self.hand_on(trajectory)
+        return f"{self.correct}/{self.answers} correct"

@@ -1,0 +1,107 @@
+"""The training stages: gentle fine-tuning on golden trajectories, then reinforcement (paper section 3.3).
+
+A model directory exists only when its training is complete; a training that was killed goes on from its last whole
+checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calmstorm.interpreter import Interpreter
+from calmstorm.progress import note, track
+from calmstorm.records import GoldenTrajectory, Problem, Stage
+from calmstorm.runs import RunDirectory
+from calmstorm.settings import Recipe
+
+if TYPE_CHECKING:
+    from calmstorm.training.grpo import RlStep
+    from calmstorm.training.rollouts import RlRollout
+    from calmstorm.training.sft import SftStep
+
+
+def model_path(run: RunDirectory | Path, stage: Stage) -> Path:
+    """Returns where the model of a training stage is written."""
+    return (run.path if isinstance(run, RunDirectory) else run) / "models" / stage
+
+
+def fine_tune(
+    run: RunDirectory,
+    recipe: Recipe,
+    base: Path,
+    golden: Sequence[GoldenTrajectory],
+    stage: Stage = Stage.SFT,
+    output: Path | None = None,
+) -> None:
+    """Fine-tunes a model, unless the run has the result; steps go to `<stage>.jsonl`.
+
+    Raises:
+        InputError: There is nothing to learn, or the base is no model directory.
+    """
+    from calmstorm.training.checkpoints import completed_updates
+    from calmstorm.training.sft import train_sft
+
+    output = output or model_path(run, stage)
+    if output.exists():
+        return
+    done = completed_updates(output)
+    run.drop(stage, lambda row: row["step"] > done)
+    total = max(1, -(-round(recipe.sft.epochs * len(golden)) // recipe.sft.batch))
+    with run.stage(stage), track(stage, total, done) as advance:
+
+        def log(step: SftStep) -> None:
+            run.append(stage, step)
+            advance(f"loss {step.loss:.3f}")
+
+        result = train_sft(base, golden, output, recipe.sft, seed=recipe.seed, on_log=log)
+    left_out = f" ({result.left_out} too long)" if result.left_out else ""
+    note(f"{stage}: {result.steps} steps on {result.trajectories} trajectories{left_out}")
+
+
+def reinforce(
+    run: RunDirectory,
+    recipe: Recipe,
+    start: Path,
+    problems: Sequence[Problem],
+    interpreter: Interpreter,
+    stage: Stage = Stage.RL,
+) -> None:
+    """Reinforces a model, unless the run has the result; steps and rewards go to files that begin with its stage.
+
+    Raises:
+        InputError: There are too few problems, one has no label, or `start` is no model directory.
+    """
+    from calmstorm.training.grpo import completed_steps, train_grpo
+
+    output = model_path(run, stage)
+    if output.exists():
+        return
+    settings = recipe.rl
+    done = completed_steps(output, settings)
+    for log in (stage, f"{stage}_rollouts"):
+        run.drop(log, lambda row: row["step"] > done)
+    total = settings.steps or settings.epochs * (len(problems) // settings.prompts_per_step)
+    with run.stage(stage), track(stage, total, done) as advance:
+
+        def on_step(step: RlStep) -> None:
+            run.append(stage, step)
+            advance(f"reward {step.reward:.2f}")
+
+        def on_rollout(rollout: RlRollout) -> None:
+            key = {"step": rollout.step, "problem_id": rollout.problem_id, "sample": rollout.sample}
+            run.append(f"{stage}_rollouts", {**key, "reward": rollout.reward})
+
+        train_grpo(
+            start,
+            problems,
+            output,
+            settings,
+            interpreter,
+            rollouts=recipe.rollout,
+            seed=recipe.seed,
+            on_step=on_step,
+            on_rollout=on_rollout,
+        )
+    note(f"{stage}: {total} steps from {start}")

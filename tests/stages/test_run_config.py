@@ -1,0 +1,101 @@
+"""The settings of a run: kept, held against those of a resumed one, and read by later commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from calmstorm.cli import main
+from calmstorm.errors import InputError, SettingsError
+from calmstorm.records import Author, GoldenTrajectory, Span, SpanKind, Stage, StopReason, Trajectory
+from calmstorm.runs import RunDirectory
+from calmstorm.settings import RunConfig
+from calmstorm.stages import keep_config, recipe_of, run_config
+
+
+def calm(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return int(ended.value.code or 0)
+
+
+def test_a_run_gives_back_the_settings_it_was_begun_with(tmp_path: Path) -> None:
+    config = RunConfig(reasoner="pocket", seed=7, prompt="calm-1", command="curate")
+    with RunDirectory(tmp_path) as run:
+        keep_config(run, config)
+        assert run_config(run) == config
+    assert recipe_of(tmp_path) == config
+    assert recipe_of(tmp_path / "none") is None
+
+
+def test_the_pace_of_a_run_may_change_and_nothing_else(tmp_path: Path) -> None:
+    config = RunConfig()
+    faster = config.model_copy(update={"rollout": config.rollout.model_copy(update={"workers": 9, "concurrency": 7})})
+    with RunDirectory(tmp_path) as run:
+        keep_config(run, config)
+        keep_config(run, faster)
+        assert run_config(run).rollout.workers == 9
+        with pytest.raises(SettingsError, match="prompt is 'calm-2'"):
+            keep_config(run, faster.model_copy(update={"prompt": "calm-2"}))
+
+
+def test_a_run_without_settings_is_refused(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path) as run, pytest.raises(InputError, match=r"has no config\.toml"):
+        run_config(run)
+
+
+def test_settings_of_another_version_are_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("intervener = 'rules'\n")
+    with pytest.raises(SettingsError, match="'intervener' is not a setting"):
+        recipe_of(tmp_path)
+
+
+def golden_run(path: Path, **changes: object) -> Path:
+    span = Span(author=Author.REASONER, kind=SpanKind.TEXT, text="\\boxed{1}", token_ids=(1,))
+    trajectory = Trajectory(
+        problem_id="p", sample=0, stage=Stage.CURATION, spans=(span,), stop_reason=StopReason.FINISHED
+    )
+    with RunDirectory(path) as run:
+        keep_config(run, RunConfig(**{"command": "curate", **changes}))  # type: ignore[arg-type]
+        run.append(
+            "golden", GoldenTrajectory(trajectory=trajectory, question="?", interventions=(), edited_token_share=0.0)
+        )
+    return path
+
+
+@pytest.mark.parametrize("command", ["sft", "rl"])
+def test_a_model_behind_a_server_cannot_be_trained_without_its_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    run = golden_run(tmp_path / "run", reasoner="http://127.0.0.1:1/v1", model="m")
+    assert calm(command, str(run)) == 2
+    assert "a server cannot be trained: name the model's directory with --from" in capsys.readouterr().err
+
+
+def test_fine_tuning_takes_the_base_of_the_run_and_not_the_pocket_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = golden_run(tmp_path / "run", reasoner=str(tmp_path / "my-model"))
+    assert calm("sft", str(run)) == 2
+    assert "my-model" in capsys.readouterr().err
+
+
+def test_reinforcement_of_a_new_run_needs_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calm("rl", str(tmp_path / "run")) == 2
+    assert "name a run, or a recipe for a new one: --recipe" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_with_settings_refuses_another_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = golden_run(tmp_path / "run")
+    assert calm("rl", str(run), "--recipe", "pocket") == 2
+    assert "has its own settings" in capsys.readouterr().err
+
+
+def test_an_experiment_does_not_make_a_run_from_a_slip_of_the_pen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calm("experiment", "pilot", "--run", str(tmp_path / "nope")) == 2
+    assert "there is no run here" in capsys.readouterr().err
+    assert not (tmp_path / "nope").exists()
