@@ -11,12 +11,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from calmstorm.records import TrajectoryKey
+from calmstorm.records import Stage, TrajectoryKey
 from calmstorm.report.arms import Arm, run_argument, suites_of
 from calmstorm.report.collect import RunReport
 from calmstorm.report.content import Content, content
 from calmstorm.report.examples import choose_examples
 from calmstorm.report.html import document, plotly, script_json
+from calmstorm.report.index import AttemptKey
 from calmstorm.report.problems import ProblemEntry, list_problems
 from calmstorm.report.run_tables import differences
 from calmstorm.report.transcripts import Transcript, plain, read_attempt
@@ -120,11 +121,12 @@ def problem_page(
 ) -> str:
     """Returns the page of a problem, with links to the one before and the one after."""
     samples = {arm.name: _samples(arm, entry) for arm in arms}
+    curated = [(report, place) for report, place in entry.places if place.stage is Stage.CURATION]
     attempts = [
         read_attempt(report, key, f"{report.name}, sample {key.sample}", f"curation-{number}-{key.sample}")
         for number, report in enumerate(reports)
-        for key in report.index.attempts
-        if key.problem_id == entry.ids.get(report)
+        for key in sorted({AttemptKey(place.problem_id, place.sample) for run, place in curated if run is report})
+        if key in report.index.attempts
     ]
     return document(
         "problem.html.j2",
