@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -45,6 +46,10 @@ def only_font(name: str, folder: Path) -> Path | None:
         f"<fontconfig><dir>{folder}</dir><cachedir>{folder}/cache</cachedir></fontconfig>"
     )
     return config if files else None
+
+
+class Navigated(Exception):
+    """The page was left while a command was under way."""
 
 
 class Page:
@@ -119,9 +124,20 @@ class Page:
     def wait(self, condition: str, seconds: float = 30) -> None:
         """Waits until a JavaScript condition holds."""
         end = time.monotonic() + seconds
-        while not self.value(condition):
+        while not self._holds(condition):
             assert time.monotonic() < end, f"never came true: {condition}; console: {self.console}"
             time.sleep(0.05)
+
+    def _holds(self, condition: str) -> bool:
+        try:
+            return bool(self.value(condition))
+        except Navigated:
+            return False
+
+    def click(self, selector: str) -> None:
+        """Clicks on an element, which may lead to another page."""
+        with contextlib.suppress(Navigated):
+            self.value(f"document.querySelector({json.dumps(selector)}).click()")
 
     def value(self, expression: str) -> Any:
         """Evaluates JavaScript in the page."""
@@ -144,6 +160,8 @@ class Page:
         while True:
             answer = self._receive()
             if answer.get("id") == self._number:
+                if "navigated" in str(answer.get("error")):
+                    raise Navigated(method)
                 assert "error" not in answer, f"{method}: {answer['error']}"
                 result: dict[str, Any] = answer["result"]
                 return result

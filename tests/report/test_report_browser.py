@@ -160,14 +160,14 @@ def test_a_problem_is_reached_from_the_report_down_to_its_trajectory(benchmark_r
             " i.value = 'optmath-3'; i.dispatchEvent(new Event('input')); })()"
         )
         assert page.value(f"{rows}.length") <= 1
-        page.value("document.querySelector('#problem-list a[href*=optmath-3]').click()")
+        page.click("#problem-list a[href*=optmath-3]")
         page.wait("document.readyState === 'complete' && document.title.startsWith('optmath-3')")
         assert page.value("document.querySelectorAll('details.example').length") == 12
         assert page.value("document.querySelectorAll('.passage.code').length") > 0
         assert page.value(
             "getComputedStyle(document.querySelector('.passage.code .said')).borderLeftColor"
         ) != page.value("getComputedStyle(document.querySelector('.passage.text .said')).borderLeftColor")
-        page.value("document.querySelector('.brand a').click()")
+        page.click(".brand a")
         page.wait("document.title.includes('3 runs') && !!document.documentElement.dataset.charts")
         assert page.console == []
         assert all(url.startswith(("file:", "data:")) for url in page.requests)
