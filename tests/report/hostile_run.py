@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from calmstorm.runs.toml import to_toml
+import tomli_w
 from synthetic_run import write_run
 
 MARKUP = "<script>window.pwned = 1</script></script></style></title></textarea><img src=x onerror='window.pwned=1'>"
@@ -32,7 +32,7 @@ def write_hostile_run(parent: Path) -> Path:
         json.dumps({"versions": {HOSTILE: HOSTILE}, "platform": HOSTILE, "commit": HOSTILE}), encoding="utf-8"
     )
     settings = {"reasoner": HOSTILE, HOSTILE: {"note": HOSTILE}}
-    (root / "config.toml").write_text(to_toml(settings), encoding="utf-8")
+    (root / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
     return root
 
 
@@ -47,6 +47,6 @@ def _poison(value: Any, name: str = "") -> Any:
         return HOSTILE
     if name in ("problem_id", "id"):
         return value + HOSTILE
-    if name == "stage" and value in ("rl", "report"):
+    if name == "stage" and value == "report":  # of timing.jsonl; those of records are an enum
         return HOSTILE
     return value
