@@ -15,63 +15,47 @@ import json
 import random
 import time
 from collections.abc import Callable
+from importlib.resources import files
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen3ForCausalLM
 
-from calmstorm.reasoner.engine import EngineSettings
+from calmstorm.pocket.architecture import pocket_config
+from calmstorm.reasoner.engine.scheduler import EngineSettings
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Prefix, Sampling
 
 VOCABULARY = 1536
-NEVER = VOCABULARY - 1
-"""End-of-turn id, made impossible in the model's output."""
 
 
-def build() -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
-    """Returns a model that never ends its turn, and a tokenizer to go with it."""
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    rng = random.Random(0)
-    words = ["".join(rng.choices("abcdefghij klmno\n`", k=400)) for _ in range(600)]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    backend.train_from_iterator(
-        words, trainers.BpeTrainer(vocab_size=VOCABULARY - 1, initial_alphabet=alphabet, show_progress=False)
-    )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
-    tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
+def build() -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerBase]:
+    """Returns a model that never ends its turn, and the pocket tokenizer, which decodes its tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(files("calmstorm").joinpath("pocket", "model"))
     torch.manual_seed(0)
-    config = Qwen3Config(
+    config = pocket_config(
+        tokenizer,
         vocab_size=VOCABULARY,
         hidden_size=192,
         intermediate_size=512,
-        num_hidden_layers=4,
         num_attention_heads=6,
-        num_key_value_heads=2,
-        head_dim=32,
         max_position_embeddings=4096,
         tie_word_embeddings=False,
-        bos_token_id=None,
-        eos_token_id=NEVER,
-        pad_token_id=0,
     )
     model = Qwen3ForCausalLM(config).eval()
     model.lm_head = torch.nn.Linear(192, VOCABULARY)
     with torch.no_grad():
         model.lm_head.weight.normal_(std=0.3)
         model.lm_head.bias.zero_()
-        model.lm_head.bias[NEVER] = -1e9
+        model.lm_head.bias[tokenizer.eos_token_id] = -1e9
     return model, tokenizer
 
 
-def engine(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[list[int]], new: int) -> int:
+def engine(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], new: int) -> int:
     """Draws `new` tokens for every prompt with the local engine; returns the number drawn."""
 
     async def go() -> int:
         reasoner = LocalReasoner.from_model(
-            model, tokenizer, prompt="pocket-1", settings=EngineSettings(max_rows=len(prompts))
+            model, tokenizer, prompt="pocket-1", settings=EngineSettings(max_sequences=len(prompts))
         )
         done = await asyncio.gather(
             *(
@@ -87,7 +71,7 @@ def engine(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts:
     return asyncio.run(go())
 
 
-def generate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[list[int]], new: int) -> int:
+def generate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], new: int) -> int:
     """Does the same with `generate` of transformers, prompts padded on the left."""
     longest = max(map(len, prompts))
     ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])

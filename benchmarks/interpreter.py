@@ -4,11 +4,11 @@
                                      [--json FILE] [--plot FILE.html]
 
 All approaches are measured in the same run, taking turns. Each lives in a process of its own, and its CPU time is that
-of all its processes. Latency is seen by one caller (of two workers, where the approach has workers), after a pause of
-0.1 s, in which a child is parked, and back to back. Throughput is that of the mix, as the median of short windows; the
-floor is `exec` in as many processes as there are workers. An approach must print what in-process exec prints. Sympy's
-cache is emptied before each script in processes that live on: the mix repeats a script, a model's next script is new.
-The default of 20 rounds takes about a quarter of an hour on two cores.
+of all its processes. Latency is measured by one caller (of two workers, where the approach has workers), after a pause
+of 0.1 s, in which a waiting child is forked, and back to back. Throughput is that of the mix, as the median of short
+windows; the floor is `exec` in as many processes as there are workers. An approach must print what in-process exec
+prints. Sympy's cache is emptied before each script in processes that run several: the mix repeats a script, a model's
+next script is new. The default of 20 rounds takes about a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ def main() -> None:
         results = measure(names, paths, options.rounds, options.workers)
     except InputError as error:
         parser.error(str(error))
-    found = checks(results, paths)
-    tables.show(results, options.workers, found)
+    targets = checks(results, paths)
+    tables.show(results, options.workers, targets)
     if options.plot:
-        plots.write(options.plot, results, found, machine())
+        plots.write(options.plot, results, targets, machine())
     if options.json:
         document = {
             "machine": machine(),
             "rounds": options.rounds,
             **results.as_json(),
-            "checks": [{**vars(check), "met": check.met} for check in found],
+            "checks": [{**vars(check), "met": check.met} for check in targets],
         }
         options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 

@@ -227,7 +227,7 @@ def test_solve_prints_answer_model_and_checks_and_saves_the_model(capsys, tmp_pa
     assert "Answer: 400" in shown
     assert "4 desk + 2 chair <= 40" in shown
     assert "\x1b" not in shown
-    assert "Maximize" in model.read_text()
+    assert "max\n obj: +20 chair +30 desk" in model.read_text()
 
 
 @pytest.mark.usefixtures("reciting")

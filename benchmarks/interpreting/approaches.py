@@ -94,7 +94,7 @@ class InProcess(Approach):
             importlib.import_module(name)
         sympy = importlib.import_module("sympy")
         symbol = sympy.Symbol("x")
-        sympy.simplify(sympy.exp(symbol) * sympy.sin(symbol))  # imports the rest of sympy; forks would each do it anew
+        sympy.simplify(sympy.exp(symbol) * sympy.sin(symbol))  # imports the rest of sympy; each fork would do it again
         forget_results()
 
     def prepare(self, script: Script) -> None:

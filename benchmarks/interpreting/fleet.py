@@ -32,7 +32,7 @@ _ENVIRONMENT = {
 """What the interpreter's warm parent has, for all, so that no approach is favoured by it."""
 
 
-class Station:
+class RunningStation:
     """A running station.
 
     Raises:
@@ -118,10 +118,10 @@ class Crew:
     def __init__(self, name: str, stations: int, workers: int, queue: tuple[int, int], scripts: Sequence[Path]) -> None:
         self.name, self.workers = name, workers
         read, self._write = queue
-        self.stations: list[Station] = []
+        self.stations: list[RunningStation] = []
         try:
             for _ in range(stations):
-                self.stations.append(Station(name, workers, read, scripts))
+                self.stations.append(RunningStation(name, workers, read, scripts))
         except BaseException:
             self.close()
             raise

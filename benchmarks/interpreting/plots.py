@@ -50,7 +50,7 @@ processes.</p>
 """
 
 
-def write(path: Path, results: Results, found: Sequence[Check], machine: dict[str, Any]) -> None:
+def write(path: Path, results: Results, targets: Sequence[Check], machine: dict[str, Any]) -> None:
     """Writes the page."""
     windows = sorted({count for measured in results.approaches.values() for count in measured.windows})
     latency = [_latency(results, script) for script in results.scripts]
@@ -67,7 +67,7 @@ def write(path: Path, results: Results, found: Sequence[Check], machine: dict[st
         machine=escape(f"{facts}; {packages}"),
         latency="".join(drawn[: len(latency)]),
         throughput="".join(drawn[len(latency) :]) or "<p>Not measured.</p>",
-        checks=_checks(found),
+        checks=_checks(targets),
         left_out=_left_out(results),
     )
     path.write_text(page, encoding="utf-8")
@@ -106,7 +106,9 @@ def _log_range(results: Results) -> list[float]:
 
 
 def _throughput(results: Results, workers: int) -> dict[str, Any]:
-    names = [name for name, each in results.approaches.items() if not each.failed and workers in each.windows]
+    names = [
+        name for name, measured in results.approaches.items() if not measured.failed and workers in measured.windows
+    ]
     data: list[dict[str, Any]] = []
     for row, name in enumerate(names):
         speeds = results.approaches[name].windows[workers]
@@ -159,14 +161,14 @@ def _layout(title: str, names: Sequence[str], floor: float) -> dict[str, Any]:
     }
 
 
-def _checks(found: Sequence[Check]) -> str:
-    if not found:
+def _checks(targets: Sequence[Check]) -> str:
+    if not targets:
         return "<p>No isolating tier was measured.</p>"
     rows = [
         f"<tr><td>{escape(check.approach)}</td><td>{escape(check.what)}</td><td>{check.value:.2f}{check.unit}</td>"
         f"<td>{'≥' if check.at_least else '≤'} {check.target:g}{check.unit}</td>"
         f'<td class="{check.word}">{check.word}</td></tr>'
-        for check in found
+        for check in targets
     ]
     head = "<tr><th>tier</th><th>what</th><th>measured</th><th>target</th><th></th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"

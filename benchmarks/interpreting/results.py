@@ -132,25 +132,25 @@ class Check:
 
 def checks(results: Results, paths: Sequence[Path]) -> list[Check]:
     """Compares every isolating tier with what it is meant to reach in the same run."""
-    found = []
+    targets = []
     for name, measured in results.approaches.items():
         if not KINDS[name].isolating:
             continue
         ratios = results.ratios(name, THROUGHPUT_WORKERS)
         if ratios:
             what = f"throughput, {THROUGHPUT_WORKERS} workers, over in-process"
-            found.append(Check(name, what, statistics.median(ratios), THROUGHPUT_RATIO, "", at_least=True))
+            targets.append(Check(name, what, statistics.median(ratios), THROUGHPUT_RATIO, "", at_least=True))
         for path in paths:
             if path.stem in measured.failed:
                 continue
             if any(kind in path.stem for kind in ("linprog", "assign")):
                 latency = results.latency_over_floor(name, path.stem)
-                found.append(Check(name, f"{path.stem}: latency over in-process", latency, LATENCY_MS, " ms"))
+                targets.append(Check(name, f"{path.stem}: latency over in-process", latency, LATENCY_MS, " ms"))
             target = CPU_MS_PULP_ALONE if _imports(path) == {"pulp"} else CPU_MS
             cpu = results.cpu_over_floor(name, path.stem)
-            found.append(Check(name, f"{path.stem}: CPU over in-process", cpu, target, " ms"))
-        found.append(Check(name, "start", statistics.median(measured.start_seconds), START_SECONDS, " s"))
-    return found
+            targets.append(Check(name, f"{path.stem}: CPU over in-process", cpu, target, " ms"))
+        targets.append(Check(name, "start", statistics.median(measured.start_seconds), START_SECONDS, " s"))
+    return targets
 
 
 def _imports(path: Path) -> set[str]:

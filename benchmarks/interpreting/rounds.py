@@ -106,7 +106,7 @@ def _throughput(crews: list[Crew], workers: int, windows: int, results: Results)
     mix = range(len(results.scripts))
     with track(f"Throughput, {workers} workers", windows * len(crews)) as advance:
         for window in range(windows):
-            order, short = ([*mix] * (workers * each) for each in (EACH_SCRIPT, SLOW_EACH_SCRIPT))
+            order, short = ([*mix] * (workers * repeats) for repeats in (EACH_SCRIPT, SLOW_EACH_SCRIPT))
             rng.shuffle(order)
             rng.shuffle(short)
             for crew in _rotated(crews, window):

@@ -20,7 +20,7 @@ from interpreting.approaches import KINDS, AbsentError, Approach, FailedError, S
 
 NO_MORE = 255
 PAUSE_SECONDS = 0.1
-"""Before a request that is to find a child parked: several times what parking takes."""
+"""Before a request that is to find a waiting child: several times what forking one takes."""
 
 
 class Station:

@@ -15,7 +15,7 @@ from interpreting.results import Check, Results
 FAILS = "fails"
 
 
-def show(results: Results, workers: Sequence[int], found: Sequence[Check]) -> None:
+def show(results: Results, workers: Sequence[int], targets: Sequence[Check]) -> None:
     """Prints everything on stdout."""
     console = Console()
     if not console.is_terminal:
@@ -26,7 +26,7 @@ def show(results: Results, workers: Sequence[int], found: Sequence[Check]) -> No
         console.print(_throughput(results, workers))
     for line in results.not_measured():
         console.print(line, markup=False, highlight=False)
-    for check in found:
+    for check in targets:
         target = f"{'>=' if check.at_least else '<='} {check.target:g}"
         line = f"{check.word:<7} {check.approach:<11} {check.what}: {check.value:.2f} (target {target}{check.unit})"
         console.print(line, markup=False, highlight=False, style="green" if check.met else "red")

@@ -1,7 +1,7 @@
 """How text and numbers are shown: shares as percent, and text of others with nothing in it that steers a screen.
 
 Escape sequences, control characters and characters that hide or turn text (zero-width, bidirectional overrides) are
-taken out; line breaks stay, tabs become spaces.
+taken out, or written out where nothing of a text may be lost; line breaks stay.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ _ESCAPES = re.compile(
 )
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that no glyph belongs to."""
+_UNUSUAL = re.compile(r"[^\t\n -~]")
 
 
 def printable(text: str) -> str:
     """Returns the text with line breaks and visible characters only."""
     text = _ESCAPES.sub("", text.replace("\t", "    "))
     return "".join(c for c in text if c == "\n" or unicodedata.category(c) not in _UNSEEN)
+
+
+def visible(text: str) -> str:
+    """Returns the text with each character that has no glyph written out as `<U+202E>`; tabs stay, too."""
+    return _UNUSUAL.sub(lambda c: f"<U+{ord(c[0]):04X}>" if unicodedata.category(c[0]) in _UNSEEN else c[0], text)
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from calmstorm.errors import InfrastructureError
 from calmstorm.grading import graded_trajectory
@@ -26,6 +27,14 @@ from calmstorm.settings import derive_seed
 _NUMBER = re.compile(r"(?<![\w.])\$?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(\s?%|\s?percent\b)?")
 
 
+class Check(NamedTuple):
+    """One question put to an answer and the model behind it."""
+
+    name: str
+    passed: bool
+    remark: str = ""
+
+
 @dataclass(frozen=True)
 class Solution:
     """What came of a problem."""
@@ -36,8 +45,7 @@ class Solution:
     """Every check on the answer itself passed; agreement of the attempts is shown but not asked for."""
     formulation: Formulation | None
     code: str
-    checks: list[tuple[str, bool, str]] = field(default_factory=list)
-    """Name, whether it passed, remark."""
+    checks: list[Check] = field(default_factory=list)
     trajectory: Trajectory | None = None
     attempts: int = 0
 
@@ -46,7 +54,7 @@ class Solution:
         return {
             "answer": self.answer,
             "backed": self.backed,
-            "checks": [{"name": n, "passed": p, "remark": r} for n, p, r in self.checks],
+            "checks": [check._asdict() for check in self.checks],
             "formulation": self.formulation.model_dump(mode="json") if self.formulation else None,
             "code": self.code,
             "response": self.trajectory.response if self.trajectory else "",
@@ -68,13 +76,13 @@ async def attempt(
     limits = RolloutLimits(response_tokens=response_tokens)
     with Interpreter(workers=2) as interpreter:
 
-        async def one(sample: int) -> Trajectory:
+        async def try_once(sample: int) -> Trajectory:
             sampling = Sampling(seed=derive_seed(seed, "solve", sample))
             finished = await rollout(reasoner, interpreter, reasoner.render(question), limits=limits, sampling=sampling)
             return graded_trajectory(problem, finished, stage=Stage.SOLVE, sample=sample)
 
         try:
-            tried = await asyncio.gather(*(one(sample) for sample in range(attempts)))
+            tried = await asyncio.gather(*(try_once(sample) for sample in range(attempts)))
         finally:
             await reasoner.close()
     done = [trajectory for trajectory in tried if trajectory.stop_reason is not StopReason.INFRASTRUCTURE]
@@ -89,7 +97,7 @@ def choose(question: str, tried: list[Trajectory]) -> Solution:
     """Returns the attempt that passes the most checks; among equals, the answer most attempts share."""
     votes = Counter(_rounded(t.answer) for t in tried)
     solutions = [examine(question, t, votes[_rounded(t.answer)], len(tried)) for t in tried]
-    return max(solutions, key=lambda s: (sum(passed for _, passed, _ in s.checks), votes[_rounded(s.answer)]))
+    return max(solutions, key=lambda s: (sum(check.passed for check in s.checks), votes[_rounded(s.answer)]))
 
 
 def examine(question: str, trajectory: Trajectory, votes: int, attempts: int) -> Solution:
@@ -99,32 +107,24 @@ def examine(question: str, trajectory: Trajectory, votes: int, attempts: int) ->
     optimal = formulation is not None and formulation.is_optimal
     sense, objective = _as_asked(question, formulation) if formulation is not None else (None, None)
     close = isinstance(answer, int | float) and objective is not None and agrees(answer, objective)
+    boxed = trajectory.verdict is not None and trajectory.verdict.protocol_ok
+    solver_status = formulation.solver_status if formulation is not None and not optimal else ""
+    solver_objective = "" if close or objective is None else f"the solver says {objective:g}"
     checks = [
-        (
-            "a single number or status is boxed",
-            trajectory.verdict is not None and trajectory.verdict.protocol_ok,
-            "" if answer is not None else "no box",
-        ),
-        (
-            "a solver found an optimum",
-            optimal,
-            formulation.solver_status if formulation is not None and not optimal else "",
-        ),
-        (
-            "the answer is the solver's objective",
-            close,
-            "" if close or objective is None else f"the solver says {objective:g}",
-        ),
+        Check("a single number or status is boxed", boxed, "" if answer is not None else "no box"),
+        Check("a solver found an optimum", optimal, solver_status),
+        Check("the answer is the solver's objective", close, solver_objective),
     ]
     if formulation is not None:
         verification = verify(formulation)
-        checks.append(("HiGHS confirms it independently", verification.holds, ", ".join(verification.doubts)))
+        checks.append(Check("HiGHS confirms it independently", verification.holds, ", ".join(verification.doubts)))
         checks.append(_direction_check(question, sense))
         checks.append(_numbers_check(question, formulation))
     scripts = [script_of(span.text) for span in trajectory.spans if span.kind is SpanKind.CODE]
     code = next((f"{script}\n" for script in reversed(scripts) if script), "")
-    backed = formulation is not None and all(passed for _, passed, _ in checks)
-    checks.append(("most attempts agree", answer is not None and 2 * votes > attempts, f"{votes} of {attempts}"))
+    backed = formulation is not None and all(check.passed for check in checks)
+    agreed = answer is not None and 2 * votes > attempts
+    checks.append(Check("most attempts agree", agreed, f"{votes} of {attempts}"))
     return Solution(question, answer, backed, formulation, code, checks, trajectory, attempts)
 
 
@@ -141,14 +141,14 @@ def _as_asked(question: str, formulation: Formulation) -> tuple[Sense, float | N
     return Sense.MAXIMIZE, None if formulation.objective is None else -formulation.objective
 
 
-def _direction_check(question: str, sense: Sense | None) -> tuple[str, bool, str]:
+def _direction_check(question: str, sense: Sense | None) -> Check:
     wanted = wanted_sense(question)
     if wanted is None:
-        return ("the direction fits the text", True, "the text does not say it in words known here")
-    return ("the direction fits the text", sense is wanted, f"the text asks to {wanted.value}")
+        return Check("the direction fits the text", True, "the text does not say it in words known here")
+    return Check("the direction fits the text", sense is wanted, f"the text asks to {wanted.value}")
 
 
-def _numbers_check(question: str, formulation: Formulation) -> tuple[str, bool, str]:
+def _numbers_check(question: str, formulation: Formulation) -> Check:
     """Every number of the text should occur in the model, as it stands, as a share, or inside a product."""
     present = {abs(c) for c in formulation.costs.values()}
     for row in formulation.constraints:
@@ -162,7 +162,7 @@ def _numbers_check(question: str, formulation: Formulation) -> tuple[str, bool, 
             continue
         missing.append(text)
     shown = ", ".join(dict.fromkeys(missing))
-    return ("the model uses the numbers of the text", not missing, f"not found: {shown}" if missing else "")
+    return Check("the model uses the numbers of the text", not missing, f"not found: {shown}" if missing else "")
 
 
 def _occurs(value: float, present: set[float]) -> bool:

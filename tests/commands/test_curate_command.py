@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from calmstorm.cli import main
-from calmstorm.commands import curate as curate_command
+from calmstorm.commands import options
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.intervener.rules import RulesIntervener
 from calmstorm.reasoner import opening
@@ -103,13 +103,13 @@ class Absent(RulesIntervener):
 def test_an_intervener_that_fails_for_one_sample_stops_no_other(problems, tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
     words = ("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x")
-    monkeypatch.setattr(curate_command, "intervener_of", lambda recipe: Absent())
+    monkeypatch.setattr(options, "intervener_of", lambda recipe: Absent())
     assert calm(*words) == 1
     assert "1 of 3 samples are not finished (the line is dead)" in capsys.readouterr().err
     assert {(row["problem_id"], row["round"]) for row in lines(run, "trajectories")} == {
         ("p0", 0), ("p0", 1), ("p1", 0), ("p2", 0), ("p2", 1),
     }  # fmt: skip
-    monkeypatch.setattr(curate_command, "intervener_of", lambda recipe: RulesIntervener())
+    monkeypatch.setattr(options, "intervener_of", lambda recipe: RulesIntervener())
     assert calm(*words, "--resume", "--json") == 0
     assert json.loads(capsys.readouterr().out)["golden"] == 3
 
@@ -122,7 +122,7 @@ class Refused(RulesIntervener):
 
 
 def test_a_refused_key_ends_in_one_line(problems, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(curate_command, "intervener_of", lambda recipe: Refused())
+    monkeypatch.setattr(options, "intervener_of", lambda recipe: Refused())
     assert calm("curate", "--problems", problems, "--run", str(tmp_path / "run"), "--reasoner", "http://x") == 2
     assert capsys.readouterr().err.splitlines()[-1] == "calm: the key is refused: set CALM_INTERVENER_KEY"
 

@@ -15,10 +15,10 @@ from calmstorm.settings import load_recipe
 
 def test_the_bounds_are_products_of_the_recipe() -> None:
     recipe = load_recipe("pocket", {"problems.easy": "10", "problems.complex": "5", "evaluation.samples": "3"})
-    stages = {str(stage["stage"]): stage for stage in bounds(recipe)}
-    assert stages["evaluate base"]["rollouts"] == 45
-    assert stages["evaluate base"]["tokens"] == 45 * recipe.rollout.response_tokens
-    assert stages["rl"]["rollouts"] == (recipe.rl.steps or 0) * recipe.rl.prompts_per_step * recipe.rl.samples
+    stages = {stage.stage: stage for stage in bounds(recipe)}
+    assert stages["evaluate base"].rollouts == 45
+    assert stages["evaluate base"].tokens == 45 * recipe.rollout.response_tokens
+    assert stages["rl"].rollouts == (recipe.rl.steps or 0) * recipe.rl.prompts_per_step * recipe.rl.samples
 
 
 def test_times_grow_in_proportion_to_the_rollouts_of_a_past_run(tmp_path: Path) -> None:

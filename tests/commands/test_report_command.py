@@ -44,7 +44,9 @@ def run_path(tmp_path: Path) -> Path:
         for suite in ("easy", "[red]complex")
         for sample in range(4)
     ]
-    (root / "trajectories.jsonl").write_text("".join(each.to_json() + "\n" for each in made), encoding="utf-8")
+    (root / "trajectories.jsonl").write_text(
+        "".join(trajectory.to_json() + "\n" for trajectory in made), encoding="utf-8"
+    )
     return root
 
 
@@ -95,7 +97,7 @@ def test_several_runs_are_reported_into_a_folder_of_their_own(
     shown = capsys.readouterr()
     assert "other: missing: the rl model has not been evaluated" in shown.err
     assert "run" in shown.out
-    assert [each["run"]["name"] for each in json.loads((out / "report.json").read_text())["runs"]] == ["run", "other"]
+    assert [run["run"]["name"] for run in json.loads((out / "report.json").read_text())["runs"]] == ["run", "other"]
     assert (out / "report_files" / "tables" / "table-2.tex").is_file()
     assert not (run_path / "report.html").exists()
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calmstorm.evaluation import Estimate, clustered_interval, macro_average
-from calmstorm.evaluation.summary import estimate_pass_at_k
+from calmstorm.evaluation.summary import pass_at_k
 
 EVALUATIONS = 2000
 
@@ -102,7 +102,7 @@ def test_intervals_of_pass_at_k_cover_the_truth_as_often_as_they_say(
     truth = 1 - np.prod([(fail * scale + step) / (scale + step) for step in range(k)])  # E[(1 - p)^k] of a beta law
     covered = 0
     for means in simulated_means(rng, problems, samples, mean, likeness):
-        estimate = estimate_pass_at_k([(samples, round(each * samples)) for each in means], k)
+        estimate = pass_at_k([(samples, round(each * samples)) for each in means], k)
         assert estimate is not None
         covered += int(estimate.low <= truth <= estimate.high)
     assert 0.93 <= covered / EVALUATIONS <= 0.97

@@ -5,16 +5,14 @@ import json
 
 import pytest
 
-from calmstorm.evaluation import Tally, macro_average, pass_at_k, summarise, summarise_cells
+from calmstorm.evaluation import Tally, pass_at_k, summarise
 from calmstorm.records import Author, Span, SpanKind, StopReason, Trajectory, Usage, Verdict, VerdictStatus
 from calmstorm.rollout.fences import count_code_blocks
 
 C, W, N, U, F = (VerdictStatus[name] for name in ("CORRECT", "WRONG", "NO_ANSWER", "UNGRADED", "INFRASTRUCTURE"))
 
 
-def trajectory(
-    problem_id: str, sample: int, status: VerdictStatus, suite: str = "easy", stage: str = "base"
-) -> Trajectory:
+def trajectory(problem_id: str, sample: int, status: VerdictStatus, suite: str = "easy") -> Trajectory:
     text = "Plan.\n```python\nprint(1)\n```\n"
     verdict = Verdict(
         correct=status is C, expected=1.0, got=None, tolerance=1e-3, status=status, protocol_ok=status is C
@@ -22,7 +20,7 @@ def trajectory(
     return Trajectory(
         problem_id=problem_id,
         sample=sample,
-        stage=stage,
+        stage="base",
         suite=suite,
         spans=(
             Span(author=Author.REASONER, kind=SpanKind.TEXT, text=text),
@@ -61,18 +59,6 @@ def test_nothing_graded_gives_no_rate_instead_of_zero() -> None:
         json.loads(cell.model_dump_json())
 
 
-def test_cells_are_kept_apart_by_stage_and_suite() -> None:
-    rows = [trajectory("a", 0, C), trajectory("a", 0, W, "complex"), trajectory("a", 0, W, stage="rl")]
-    cells = summarise_cells(rows)
-    assert {(stage, suite): cell.pass_at_1 for stage in cells for suite, cell in cells[stage].items()} == {
-        ("base", "easy"): 1.0,
-        ("base", "complex"): 0.0,
-        ("rl", "easy"): 0.0,
-    }
-    estimates = [cell.estimate for cell in cells["base"].values() if cell.estimate]
-    assert macro_average(estimates).mean == 0.5
-
-
 def test_the_same_id_in_two_suites_is_two_problems() -> None:
     assert summarise([trajectory("a", 0, C), trajectory("a", 0, W, "complex")]).problems == 2
 
@@ -81,11 +67,15 @@ def test_the_same_id_in_two_suites_is_two_problems() -> None:
 def test_pass_at_k_equals_counting_all_choices(samples: int, correct: int, k: int) -> None:
     outcomes = [1] * correct + [0] * (samples - correct)
     choices = list(itertools.combinations(outcomes, k))
-    assert pass_at_k([(samples, correct)], k) == pytest.approx(sum(map(any, choices)) / len(choices))
+    estimate = pass_at_k([(samples, correct)], k)
+    assert estimate is not None
+    assert estimate.mean == pytest.approx(sum(map(any, choices)) / len(choices))
 
 
 def test_pass_at_k_leaves_out_problems_with_fewer_samples() -> None:
-    assert pass_at_k([(2, 2), (8, 0)], 4) == 0.0
+    estimate = pass_at_k([(2, 2), (8, 0)], 4)
+    assert estimate is not None
+    assert estimate.mean == 0.0
     assert pass_at_k([(2, 2)], 4) is None
 
 
@@ -93,7 +83,9 @@ def test_pass_at_1_by_both_ways_is_the_same() -> None:
     tally = Tally()
     for sample, status in enumerate([C, W, C, N]):
         tally.add_trajectory(trajectory("a", sample, status))
-    assert pass_at_k(tally.counts(), 1) == tally.summary().pass_at_1 == 0.5
+    estimate = pass_at_k(tally.outcomes().values(), 1)
+    assert estimate is not None
+    assert estimate.mean == tally.summary().pass_at_1 == 0.5
 
 
 def test_only_python_blocks_are_counted() -> None:

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from calmstorm.interpreter import Execution, Formulation, Interpreter, Limits, formulations, lp_text, verify
+from calmstorm.interpreter import Execution, Formulation, Interpreter, Limits, formulations, verify
 from calmstorm.records import Domain, Sense
 
 LINPROG = """
@@ -283,11 +283,6 @@ def test_forged_outcome_is_caught_by_verification() -> None:
         {"serial": "7.1", "solver_status": "Optimal", "objective": 9, "values": [9]},
     )
     assert not verify(model).holds
-
-
-def test_text_of_the_model_is_written_here_whatever_the_script_says() -> None:
-    (model,) = parsed({**MODEL, "lp_text": "Maximize\n obj: 99 x\nEnd\n"})
-    assert model.lp_text == lp_text(model)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])

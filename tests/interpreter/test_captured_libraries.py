@@ -19,25 +19,22 @@ from pathlib import Path
 import pytest
 
 from calmstorm.interpreter import Doubt, Formulation, Interpreter, formulations, lp_text, verify
-from calmstorm.interpreter.warm import _WORKER
+from calmstorm.interpreter.parent_client import LOAD_SANDBOX
 from calmstorm.records import Domain, Sense
 
 HARNESS = """
-import importlib, importlib.util, os, sys
-worker, records, before = sys.argv[1:]
+import importlib, os, sys
+records, before = sys.argv[1:]
 del sys.argv[1:]
 if before:
     importlib.import_module(before)
 if records:
-    home = {"submodule_search_locations": [worker]}
-    spec = importlib.util.spec_from_file_location("worker", worker + "/__init__.py", **home)
-    sys.modules["worker"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["worker"])
-    from worker import capture
+    exec(LOAD_SANDBOX)
+    from calmstorm_sandbox import capture
     capture.install()
     capture.start(capture.Recorder(os.open(records, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1 << 21))
 exec(compile(sys.stdin.read(), "script.py", "exec"), {"__name__": "__main__"})
-"""
+""".replace("LOAD_SANDBOX", repr(LOAD_SANDBOX))
 NOTICING = """
 import inspect, sys, traceback, warnings
 warnings.simplefilter("always")
@@ -397,7 +394,7 @@ class Run:
 
 def run(script: str, records: Path | None, before: str = "") -> Run:
     """Runs a script in a process of its own, with and without capture."""
-    command = [sys.executable, "-c", HARNESS, str(_WORKER), str(records or ""), before]
+    command = [sys.executable, "-c", HARNESS, str(records or ""), before]
     done = subprocess.run(command, input=script.encode(), capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     recorded = formulations.parse(records.read_bytes()) if records is not None and records.exists() else ()
@@ -428,9 +425,9 @@ def test_script_prints_the_same_with_and_without_capture(library: Library, captu
 
 
 def test_each_solve_is_recorded_once_as_the_library_reports_it(library: Library, captured: Run) -> None:
-    found = [(model.solver_status + "*" * model.truncated, model.objective) for model in captured.formulations]
-    assert [status for status, _ in found] == [status for status, _ in library.expected], captured.stderr.decode()
-    for (_, objective), (_, expected) in zip(found, library.expected, strict=True):
+    recorded = [(model.solver_status + "*" * model.truncated, model.objective) for model in captured.formulations]
+    assert [status for status, _ in recorded] == [status for status, _ in library.expected], captured.stderr.decode()
+    for (_, objective), (_, expected) in zip(recorded, library.expected, strict=True):
         assert objective == (None if expected is None else pytest.approx(expected, abs=1e-6))
     assert all(model.source.startswith(library.source) for model in captured.formulations)
 
@@ -462,10 +459,9 @@ def test_lp_text_reads_back_to_the_same_optimum(captured: Run, tmp_path: Path) -
     import highspy
 
     for model in captured.formulations:
-        assert model.lp_text == ("" if model.truncated else lp_text(model))
-        if model.lp_text:
+        if not model.truncated:
             path = tmp_path / "model.lp"
-            path.write_text(model.lp_text, encoding="utf-8")
+            path.write_text(lp_text(model), encoding="utf-8")
             solver = highspy.Highs()
             solver.silent()
             assert solver.readModel(str(path)) != highspy.HighsStatus.kError
@@ -508,7 +504,7 @@ def without_addresses(output: bytes) -> bytes:
 def test_capture_has_no_library_import_another(module: str, tmp_path: Path) -> None:
     if not installed(module):
         pytest.skip(f"{module} is not installed; it is in the extra `solvers` or `gurobi`")
-    names = "{name for name in sys.modules if name.partition('.')[0] != 'worker'}"
+    names = "{name for name in sys.modules if name.partition('.')[0] != 'calmstorm_sandbox'}"
     script = f"import sys, {module}\nprint(*sorted({names}), sep='\\n')"
     captured, plain = run(script, tmp_path / "records.jsonl"), run(script, None)
     extra = set(captured.stdout.split()) - set(plain.stdout.split())
@@ -520,13 +516,13 @@ def test_library_that_was_imported_before_is_recorded_as_well(module: str, tmp_p
     if not installed(module):
         pytest.skip(f"{module} is not installed; it is in the extra `solvers` or `gurobi`")
     library = next(library for library in LIBRARIES if library.module.partition(".")[0] == module.partition(".")[0])
-    found = run(NOTICING + library.script, tmp_path / "records.jsonl", before=module).formulations
-    assert [model.objective for model in found] == pytest.approx([objective for _, objective in library.expected])
+    recorded = run(NOTICING + library.script, tmp_path / "records.jsonl", before=module).formulations
+    assert [model.objective for model in recorded] == pytest.approx([objective for _, objective in library.expected])
 
 
 def test_libraries_that_a_sealed_script_imports_itself_are_recorded(any_tier: str) -> None:
-    chosen = [each for each in LIBRARIES if each.source in ("pyomo", "cvxpy", "gurobipy", "ortools.cp_sat")]
-    wanted = [each for each in chosen if installed(each.module)]
+    chosen = [library for library in LIBRARIES if library.source in ("pyomo", "cvxpy", "gurobipy", "ortools.cp_sat")]
+    wanted = [library for library in chosen if installed(library.module)]
     if not wanted:
         pytest.skip(
             "none of pyomo, cvxpy, gurobipy and ortools is installed; they are in the extras `solvers` and `gurobi`"
@@ -536,5 +532,5 @@ def test_libraries_that_a_sealed_script_imports_itself_are_recorded(any_tier: st
         for library in wanted:
             execution = interpreter.run(NOTICING + library.script)
             assert execution.status == "ok", execution.stderr
-            found = [model.solver_status for model in execution.formulations]
-            assert found == [status.rstrip("*") for status, _ in library.expected]
+            recorded = [model.solver_status for model in execution.formulations]
+            assert recorded == [status.rstrip("*") for status, _ in library.expected]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from calmstorm.interpreter import Interpreter, Limits
-from calmstorm.interpreter.worker import cgroups
+from calmstorm.interpreter.sandbox import cgroups
 
 
 def test_directory_that_is_no_control_group_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
@@ -57,9 +57,9 @@ time.sleep(30)
 
 
 def test_group_is_looked_for_without_a_trace() -> None:
-    code = "from calmstorm.interpreter.worker import cgroups; print(repr(cgroups.usable_parent()))"
-    found = subprocess.run(
+    code = "from calmstorm.interpreter.sandbox import cgroups; print(repr(cgroups.usable_parent()))"
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, start_new_session=True
     )
-    assert found.stderr == ""
-    assert found.stdout.startswith(("''", "'/"))
+    assert done.stderr == ""
+    assert done.stdout.startswith(("''", "'/"))

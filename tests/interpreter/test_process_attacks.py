@@ -168,12 +168,12 @@ def test_pipe_held_by_a_child_does_not_delay_the_answer(attack: Attack) -> None:
 
 
 def _running(command: str) -> list[str]:
-    found = []
+    commands = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
         except OSError:
             continue
         if line.endswith(command) and "python" not in line:
-            found.append(line)
-    return found
+            commands.append(line)
+    return commands

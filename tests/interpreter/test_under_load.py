@@ -59,10 +59,10 @@ def below(root: int) -> dict[int, str]:
         with contextlib.suppress(OSError):
             stats[int(path.parent.name)] = path.read_text()
     parents = {pid: int(text.rsplit(")", 1)[1].split()[1]) for pid, text in stats.items()}
-    found = {root}
+    tree = {root}
     for _ in range(8):
-        found |= {pid for pid, parent in parents.items() if parent in found}
-    return {pid: stats[pid] for pid in found & set(stats)}
+        tree |= {pid for pid, parent in parents.items() if parent in tree}
+    return {pid: stats[pid] for pid in tree & set(stats)}
 
 
 def footprint(pid: int) -> Counter[str]:

@@ -33,9 +33,9 @@ def with_values(x: float, y: float, **changed: object) -> Formulation:
 
 
 def test_true_record_holds() -> None:
-    found = verify(formulation())
-    assert found.holds
-    assert found.objective == pytest.approx(11)
+    verification = verify(formulation())
+    assert verification.holds
+    assert verification.objective == pytest.approx(11)
 
 
 def test_forged_objective_is_doubted() -> None:
@@ -64,13 +64,13 @@ def test_claimed_infeasibility_of_a_feasible_model_is_doubted() -> None:
 
 def test_true_infeasibility_holds() -> None:
     row = Constraint(name="c", coefficients={"x": 1.0}, operator=">=", bound=3.0)
-    found = verify(formulation(constraints=(row,), solver_status="Infeasible", objective=None))
-    assert (found.holds, found.status) == (True, "infeasible")
+    verification = verify(formulation(constraints=(row,), solver_status="Infeasible", objective=None))
+    assert (verification.holds, verification.status) == (True, "infeasible")
 
 
 def test_true_unboundedness_holds() -> None:
-    found = verify(formulation(constraints=(), solver_status="Unbounded", objective=None))
-    assert (found.holds, found.status) == (True, "unbounded")
+    verification = verify(formulation(constraints=(), solver_status="Unbounded", objective=None))
+    assert (verification.holds, verification.status) == (True, "unbounded")
 
 
 def test_truncated_record_cannot_be_checked() -> None:

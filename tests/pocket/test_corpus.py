@@ -32,15 +32,15 @@ def few(monkeypatch):
 
 def test_only_the_reasoners_own_tokens_are_learnt():
     trace = Trace()
-    trace.say("I try.\n")
-    trace.hear("Wait.\n\n```python\n")
-    trace.run(lambda script: "```output\n1\n```\n", "print(1)\n", opened=True)
-    trace.say("\\boxed{1}")
+    trace.write("I try.\n")
+    trace.add_hint("Wait.\n\n```python\n")
+    trace.add_script(lambda script: "```output\n1\n```\n", "print(1)\n", opened=True)
+    trace.write("\\boxed{1}")
     document = encode(Characters(), trace, prompt="Q?\n")
-    said = dict.fromkeys((0.0, 0.1, 1.0), "")
+    learnt = dict.fromkeys((0.0, 0.1, 1.0), "")
     for token, weight in zip(document.token_ids, document.weights, strict=True):
-        said[round(float(weight), 3)] += chr(token - 1000) if token != 7 else "$"
-    assert said == {
+        learnt[round(float(weight), 3)] += chr(token - 1000) if token != 7 else "$"
+    assert learnt == {
         np.round(PROMPT_WEIGHT, 3): "Q?\n",
         0.0: "Wait.\n\n```python\n```output\n1\n```\n",
         1.0: "I try.\nprint(1)\n```\n\\boxed{1}$",
@@ -83,7 +83,7 @@ def test_sizes_grow_with_the_chunks():
     assert (largest[0], largest[-1]) == (3, 6)
 
 
-def test_a_copying_exercise_is_learnt_from_its_second_saying_on():
+def test_a_copying_exercise_is_learnt_from_its_first_repetition_on():
     document = copying_exercise(random.Random(2), 100, [50, 51], reserved=5)
     length = int((document.weights == 0).sum())
     assert (document.token_ids[:length] == document.token_ids[length : 2 * length]).all()

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from calmstorm.pocket.corpus import run_in_process
-from calmstorm.pocket.flaws import HABITS, NO_FLAWS, Spoilt, make_mistake
+from calmstorm.pocket.flaws import FLAW_RATES, NO_FLAWS, MistakeKind, make_mistake
 from calmstorm.pocket.plan import plan_of
 from calmstorm.pocket.traces import read_result
 from calmstorm.problems.case import Layout
@@ -50,8 +50,8 @@ def test_the_code_of_a_list_copies_the_lines_of_its_plan(drawn):
             assert f"m += {stated}\n" in script
 
 
-def test_a_mistake_changes_what_it_says_and_nothing_else(drawn):
-    kinds: Counter[Spoilt] = Counter()
+def test_a_mistake_changes_what_its_kind_says_and_nothing_else(drawn):
+    kinds: Counter[MistakeKind] = Counter()
     rng = random.Random(8)
     for case, _ in drawn:
         true = plan_of(case)
@@ -65,24 +65,24 @@ def test_a_mistake_changes_what_it_says_and_nothing_else(drawn):
                 "domain": plan.domain is not true.domain,
                 "rows": plan.rows != true.rows,
             }
-            named = {Spoilt.SENSE: "sense", Spoilt.DOMAIN: "domain"}.get(mistake.kind, "rows")
+            named = {MistakeKind.SENSE: "sense", MistakeKind.DOMAIN: "domain"}.get(mistake.kind, "rows")
             assert [key for key, differs in changed.items() if differs] == [named]
             assert (plan.names, plan.costs) == (true.names, true.costs)
-            if mistake.kind is Spoilt.DOMAIN:
+            if mistake.kind is MistakeKind.DOMAIN:
                 assert plan.domain is Domain.CONTINUOUS
-            if mistake.kind is Spoilt.DROPPED:
+            if mistake.kind is MistakeKind.DROPPED:
                 assert mistake.row not in [row.name for row in plan.rows]
-    assert set(kinds) == set(Spoilt)
+    assert set(kinds) == set(MistakeKind)
 
 
 def test_numbers_are_misread_in_code_only(drawn):
     rng = random.Random(8)
     mistakes = [make_mistake(rng, plan_of(case)) for case, _ in drawn for _ in range(6)]
-    assert Spoilt.NUMBER not in {mistake.kind for mistake in mistakes}
+    assert MistakeKind.NUMBER not in {mistake.kind for mistake in mistakes}
 
 
-def test_every_family_has_habits_and_every_habit_is_strong_somewhere():
-    assert set(HABITS) == set(FAMILIES)
+def test_every_family_has_flaw_rates_and_every_flaw_is_frequent_somewhere():
+    assert set(FLAW_RATES) == set(FAMILIES)
     for name in ("by_hand", "fragments", "recheck", "no_reflection", "modeling", "coding", "no_box"):
-        assert max(getattr(habits, name) for habits in HABITS.values()) >= 0.4
+        assert max(getattr(rates, name) for rates in FLAW_RATES.values()) >= 0.4
         assert getattr(NO_FLAWS, name) == 0

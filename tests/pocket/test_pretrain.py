@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 from calmstorm.pocket import corpus, pretrain
-from calmstorm.pocket.pretrain import Progress, batches, train
+from calmstorm.pocket.pretrain import BATCH_TOKENS, Progress, batches, train
 
 PACKAGED = Path(__file__).parents[2] / "src" / "calmstorm" / "pocket" / "model"
 needs_tokenizer = pytest.mark.skipif(
@@ -60,14 +61,16 @@ def test_untying_for_export_changes_no_logit(tmp_path: Path) -> None:
 
 @needs_tokenizer
 def test_batches_hold_every_document_once_and_pad_with_weight_zero() -> None:
-    import random
-
     documents = corpus.chunk_documents(str(PACKAGED), 5, 0, (2,))[:40]
-    seen = 0
+    rows = []
     for ids, weights in batches(documents, random.Random(1)):
         assert ids.shape == weights.shape
-        seen += ids.shape[0]
-    assert seen == len(documents)
+        assert ids.numel() <= BATCH_TOKENS
+        for row, row_weights in zip(ids.tolist(), weights.tolist(), strict=True):
+            length = max(place for place, token in enumerate(row) if token) + 1  # a document ends with a nonzero id
+            assert not any(row_weights[length:])
+            rows.append((row[:length], row_weights[:length]))
+    assert sorted(rows) == sorted((document.token_ids.tolist(), document.weights.tolist()) for document in documents)
 
 
 def test_a_progress_line_is_json() -> None:

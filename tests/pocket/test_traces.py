@@ -26,7 +26,7 @@ def interpreter() -> Iterator[Interpreter]:
         yield running
 
 
-def written(interpreter: Interpreter, seed: str, family: str, hints: float = 0.0, **habits: float):
+def written(interpreter: Interpreter, seed: str, family: str, hints: float = 0.0, **rates: float):
     """Returns problem, trace and the models its scripts solved, run as model-written code is."""
     rng = random.Random(seed)
     case, optimum = draw(rng, family, rng.choice((2, 3, 4, 5)))
@@ -37,7 +37,7 @@ def written(interpreter: Interpreter, seed: str, family: str, hints: float = 0.0
         formulations.extend(execution.formulations)
         return output_block(execution, 800)
 
-    trace = write_trace(rng, case, optimum, replace(NO_FLAWS, **habits), run, hints=hints)
+    trace = write_trace(rng, case, optimum, replace(NO_FLAWS, **rates), run, hints=hints)
     problem = Problem(id=seed, question=case.question, answer=optimum, status=LabelStatus.OPTIMAL, reference=case.model)
     return problem, trace, formulations
 
@@ -51,7 +51,7 @@ def masked(trace: Trace) -> str:
     return "".join(pieces)
 
 
-def found(problem: Problem, trace: Trace, formulations: list[Formulation]) -> tuple[bool, set[int]]:
+def graded(problem: Problem, trace: Trace, formulations: list[Formulation]) -> tuple[bool, set[int]]:
     flaws = find_flaws(problem, masked(trace), formulations=formulations)
     return grade(problem, trace.text).correct, {int(flaw.trigger) for flaw in flaws}
 
@@ -60,45 +60,45 @@ def found(problem: Problem, trace: Trace, formulations: list[Formulation]) -> tu
 def test_a_clean_trace_is_correct_and_flawless(interpreter, family):
     for k in range(3):
         problem, trace, formulations = written(interpreter, f"clean/{family}/{k}", family)
-        assert found(problem, trace, formulations) == (True, set()), trace.text
+        assert graded(problem, trace, formulations) == (True, set()), trace.text
 
 
 @pytest.mark.parametrize(
-    ("habit", "trigger"),
+    ("flaw", "trigger"),
     [("by_hand", 1), ("fragments", 2), ("recheck", 3), ("no_reflection", 4), ("no_box", 7)],
 )
-def test_a_planted_habit_is_found_in_every_trace(interpreter, habit, trigger):
+def test_a_flaw_at_rate_1_is_in_every_trace(interpreter, flaw, trigger):
     for family in FAMILIES:
-        problem, trace, formulations = written(interpreter, f"{habit}/{family}", family, **{habit: 1.0, "recover": 0.0})
-        _, triggers = found(problem, trace, formulations)
+        problem, trace, formulations = written(interpreter, f"{flaw}/{family}", family, **{flaw: 1.0, "recover": 0.0})
+        _, triggers = graded(problem, trace, formulations)
         assert triggers == {trigger}, trace.text
 
 
-@pytest.mark.parametrize(("habit", "trigger"), [("modeling", 5), ("coding", 6)])
-def test_a_planted_mistake_is_found_where_it_makes_the_answer_wrong(interpreter, habit, trigger):
+@pytest.mark.parametrize(("flaw", "trigger"), [("modeling", 5), ("coding", 6)])
+def test_a_mistake_is_detected_where_it_makes_the_answer_wrong(interpreter, flaw, trigger):
     wrong = Counter()
     for family in FAMILIES:
         for k in range(3):
             problem, trace, formulations = written(
-                interpreter, f"{habit}/{family}/{k}", family, **{habit: 1.0, "catch": 0.0}
+                interpreter, f"{flaw}/{family}/{k}", family, **{flaw: 1.0, "notice": 0.0}
             )
-            correct, triggers = found(problem, trace, formulations)
+            correct, triggers = graded(problem, trace, formulations)
             if not correct:
                 wrong[tuple(triggers)] += 1
     assert wrong.total() >= 10
     assert wrong[(trigger,)] >= 0.95 * wrong.total(), wrong
 
 
-def test_a_mistake_that_is_noticed_is_mended(interpreter):
+def test_a_mistake_that_is_noticed_is_corrected(interpreter):
     for family in ("diet", "blending", "fixed_charge"):
-        problem, trace, _ = written(interpreter, f"mend/{family}", family, coding=1.0, catch=1.0)
+        problem, trace, _ = written(interpreter, f"mend/{family}", family, coding=1.0, notice=1.0)
         assert grade(problem, trace.text).correct
         assert trace.text.count("```python") == 2
 
 
-def test_a_habit_is_given_up_when_the_writer_recovers(interpreter):
-    for habit in ("by_hand", "fragments", "recheck"):
-        problem, trace, _ = written(interpreter, f"recover/{habit}", "diet", **{habit: 1.0, "recover": 1.0})
+def test_a_flaw_is_given_up_when_the_recovery_rate_is_1(interpreter):
+    for flaw in ("by_hand", "fragments", "recheck"):
+        problem, trace, _ = written(interpreter, f"recover/{flaw}", "diet", **{flaw: 1.0, "recover": 1.0})
         assert grade(problem, trace.text).correct
 
 
@@ -111,14 +111,14 @@ def hinted(interpreter) -> list[tuple[Problem, Trace, list[Formulation]]]:
 
 
 def test_a_hint_says_neither_the_optimum_nor_more_than_a_hint_may(interpreter):
-    heard = [
+    hints = [
         (p, text)
         for p, trace, _ in hinted(interpreter)
         for author, text in trace.segments
         if author is Author.INTERVENER
     ]
-    assert len(heard) > 40
-    for problem, text in heard:
+    assert len(hints) > 40
+    for problem, text in hints:
         assert not gives_away(text, problem), text
         require_usable_hint(text, problem)
         assert text.endswith((OPEN_BLOCK, "\n"))
@@ -128,20 +128,20 @@ def test_what_follows_a_hint_is_right(interpreter):
     for family in FAMILIES:
         for k in range(3):
             problem, trace, formulations = written(interpreter, f"followed/{family}/{k}", family, hints=0.9)
-            assert found(problem, trace, formulations) == (True, set()), trace.text
+            assert graded(problem, trace, formulations) == (True, set()), trace.text
 
 
 def test_segments_alternate_as_in_a_rollout(interpreter):
     for _, trace, _ in hinted(interpreter)[:12]:
-        said = ""
+        words = ""
         for author, text in trace.segments:
             if author is Author.INTERPRETER:
-                assert unrun_code(said) is not None
+                assert unrun_code(words) is not None
                 assert text.startswith("```output\n")
-                said = ""
+                words = ""
             else:
-                assert unrun_code(said) is None
-                said += text
+                assert unrun_code(words) is None
+                words += text
 
 
 def test_the_same_seed_writes_the_same_trace(interpreter):
@@ -164,10 +164,10 @@ def test_status_and_value_are_read_from_output(block, expected):
 @pytest.mark.parametrize("correction", Correction)
 def test_every_wording_of_a_hint_is_short_and_complete(correction):
     names = {"direction": "maximize", "objective": "profit", "domain": "whole numbers", "row": "labor"}
-    heard = {hint(random.Random(i), correction, **names) for i in range(200)}
-    assert heard == {wording.format(**names) for wording in WORDINGS[correction]}
-    assert len(heard) >= 6
-    for words in heard:
+    hints = {hint(random.Random(i), correction, **names) for i in range(200)}
+    assert hints == {wording.format(**names) for wording in WORDINGS[correction]}
+    assert len(hints) >= 6
+    for words in hints:
         assert len(words) <= LONGEST_HINT / 4
         assert words.endswith((".", "?"))
         assert not {"{", "}"} & set(words.replace("\\boxed{}", ""))

@@ -11,19 +11,19 @@ import pytest
 
 from calmstorm.errors import ProblemFileError
 from calmstorm.problems.audit import (
-    EDITED,
-    Agreement,
     Audit,
-    Labelled,
+    LabelAgreement,
     PairCount,
-    agreement,
     audit_benchmark,
+    compare,
     compare_labels,
     read_reference,
     write_csv,
 )
-from calmstorm.problems.benchmarks import Kind, versions_of
-from calmstorm.problems.contamination import jaccard, text_key, word_grams
+from calmstorm.problems.benchmarks import Labelled, versions_of
+from calmstorm.problems.benchmarks_table import Kind
+from calmstorm.problems.matching import EDITED
+from calmstorm.problems.texts import jaccard, text_key, word_grams
 from calmstorm.records import LabelStatus, Problem
 
 FOLDER = Path(os.environ.get("CALM_BENCHMARKS") or Path(__file__).parents[3] / "shared" / "benchmarks")
@@ -66,7 +66,7 @@ BAKE = "A bakery bakes cakes and pies from 60 eggs and 20 kg of flour and wants 
 def test_two_labels_are_the_same_rounded_or_different(
     one: float | LabelStatus, other: float | LabelStatus, expected: str
 ) -> None:
-    assert agreement(problem("a", "q", one), problem("b", "q", other)) == Agreement(expected)
+    assert compare(problem("a", "q", one), problem("b", "q", other)) == LabelAgreement(expected)
 
 
 def test_texts_are_matched_whatever_their_order_and_typesetting() -> None:
@@ -75,9 +75,9 @@ def test_texts_are_matched_whatever_their_order_and_typesetting() -> None:
         new=[problem("9", BAKE.upper(), 5.0), problem("8", FARM.replace(" ", "  "), 11.0)],
     )
     assert (audit.shared, audit.disagreeing) == (2, 1)
-    assert {item.labels["new"].problem.id: item.agreement for item in audit.items} == {
-        "8": Agreement.DIFFERS,
-        "9": Agreement.SAME,
+    assert {item.matched.problems["new"].id: item.agreement for item in audit.problems} == {
+        "8": LabelAgreement.DIFFERS,
+        "9": LabelAgreement.SAME,
     }
 
 
@@ -88,19 +88,19 @@ def test_an_edited_text_is_matched_one_to_one_and_said_to_be_edited() -> None:
     )
     (pair,) = audit.pairs
     assert (pair.paired, pair.edited, pair.same, audit.shared) == (1, 1, 1, 0)
-    assert [sorted(item.edited) for item in audit.items if "new" in item.labels] == [["new"]]
+    assert [sorted(item.matched.edited) for item in audit.problems if "new" in item.matched.labels] == [["new"]]
 
 
 def test_unlike_texts_and_blank_ones_are_not_matched() -> None:
     audit = compared(old=[problem("1", FARM, 1.0), problem("2", " ", 2.0)], new=[problem("1", BAKE, 1.0)])
-    assert [item.agreement for item in audit.items] == [Agreement.SINGLE] * 2
+    assert [item.agreement for item in audit.problems] == [LabelAgreement.SINGLE] * 2
 
 
 def test_magic_numbers_and_lone_zeros_are_suspect() -> None:
     audit = compared(
         old=[problem("1", FARM, 0.0)], new=[problem("1", FARM, 0.002)], odd=[problem("1", FARM, LabelStatus.SENTINEL)]
     )
-    (item,) = audit.items
+    (item,) = audit.problems
     assert item.suspects == ["odd: a magic number stands for the label", "old: 0 where others are not"]
 
 
@@ -116,7 +116,7 @@ def test_a_reference_solution_is_set_beside_the_labels(tmp_path: Path) -> None:
         old=[problem("1", FARM, 10.0), problem("2", BAKE, LabelStatus.INFEASIBLE)],
         new=[problem("1", FARM, 11.001), problem("2", BAKE, 4.0)],
     )
-    assert [item.agrees_with_reference for item in audit.items] == [["new"], ["old"]]
+    assert [item.agrees_with_reference for item in audit.problems] == [["new"], ["old"]]
 
 
 def test_a_reference_with_texts_serves_as_well_and_a_bad_one_is_refused(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_reference_with_texts_serves_as_well_and_a_bad_one_is_refused(tmp_path
 
 def test_the_csv_has_a_line_for_each_problem_and_version() -> None:
     file = io.StringIO()
-    write_csv(file, compared(old=[problem("1", FARM, 0.1)], new=[problem("7", FARM, LabelStatus.UNBOUNDED)]))
+    write_csv(file, [compared(old=[problem("1", FARM, 0.1)], new=[problem("7", FARM, LabelStatus.UNBOUNDED)])])
     rows = list(csv.DictReader(io.StringIO(file.getvalue())))
     assert [(row["version"], row["id"], row["label"]) for row in rows] == [
         ("old", "1", "0.10000000000000001"),
@@ -241,11 +241,13 @@ def test_labels_that_differ_under_the_same_text_are_told_from_those_of_edited_te
 def test_the_rows_that_a_count_by_hand_missed_are_those_that_the_documentation_names(
     audited: Callable[[str], Audit],
 ) -> None:
-    texts = {item.labels["sirl"].problem.id: item for item in audited("mamo-easy").items if "sirl" in item.labels}
-    assert texts["630"].labels["sirl"].problem.answer == -9999
-    assert len(texts) == 642 == sum("optmath" in item.labels for item in texts.values())
-    row = next(item for item in audited("industryor").items if item.labels["sirl-v2"].problem.id == "49")
-    assert {name: row.labels[name].problem.id for name in ("sirl-v1", "or-llm-agent")} == {
+    matched = [item.matched.problems for item in audited("mamo-easy").problems]
+    texts = {problems["sirl"].id: problems for problems in matched if "sirl" in problems}
+    assert texts["630"]["sirl"].answer == -9999
+    assert len(texts) == 642 == sum("optmath" in problems for problems in texts.values())
+    rows = (item.matched.problems for item in audited("industryor").problems)
+    row = next(problems for problems in rows if problems["sirl-v2"].id == "49")
+    assert {name: row[name].id for name in ("sirl-v1", "or-llm-agent")} == {
         "sirl-v1": "49",
         "or-llm-agent": "49",
     }
@@ -265,7 +267,7 @@ def test_near_duplicates_with_the_same_numbers_and_other_labels_are_suspect() ->
     audit = compared(
         old=[problem("1", FARM, 10.0), problem("2", twin, 12.0), problem("3", FARM.replace("500", "9"), 1.0)]
     )
-    assert [item.suspects for item in audit.items] == [
+    assert [item.suspects for item in audit.problems] == [
         ["old: 2 is nearly the same text and has the label 12"],
         ["old: 1 is nearly the same text and has the label 10"],
         [],
@@ -283,7 +285,7 @@ def test_near_duplicates_with_the_same_numbers_and_other_labels_are_suspect() ->
 def test_twins_found_by_reading_are_among_the_suspects(
     audited: Callable[[str], Audit], benchmark: str, version: str, twins: set[str]
 ) -> None:
-    found = {item.labels[version].problem.id for item in audited(benchmark).items if item.twins}
+    found = {item.matched.problems[version].id for item in audited(benchmark).problems if item.twins}
     assert twins <= found
 
 

@@ -9,19 +9,18 @@ import pytest
 
 from calmstorm.errors import InputError, ProblemFileError, WorkError
 from calmstorm.problems.benchmarks import (
-    VERSIONS,
-    Version,
     benchmark_folder,
     count_differences,
-    doubts,
     fetch,
     find_version,
+    load_labelled,
     load_version,
     locate,
     require,
     versions_of,
 )
 from calmstorm.problems.benchmarks_results import choose_objective
+from calmstorm.problems.benchmarks_table import VERSIONS, Version
 from calmstorm.records import LabelStatus, Problem
 
 
@@ -38,7 +37,7 @@ def place(folder: Path, name: str, rows: list[dict[str, object]]) -> Version:
 
 
 def read(version: Version, folder: Path, *, as_published: bool = False) -> list[Problem]:
-    return list(load_version(version, folder, as_published=as_published))
+    return [problem for problem, _ in load_labelled(version, folder, as_published=as_published)]
 
 
 def test_names_and_files_are_told_apart_and_sources_are_pinned() -> None:
@@ -177,7 +176,7 @@ def test_the_last_entry_is_taken_when_asked_for(tmp_path: Path) -> None:
     version = place(tmp_path, "optibench/resocratic", [row])
     assert [problem.answer for problem in read(version, tmp_path)] == [78.0]
     assert [problem.answer for problem in read(version, tmp_path, as_published=True)] == [115.0]
-    assert "asked for" in next(doubts(version, tmp_path))
+    assert "asked for" in next(load_labelled(version, tmp_path)).doubt
 
 
 @pytest.mark.parametrize(

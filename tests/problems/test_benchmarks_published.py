@@ -11,17 +11,9 @@ import pytest
 
 from calmstorm.errors import ProblemFileError
 from calmstorm.grading import check_problems
-from calmstorm.problems.benchmarks import (
-    VERSIONS,
-    Kind,
-    Version,
-    count_differences,
-    doubts,
-    find_version,
-    load_version,
-    locate,
-)
-from calmstorm.problems.contamination import text_key
+from calmstorm.problems.benchmarks import count_differences, find_version, load_labelled, load_version, locate
+from calmstorm.problems.benchmarks_table import VERSIONS, Kind, Version
+from calmstorm.problems.texts import text_key
 from calmstorm.records import LabelStatus
 
 FOLDER = Path(os.environ.get("CALM_BENCHMARKS") or Path(__file__).parents[3] / "shared" / "benchmarks")
@@ -91,7 +83,7 @@ def test_texts_and_labels_are_those_that_were_recorded_for_every_row() -> None:
             assert sum(row["answer_float"] != "" for row in rows) == version.statuses[LabelStatus.OPTIMAL]
             assert len(rows) == version.rows
             continue
-        problems = list(load_version(version, FOLDER, as_published=True)) if rows else []
+        problems = [problem for problem, _ in load_labelled(version, FOLDER, as_published=True)] if rows else []
         assert [text_key(problem.question) for problem in problems] == [row["text_sha1_12"] for row in rows]
         for problem, row in zip(problems, rows, strict=True):
             number = float(row["answer_float"]) if row["answer_float"] else None
@@ -110,9 +102,9 @@ def test_the_suspects_of_optibench_are_those_found_by_reading() -> None:
     version = find_version("optibench/resocratic")
     with listed.open(encoding="utf-8", newline="") as file:
         read = {row["index"]: row["suggested_objective"] for row in csv.DictReader(file)}
-    problems = {problem.id: problem for problem in load_version(version, FOLDER)}
-    found = {id for id, doubt in zip(problems, doubts(version, FOLDER), strict=True) if doubt}
-    assert found == set(read)
+    labelled = list(load_labelled(version, FOLDER))
+    problems = {problem.id: problem for problem, _ in labelled}
+    assert {problem.id for problem, doubt in labelled if doubt} == set(read)
     right = [id for id, objective in read.items() if objective and problems[id].answer == float(objective)]
     assert len(right) == 14  # the other three with an objective need a sum that stands nowhere
 

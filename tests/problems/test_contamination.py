@@ -3,19 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from calmstorm.problems.contamination import (
-    Likeness,
-    TextIndex,
-    jaccard,
-    normalised,
-    scan,
-    text_key,
-    texts_of,
-    word_grams,
-)
+from calmstorm.problems.contamination import Likeness, TextIndex, scan, texts_of
 
 PROBLEM = (
     "A farmer has 500 acres of land for wheat and rye. Each acre of wheat earns $40 and each acre of rye earns $35; "
@@ -28,26 +16,6 @@ def index_of(*texts: str) -> TextIndex:
     for number, text in enumerate(texts):
         index.add(f"p{number}", text)
     return index
-
-
-def test_what_copying_and_typesetting_change_is_taken_away() -> None:
-    assert normalised("  $10 \\ \\mathrm{kg}$ of\r\nFOOD\u00a0\uff11 ") == "10kgoffood1"
-    assert text_key("A b\\%") == text_key("a  B%")
-    assert text_key("Meet it.") == text_key('Meet it.\n\nData:\n{"demand": 3}')
-    assert text_key("A 1") != text_key("A 2")
-
-
-@given(st.text(max_size=60))
-def test_normalising_twice_changes_nothing_and_leaves_plain_characters(text: str) -> None:
-    once = normalised(text)
-    assert normalised(once) == once
-    assert once == "" or (once.isascii() and once.isalnum())
-
-
-def test_similarity_is_the_share_of_common_runs_of_words() -> None:
-    assert jaccard(word_grams("a b c d e"), word_grams("a b c d f")) == 1 / 3
-    assert jaccard(word_grams(""), word_grams("")) == 0
-    assert len(word_grams("two words")) == 1
 
 
 def test_the_same_text_is_found_however_it_is_set() -> None:
@@ -82,6 +50,6 @@ def test_every_text_of_a_training_row_is_looked_at(tmp_path: Path) -> None:
     ]
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = list(scan(path, index_of(PROBLEM)))
-    assert [(each.match.name, each.place) for each in found] == [("p0", "line 1")]
+    occurrences = list(scan(path, index_of(PROBLEM)))
+    assert [(occurrence.match.name, occurrence.place) for occurrence in occurrences] == [("p0", "line 1")]
     assert list(texts_of(rows[0])) == ["user", "hello there", "assistant", PROBLEM]

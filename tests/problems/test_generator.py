@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
 from itertools import islice
@@ -16,10 +17,10 @@ from calmstorm.problems.generator import (
     cases,
     draw,
     generate,
-    normalise,
     side_of,
 )
 from calmstorm.problems.solve import solve_with_cbc, solve_with_highs, solvers_agree
+from calmstorm.problems.texts import normalised
 from calmstorm.records import Domain, LinearModel, ReferenceConstraint, Sense
 
 SIZES = (2, 3, 4, 5, 6)
@@ -86,6 +87,16 @@ def test_the_same_seed_gives_the_same_problems():
     assert set(texts(3)).isdisjoint(texts(4))
 
 
+def test_a_seed_gives_the_texts_that_the_pocket_model_was_trained_on():
+    texts = hashlib.sha256()
+    for family in FAMILIES:
+        for size in SIZES:
+            rng = random.Random(f"{family} {size}")
+            for _ in range(20):
+                texts.update(FAMILIES[family](rng, size).question.encode())
+    assert texts.hexdigest() == "00fd62f0675f2eddc78678e74f15e3a5ef7cfff2434947d459c1151c2bace93a"
+
+
 def test_a_longer_draw_begins_like_a_shorter_one():
     short = list(generate(5, seed=3, suite="s", sizes=COMPLEX_SIZES, families=("diet", "fleet")))
     assert list(generate(9, seed=3, suite="s", sizes=COMPLEX_SIZES, families=("diet", "fleet")))[:5] == short
@@ -95,7 +106,7 @@ def test_all_families_take_turns():
     problems = list(generate(24, seed=1, suite="easy", sizes=EASY_SIZES))
     assert Counter(p.family for p in problems) == dict.fromkeys(FAMILIES, 2)
     assert [p.id for p in problems[:2]] == ["easy-1-0001", "easy-1-0002"]
-    assert len({normalise(p.question) for p in problems}) == 24
+    assert len({normalised(p.question) for p in problems}) == 24
     assert all(p.answer is not None and p.label_version == "generated-1" for p in problems)
 
 
@@ -119,7 +130,7 @@ def test_sides_have_their_shares():
 
 def test_excluded_texts_do_not_occur():
     first = list(generate(3, seed=3, suite="s", sizes=EASY_SIZES, families=("diet",)))
-    exclude = {normalise(first[0].question)}
+    exclude = {normalised(first[0].question)}
     again = list(generate(3, seed=3, suite="s", sizes=EASY_SIZES, families=("diet",), exclude=exclude))
     assert [p.question for p in again[:2]] == [p.question for p in first[1:]]
 

@@ -311,3 +311,20 @@ def test_responses_are_read_with_their_labels_and_samples(tmp_path: Path) -> Non
 def test_bad_responses_are_refused(tmp_path: Path, row: dict[str, object], message: str) -> None:
     with pytest.raises(ProblemFileError, match=message):
         list(load_responses(save(tmp_path, "r.jsonl", json.dumps(row))))
+
+
+def test_an_array_with_the_nan_that_python_writes_is_read(tmp_path: Path) -> None:
+    rows = [{"question": "q", "answer": float("nan")}, {"question": "r", "answer": 1}]
+    got = shape(list(load_problems(save(tmp_path, "a.json", json.dumps(rows)))))
+    assert got == [("1", "q", None, "missing"), ("2", "r", 1.0, "optimal")]
+
+
+def test_half_a_character_in_an_array_is_refused_and_never_replaced(tmp_path: Path) -> None:
+    with pytest.raises(ProblemFileError, match=r"row 1: the text holds half a character \(U\+D800\)"):
+        list(load_problems(save(tmp_path, "a.json", '[{"question": "\\ud800", "answer": 1}]')))
+
+
+def test_a_row_of_an_array_may_be_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
+    text = "\u00e9" * 200_000
+    content = json.dumps([{"question": text, "answer": 1}] * 2, ensure_ascii=False)
+    assert [each.question for each in load_problems(save(tmp_path, "a.json", content), limit=1)] == [text]

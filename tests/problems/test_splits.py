@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from calmstorm.problems.benchmarks import doubts, find_version, load_version
-from calmstorm.problems.contamination import near_pairs, normalised
-from calmstorm.problems.splits import PAPER_SIZES, Candidate, Part, Sizes, Split, draw_splits, shared_texts
+from calmstorm.problems.benchmarks import Labelled, find_version, load_labelled
+from calmstorm.problems.splits import PAPER_SIZES, Part, Sizes, Split, draw_splits, shared_texts
+from calmstorm.problems.texts import near_pairs, normalised
 from calmstorm.records import LabelStatus, Problem
 
 FOLDER = Path(os.environ.get("CALM_BENCHMARKS") or Path(__file__).parents[3] / "shared" / "benchmarks")
@@ -23,13 +23,13 @@ def text(number: int) -> str:
     return " ".join(random.Random(f"text {number}").choices(WORDS, k=30))
 
 
-def candidate(id: str, question: str, answer: float | None = 1.0, suspect: bool = False) -> Candidate:
+def labelled(id: str, question: str, answer: float | None = 1.0, doubt: str = "") -> Labelled:
     status = LabelStatus.OPTIMAL if answer is not None else LabelStatus.INFEASIBLE
-    return Candidate(Problem(id=id, question=question, answer=answer, status=status), suspect)
+    return Labelled(Problem(id=id, question=question, answer=answer, status=status), doubt)
 
 
-def pool(numbers: range) -> list[Candidate]:
-    return [candidate(str(number), text(number)) for number in numbers]
+def pool(numbers: range) -> list[Labelled]:
+    return [labelled(str(number), text(number)) for number in numbers]
 
 
 def ids(split: Split) -> dict[Part, list[str]]:
@@ -76,7 +76,11 @@ def test_what_is_lacking_is_reported_and_the_test_part_comes_first() -> None:
 
 
 def test_statuses_suspects_and_known_texts_are_left_out_and_counted() -> None:
-    rows = [*pool(range(10)), candidate("x", "infeasible one", None), candidate("y", "doubtful one", 1.0, suspect=True)]
+    rows = [
+        *pool(range(10)),
+        labelled("x", "infeasible one", None),
+        labelled("y", "doubtful one", 1.0, doubt="two questions are asked"),
+    ]
     split = draw_splits({"a": rows}, {"a": Sizes(0, 0, 12)}, 1, contaminated=[normalised(text(0)), normalised(text(1))])
     (of,) = split.benchmarks
     assert (of.rows, of.without_number, of.suspect, of.contaminated) == (12, 1, 1, 2)
@@ -84,7 +88,7 @@ def test_statuses_suspects_and_known_texts_are_left_out_and_counted() -> None:
 
 
 def test_near_duplicates_stay_in_one_part() -> None:
-    twins = [candidate(f"twin {number}", text(number) + " once more") for number in range(10)]
+    twins = [labelled(f"twin {number}", text(number) + " once more") for number in range(10)]
     split = draw_splits({"a": [*pool(range(10)), *twins]}, {"a": Sizes(6, 6, 8)}, seed=5)
     where = {problem.id: part for part, problems in split.parts.items() for problem in problems}
     for number in range(10):
@@ -101,18 +105,13 @@ def test_shared_texts_are_counted_between_any_parts() -> None:
 
 
 @pytest.fixture(scope="module")
-def pools() -> dict[str, list[Candidate]]:
-    found = {}
-    for name in PAPER_SIZES:
-        version = find_version(name)
-        rows = zip(load_version(version, FOLDER), doubts(version, FOLDER), strict=True)
-        found[name] = [Candidate(problem, bool(doubt)) for problem, doubt in rows]
-    return found
+def pools() -> dict[str, list[Labelled]]:
+    return {name: list(load_labelled(find_version(name), FOLDER)) for name in PAPER_SIZES}
 
 
 @published
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_paper_sizes_are_met_where_the_public_data_suffice(pools: dict[str, list[Candidate]], seed: int) -> None:
+def test_the_paper_sizes_are_met_where_the_public_data_suffice(pools: dict[str, list[Labelled]], seed: int) -> None:
     split = draw_splits(pools, PAPER_SIZES, seed)
     short = {
         of.benchmark: {part.value: of.asked[part] - of.drawn[part] for part in Part if of.asked[part] != of.drawn[part]}
@@ -123,7 +122,7 @@ def test_the_paper_sizes_are_met_where_the_public_data_suffice(pools: dict[str, 
 
 
 @published
-def test_no_text_is_in_two_parts_or_in_two_benchmarks(pools: dict[str, list[Candidate]]) -> None:
+def test_no_text_is_in_two_parts_or_in_two_benchmarks(pools: dict[str, list[Labelled]]) -> None:
     split = draw_splits(pools, PAPER_SIZES, 1)
     assert set(shared_texts({part.value: problems for part, problems in split.parts.items()}).values()) == {0}
     drawn = [problem for problems in split.parts.values() for problem in problems]
@@ -136,5 +135,5 @@ def test_no_text_is_in_two_parts_or_in_two_benchmarks(pools: dict[str, list[Cand
 
 
 @published
-def test_the_same_seed_draws_the_same_of_the_published_data(pools: dict[str, list[Candidate]]) -> None:
+def test_the_same_seed_draws_the_same_of_the_published_data(pools: dict[str, list[Labelled]]) -> None:
     assert ids(draw_splits(pools, PAPER_SIZES, 7)) == ids(draw_splits(pools, PAPER_SIZES, 7))

@@ -10,7 +10,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from calmstorm.pocket.architecture import pocket_config
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
@@ -43,20 +45,15 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0, positions: int = 2048) -> Qwen3ForCausalLM:
     torch.manual_seed(seed)
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
+    config = pocket_config(
+        tokenizer,
         hidden_size=48,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=6,
-        num_key_value_heads=2,
         head_dim=16,
         max_position_embeddings=positions,
         initializer_range=0.2,  # far from uniform, so that greedy paths are stable and differ
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
     return Qwen3ForCausalLM(config).eval()
 

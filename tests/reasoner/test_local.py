@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from calmstorm.errors import InfrastructureError, InputError
-from calmstorm.reasoner.engine import EngineSettings
+from calmstorm.reasoner.engine.scheduler import EngineSettings
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import CompletionStop, Prefix, Reasoner, Sampling
 
@@ -50,15 +50,15 @@ def test_is_a_reasoner(model, tokenizer):
     assert reasoner.codec.decode(reasoner.codec.encode("Größe {x}")) == "Größe {x}"
 
 
-@pytest.mark.parametrize("max_rows", [2, 40])
-@pytest.mark.parametrize("chunk_tokens", [7, 1024])
+@pytest.mark.parametrize("max_sequences", [2, 40])
+@pytest.mark.parametrize("prefill_tokens", [7, 1024])
 def test_gives_the_greedy_tokens_of_transformers_when_prompts_join_at_different_times(
-    model, tokenizer, max_rows, chunk_tokens
+    model, tokenizer, max_sequences, prefill_tokens
 ):
     prompts = [random_ids(length, length) for length in (1, 3, 90, 17, 40, 5, 61, 33, 2, 120, 8, 9)]
 
     async def go():
-        reasoner = reasoner_of(model, tokenizer, max_rows=max_rows, chunk_tokens=chunk_tokens)
+        reasoner = reasoner_of(model, tokenizer, max_sequences=max_sequences, prefill_tokens=prefill_tokens)
 
         async def one(index):
             await asyncio.sleep(0.003 * (index % 5))
@@ -90,6 +90,7 @@ def test_loads_in_bfloat16_when_asked(model, tokenizer, tmp_path):
 
     async def go():
         reasoner = LocalReasoner(tmp_path, dtype="bfloat16", prompt="pocket-1")
+        assert reasoner.model.dtype is torch.bfloat16
         result = await reasoner.generate(prefix(random_ids(60, 1)), stop=(), max_tokens=30, sampling=Sampling(seed=1))
         await reasoner.close()
         return result
@@ -128,9 +129,9 @@ def test_forwards_only_the_new_tokens_when_a_call_goes_on_from_a_retained_row(mo
         reasoner = reasoner_of(model, tokenizer)
         first = random_ids(200, 1)
         drawn = await ids_of(reasoner, first, 10)
-        before = reasoner.counts.forwarded
+        before = reasoner.counts.computed
         await ids_of(reasoner, (*first, *drawn, 5, 6, 7), 10)
-        return before, reasoner.counts.forwarded - before
+        return before, reasoner.counts.computed - before
 
     before, after = run(go())
     assert before == 200 + 9
@@ -142,10 +143,10 @@ def test_forwards_only_what_follows_the_cut_when_a_response_is_resumed_from_its_
         reasoner = reasoner_of(model, tokenizer)
         first = random_ids(100, 1)
         drawn = await ids_of(reasoner, first, 40)
-        before = reasoner.counts.forwarded
+        before = reasoner.counts.computed
         resumed = (*first, *drawn[:20], 9, 8, 7)
         result = await ids_of(reasoner, resumed, 5)
-        return resumed, result, reasoner.counts.forwarded - before
+        return resumed, result, reasoner.counts.computed - before
 
     resumed, result, forwarded = run(go())
     assert forwarded == 3 + 4
@@ -164,7 +165,7 @@ def test_reads_a_prompt_once_when_many_samples_share_it(model, tokenizer):
     results, counts = run(go())
     assert len({tuple(r) for r in results}) == 8
     drawn_and_fed = sum(len(r) - 1 for r in results)
-    assert counts.forwarded == 150 + 7 + drawn_and_fed  # each further sample forwards the last prompt token only
+    assert counts.computed == 150 + 7 + drawn_and_fed  # each further sample forwards the last prompt token only
 
 
 @pytest.mark.parametrize("top_p", [0.8, 1.0])
@@ -177,7 +178,7 @@ def test_draws_the_same_tokens_when_the_batch_company_differs(model, tokenizer, 
         return await ids_of(reasoner, prompt, 40, sampling)
 
     async def in_company():
-        reasoner = reasoner_of(model, tokenizer, max_rows=6)
+        reasoner = reasoner_of(model, tokenizer, max_sequences=6)
         others = [ids_of(reasoner, random_ids(10 + 9 * i, i), 25, Sampling(temperature=1.2, seed=i)) for i in range(12)]
         return (await asyncio.gather(*others[:5], ids_of(reasoner, prompt, 40, sampling), *others[5:]))[5]
 
@@ -275,7 +276,8 @@ def test_uses_the_new_weights_when_the_cache_is_reset(tokenizer, make_model):
     async def go():
         reasoner = reasoner_of(model, tokenizer)
         old = await ids_of(reasoner, prompt, 15)
-        reasoner.reload(other.state_dict())
+        model.load_state_dict(other.state_dict())
+        reasoner.reset_cache()
         return old, await ids_of(reasoner, (*prompt, *old), 15), (*prompt, *old)
 
     old, new, resumed = run(go())
@@ -285,16 +287,38 @@ def test_uses_the_new_weights_when_the_cache_is_reset(tokenizer, make_model):
 
 def test_goes_on_when_a_caller_is_cancelled(model, tokenizer):
     async def go():
-        reasoner = reasoner_of(model, tokenizer, max_rows=2)
+        reasoner = reasoner_of(model, tokenizer, max_sequences=2)
         doomed = [asyncio.create_task(ids_of(reasoner, random_ids(20, i), 1500)) for i in range(4)]
         await asyncio.sleep(0.05)
         for task in doomed:
             task.cancel()
         result = await ids_of(reasoner, random_ids(20, 9), 10)
+        steps = reasoner.counts.steps
         await reasoner.close()
-        return result
+        return result, steps
 
-    assert run(go()) == greedy_by_transformers(model, random_ids(20, 9), 10)
+    result, steps = run(go())
+    assert result == greedy_by_transformers(model, random_ids(20, 9), 10)
+    assert steps < 1500  # the cancelled requests did not run to their ends
+
+
+def test_runs_no_more_sequences_at_once_than_allowed(model, tokenizer):
+    async def go(limit: int) -> int:
+        reasoner = reasoner_of(model, tokenizer, max_sequences=limit)
+        await asyncio.gather(*(ids_of(reasoner, random_ids(5, i), 20) for i in range(6)))
+        return reasoner.counts.steps
+
+    assert run(go(2)) >= 3 * 20
+    assert run(go(6)) < 2 * 20
+
+
+def test_computes_a_long_prompt_over_several_steps(model, tokenizer):
+    async def go():
+        reasoner = reasoner_of(model, tokenizer, prefill_tokens=50)
+        await ids_of(reasoner, random_ids(200, 1), 1)
+        return reasoner.counts.steps
+
+    assert run(go()) == 4
 
 
 def test_fails_running_requests_when_it_is_closed(model, tokenizer):

@@ -6,7 +6,7 @@ import asyncio
 
 import torch
 
-from calmstorm.reasoner.engine import EngineSettings
+from calmstorm.reasoner.engine.scheduler import EngineSettings
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Sampling
 from calmstorm.records import Author, Execution, ExecutionStatus, SpanKind, StopReason
@@ -24,7 +24,9 @@ class PrintingInterpreter:
 
 def test_continues_from_fed_output_as_transformers_would_when_many_rollouts_run_at_once(model, tokenizer):
     async def go():
-        reasoner = LocalReasoner.from_model(model, tokenizer, prompt="pocket-1", settings=EngineSettings(max_rows=4))
+        reasoner = LocalReasoner.from_model(
+            model, tokenizer, prompt="pocket-1", settings=EngineSettings(max_sequences=4)
+        )
 
         def start(index):
             code = f"Let me see.\n```python\nprint({'7' * index})\n```\n"

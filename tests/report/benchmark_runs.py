@@ -1,6 +1,6 @@
 """Runs of `calm eval` on the paper's five benchmarks, made by code: texts are synthetic, only the names are real.
 
-Run as a script to look at a report of them: `python tests/report/benchmark_runs.py DIRECTORY`.
+Run as a script to look at a report of them: `python -m tests.report.benchmark_runs DIRECTORY`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import random
 import sys
 from pathlib import Path
 
-from calmstorm.runs.toml import to_toml
-from synthetic_run import ENV, evaluate, make_problem, write_rows
+import tomli_w
 
-from calmstorm.records import Problem
+from calmstorm.records import Problem, Stage
+from tests.report.synthetic_run import ENV, evaluate, make_problem, write_rows
 
 BENCHMARKS = {
     "nl4opt": "nl4opt/sirl",
@@ -27,7 +27,7 @@ BENCHMARKS = {
 def settings(name: str, **rollout: object) -> dict[str, object]:
     return {
         "command": "eval",
-        "problems": ", ".join(BENCHMARKS.values()),
+        "problems": {"source": ", ".join(BENCHMARKS.values())},
         "reasoner": "http://127.0.0.1:8000/v1",
         "model": f"model-{name}",
         "prompt": "calm-1",
@@ -64,17 +64,19 @@ def write_evaluation(
     """
     rng = random.Random(ability)
     root.mkdir(parents=True, exist_ok=True)
-    (root / "config.toml").write_text(to_toml(settings(root.name, **rollout)), encoding="utf-8")
+    (root / "config.toml").write_text(tomli_w.dumps(settings(root.name, **rollout)), encoding="utf-8")
     (root / "env.json").write_text(json.dumps(ENV), encoding="utf-8")
     trajectories, rows = [], []
     known = problems_of(problems)
     for problem in known:
         for sample in range(samples):
             made, triggers = evaluate(problem, ability, sample, rng)
-            trajectories.append(made.model_copy(update={"stage": "base"}).to_json())
+            trajectories.append(made.model_copy(update={"stage": Stage.BASE}).to_json())
             row = {"stage": "base", "suite": problem.suite, "problem_id": problem.id, "sample": sample}
             rows.append({**row, "triggers": triggers, "annotator": "rules"})
-    (root / "problems.jsonl").write_text("".join(each.model_dump_json() + "\n" for each in known), encoding="utf-8")
+    (root / "problems.jsonl").write_text(
+        "".join(problem.model_dump_json() + "\n" for problem in known), encoding="utf-8"
+    )
     (root / "trajectories.jsonl").write_text("".join(line + "\n" for line in trajectories), encoding="utf-8")
     if flaws:
         write_rows(root / "flaws.jsonl", rows)

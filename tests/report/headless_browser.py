@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -13,6 +14,10 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts")
+FONTS = {"DejaVu Sans": "DejaVuSans*.ttf", "Liberation Sans": "LiberationSans-*.ttf", "FreeSerif": "FreeSerif*.ttf"}
+"""Fonts of Debian that differ in width, one of them a serif, with the files they are in."""
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -30,10 +35,35 @@ FLAGS = [
 ]
 
 
+def only_font(name: str, folder: Path) -> Path | None:
+    """Writes a fontconfig file under which there is one font, or returns None where that is not installed."""
+    files = [file for fonts in FONT_FOLDERS for file in fonts.rglob(FONTS[name])]
+    for file in files:
+        (folder / file.name).symlink_to(file)
+    config = folder / "fonts.conf"
+    config.write_text(
+        '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">'
+        f"<fontconfig><dir>{folder}</dir><cachedir>{folder}/cache</cachedir></fontconfig>"
+    )
+    return config if files else None
+
+
+class Navigated(Exception):
+    """The page was left while a command was under way."""
+
+
 class Page:
     """One tab. `console` collects errors and warnings, `requests` every address the page asked for."""
 
-    def __init__(self, *, width: int = 1366, height: int = 900, dark: bool = False, mobile: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        width: int = 1366,
+        height: int = 900,
+        dark: bool = False,
+        mobile: bool = False,
+        fontconfig: Path | None = None,
+    ) -> None:
         self.console: list[str] = []
         self.requests: list[str] = []
         self._profile = tempfile.mkdtemp()
@@ -48,6 +78,7 @@ class Page:
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=os.environ | ({"FONTCONFIG_FILE": str(fontconfig)} if fontconfig else {}),
         )
         os.close(to_browser)
         os.close(from_browser)
@@ -77,16 +108,36 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=features)
 
     def open(self, path: Path) -> None:
-        """Loads a file and waits until its charts are drawn or have failed."""
+        """Loads a file and waits until its charts, if it has any, are drawn or have failed."""
         self.call("Page.navigate", url=path.resolve().as_uri())
-        self.wait("document.readyState === 'complete' && !!document.documentElement.dataset.charts")
+        drawn = "(!document.querySelector('.chart') || !!document.documentElement.dataset.charts)"
+        self.wait(f"document.readyState === 'complete' && location.protocol === 'file:' && {drawn}")
+
+    def fonts(self) -> set[str]:
+        """Returns the fonts that the words of the page are set in."""
+        self.call("DOM.enable")
+        self.call("CSS.enable")
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        body = self.call("DOM.querySelector", nodeId=root, selector="h1")["nodeId"]
+        return {font["familyName"] for font in self.call("CSS.getPlatformFontsForNode", nodeId=body)["fonts"]}
 
     def wait(self, condition: str, seconds: float = 30) -> None:
         """Waits until a JavaScript condition holds."""
         end = time.monotonic() + seconds
-        while not self.value(condition):
+        while not self._holds(condition):
             assert time.monotonic() < end, f"never came true: {condition}; console: {self.console}"
             time.sleep(0.05)
+
+    def _holds(self, condition: str) -> bool:
+        try:
+            return bool(self.value(condition))
+        except Navigated:
+            return False
+
+    def click(self, selector: str) -> None:
+        """Clicks on an element, which may lead to another page."""
+        with contextlib.suppress(Navigated):
+            self.value(f"document.querySelector({json.dumps(selector)}).click()")
 
     def value(self, expression: str) -> Any:
         """Evaluates JavaScript in the page."""
@@ -109,6 +160,8 @@ class Page:
         while True:
             answer = self._receive()
             if answer.get("id") == self._number:
+                if "navigated" in str(answer.get("error")):
+                    raise Navigated(method)
                 assert "error" not in answer, f"{method}: {answer['error']}"
                 result: dict[str, Any] = answer["result"]
                 return result

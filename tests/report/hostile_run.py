@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from calmstorm.runs.toml import to_toml
-from synthetic_run import write_run
+import tomli_w
+
+from tests.report.synthetic_run import write_run
 
 MARKUP = "<script>window.pwned = 1</script></script></style></title></textarea><img src=x onerror='window.pwned=1'>"
 HOSTILE = (
@@ -32,7 +33,7 @@ def write_hostile_run(parent: Path) -> Path:
         json.dumps({"versions": {HOSTILE: HOSTILE}, "platform": HOSTILE, "commit": HOSTILE}), encoding="utf-8"
     )
     settings = {"reasoner": HOSTILE, HOSTILE: {"note": HOSTILE}}
-    (root / "config.toml").write_text(to_toml(settings), encoding="utf-8")
+    (root / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
     return root
 
 
@@ -47,6 +48,6 @@ def _poison(value: Any, name: str = "") -> Any:
         return HOSTILE
     if name in ("problem_id", "id"):
         return value + HOSTILE
-    if name == "stage" and value in ("rl", "report"):
+    if name == "stage" and value == "report":  # of timing.jsonl; those of records are an enum
         return HOSTILE
     return value

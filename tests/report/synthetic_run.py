@@ -1,6 +1,6 @@
 """A run directory as `calm demo` leaves it, made by code: deterministic, small problems, every kind of record.
 
-Run as a script to look at a report of it: `python tests/report/synthetic_run.py DIRECTORY`.
+Run as a script to look at a report of it: `python -m tests.report.synthetic_run DIRECTORY`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from calmstorm.runs.toml import to_toml
+import tomli_w
 
 from calmstorm.records import (
     Author,
@@ -24,6 +24,7 @@ from calmstorm.records import (
     Problem,
     Span,
     SpanKind,
+    Stage,
     StopReason,
     Trajectory,
     Trigger,
@@ -33,7 +34,7 @@ from calmstorm.records import (
 )
 from calmstorm.settings import Recipe
 
-CONFIG = to_toml(Recipe(name="pocket", reasoner="pocket", seed=7).model_dump(mode="json"))
+CONFIG = tomli_w.dumps(Recipe(name="pocket", reasoner="pocket", seed=7).model_dump(mode="json", exclude_none=True))
 
 ENV = {
     "versions": {
@@ -292,7 +293,7 @@ LIKE = {"pilot": "sft", "control_sft": "sft", "control_rl": "rl"}
 
 def evaluate(problem: Problem, stage: str, sample: int, rng: random.Random) -> tuple[Trajectory, list[int]]:
     made, triggers = _evaluated(problem, LIKE.get(stage, stage), sample, rng)
-    return made.model_copy(update={"stage": stage}), triggers
+    return made.model_copy(update={"stage": Stage(stage)}), triggers
 
 
 def _evaluated(problem: Problem, stage: str, sample: int, rng: random.Random) -> tuple[Trajectory, list[int]]:

@@ -10,8 +10,6 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hostile_run import HOSTILE
-from synthetic_run import make_problem, trajectory
 from test_report_page import read
 
 from calmstorm.records import (
@@ -28,8 +26,10 @@ from calmstorm.records import (
 )
 from calmstorm.report import read_run, write_report, write_reports
 from calmstorm.report.content import content
-from calmstorm.report.problem_index import problem_index
-from calmstorm.report.problem_pages import problem_page
+from calmstorm.report.pages import problem_page
+from calmstorm.report.problems import list_problems
+from tests.report.hostile_run import HOSTILE
+from tests.report.synthetic_run import make_problem, trajectory
 
 
 def pages_of(root: Path) -> list[Path]:
@@ -83,8 +83,8 @@ def test_a_page_shows_samples_verdicts_flaws_and_the_label(written: list[Path]) 
 
 def test_pages_lead_to_one_another_in_the_order_of_the_report(written: list[Path]) -> None:
     def linked(path: Path, rel: str) -> str | None:
-        found = re.search(rf'<a href="([^"]+)" rel="{rel}">', path.read_text(encoding="utf-8"))
-        return found[1] if found else None
+        link = re.search(rf'<a href="([^"]+)" rel="{rel}">', path.read_text(encoding="utf-8"))
+        return link[1] if link else None
 
     folder = written[0].parent
     (first,) = [path for path in written if linked(path, "prev") is None]
@@ -152,10 +152,10 @@ def test_ids_that_differ_only_in_signs_have_pages_of_their_own(tmp_path: Path) -
     problems = [make_problem(0, "easy", "x", random.Random(1)).model_copy(update={"id": name}) for name in names]
     words = Span(author=Author.REASONER, kind=SpanKind.TEXT, text="x")
     made = [trajectory(problem, [words], 1.0, stage="base", sample=0) for problem in problems]
-    rows = "".join(each.to_json() + "\n" for each in made)
+    rows = "".join(trajectory.to_json() + "\n" for trajectory in made)
     (tmp_path / "trajectories.jsonl").write_text(rows, encoding="utf-8")
     (tmp_path / "problems.jsonl").write_text(
-        "".join(each.model_dump_json() + "\n" for each in problems), encoding="utf-8"
+        "".join(problem.model_dump_json() + "\n" for problem in problems), encoding="utf-8"
     )
     write_report(tmp_path)
     assert len(pages_of(tmp_path)) == len(names)
@@ -209,7 +209,7 @@ def test_memory_holds_one_problem_at_a_time(tmp_path: Path) -> None:
 def test_a_page_is_made_of_nothing_but_its_problem(run_path: Path) -> None:
     reports = [read_run(run_path)]
     shown = content(reports)
-    entries = problem_index(reports, shown.arms)
+    entries = list_problems(reports, shown.arms)
     html = problem_page(reports, shown.arms, entries[0])
     others = [entry.name for entry in entries[1:]]
     assert entries[0].name in html

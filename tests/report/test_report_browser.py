@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from headless_browser import CHROMIUM, Page
 
 from calmstorm.report import write_report, write_reports
+from tests.report.headless_browser import CHROMIUM, FONTS, Page, only_font
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -43,7 +43,7 @@ def test_nothing_hostile_runs_in_a_real_browser(hostile_path: Path) -> None:
     write_report(hostile_path)
     with Page() as page:
         page.open(hostile_path / "report.html")
-        page.value("document.querySelectorAll('details').forEach((each) => { each.open = true })")
+        page.value("document.querySelectorAll('details').forEach((details) => { details.open = true })")
         assert page.value("typeof window.pwned") == "undefined"
         assert page.value("document.querySelectorAll('.chart a, .chart img, .chart script, main img').length") == 0
         assert page.value("document.documentElement.dataset.charts") == "drawn"
@@ -63,13 +63,6 @@ def test_injected_script_is_stopped_by_the_policy_should_escaping_ever_fail(run_
         assert len([text for text in page.console if "Content Security Policy" in text]) >= 2
 
 
-def test_page_is_no_wider_than_a_phone(run_path: Path) -> None:
-    write_report(run_path)
-    with Page(width=390, height=844, mobile=True) as page:
-        page.open(run_path / "report.html")
-        assert page.value("document.documentElement.scrollWidth") == 390
-
-
 @pytest.fixture(scope="module")
 def benchmark_report(evaluation_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("several")
@@ -77,19 +70,67 @@ def benchmark_report(evaluation_paths: list[Path], tmp_path_factory: pytest.Temp
     return out / "report.html"
 
 
-OVERLAPS = """[...document.querySelectorAll('.chart')].flatMap((chart) => {
-  const boxes = [...chart.querySelectorAll('.ytick text')].map((t) => t.getBoundingClientRect());
-  return boxes.filter((b, i) => boxes.some((o, j) => j > i && b.top < o.bottom - 2 && o.top < b.bottom - 2));
-}).length"""
-"""Labels of rows that stand on one another."""
+OVERLAPS = """[...document.querySelectorAll('.chart')].flatMap((chart) =>
+  ['.ytick', '.y2tick', '.xtick'].flatMap((kind) => {
+    const boxes = [...chart.querySelectorAll(kind + ' text')].map((t) => [t, t.getBoundingClientRect()]);
+    return boxes.filter(([, b], i) => boxes.some(([, o], j) => j > i && b.top < o.bottom - 2 && o.top < b.bottom - 2
+      && b.left < o.right && o.left < b.right)).map(([t]) => t.textContent);
+  }))"""
+"""Labels of an axis that stand on one another."""
 CUT = """[...document.querySelectorAll('.chart svg.main-svg')].flatMap((svg) => {
   const frame = svg.getBoundingClientRect();
-  return [...svg.querySelectorAll('.ytick text, .annotation text, .legendtext')].filter((t) => {
+  return [...svg.querySelectorAll('text')].filter((t) => {
     const box = t.getBoundingClientRect();
-    return box.width > 0 && (box.left < frame.left - 1 || box.right > frame.right + 1);
+    return box.width > 0 && (box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1);
   }).map((t) => t.textContent);
 })"""
 """Texts that reach beyond their chart."""
+COVERED = """[...document.querySelectorAll('.chart')].flatMap((chart) => {
+  const left = chart.querySelector('svg.main-svg').getBoundingClientRect().left + chart._fullLayout._size.l;
+  return [...chart.querySelectorAll('.ytick text, .y2tick text')].filter((t) => {
+    const box = t.getBoundingClientRect();
+    return box.left < left + chart._fullLayout._size.w - 3 && left + 3 < box.right;
+  }).map((t) => t.textContent);
+})"""
+"""Names and values that stand where bars and marks are drawn."""
+PLOT_WIDTHS = "[...document.querySelectorAll('.chart')].map((chart) => chart._fullLayout._size.w)"
+
+
+@pytest.fixture(scope="module", params=FONTS)
+def fontconfig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A name of a font, and a file under which a browser knows no other."""
+    config = only_font(request.param, tmp_path_factory.mktemp("fonts"))
+    if config is None:
+        pytest.skip(f"{request.param} is not installed")
+    return request.param, config
+
+
+@pytest.fixture(scope="module")
+def pages(
+    benchmark_report: Path, controlled_path: Path, hostile_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[Path]:
+    """Reports on evaluations, on a run with all experiments and on a hostile run, and a problem's page of each kind."""
+    arms, hostile = tmp_path_factory.mktemp("arms"), tmp_path_factory.mktemp("hostile-report")
+    write_reports([controlled_path], arms)
+    write_reports([hostile_path], hostile)
+    problems = [min((folder / "report_files" / "problems").glob("*.html")) for folder in (arms, hostile)]
+    return [benchmark_report, arms / "report.html", hostile / "report.html", *problems]
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1366, False), (390, True)])
+def test_layout_holds_for_any_font(pages: list[Path], fontconfig: tuple[str, Path], width: int, dark: bool) -> None:
+    font, config = fontconfig
+    with Page(width=width, height=844, dark=dark, mobile=width < 600, fontconfig=config) as page:
+        for path in pages:
+            page.open(path)
+            page.value("document.querySelectorAll('details').forEach((details) => { details.open = true })")
+            assert font in page.fonts()
+            assert page.value("document.documentElement.scrollWidth") == width, path.name
+            assert page.value(CUT) == []
+            assert page.value(OVERLAPS) == []
+            assert page.value(COVERED) == []
+            assert min(page.value(PLOT_WIDTHS), default=100) >= 100
+            assert page.console == []
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1366, False), (390, True)])
@@ -101,24 +142,11 @@ def test_report_on_five_benchmarks_is_drawn_in_both_themes_on_a_desk_and_on_a_ph
         assert page.value("document.documentElement.dataset.charts") == "drawn"
         assert page.value("[...document.querySelectorAll('.chart')].every((c) => c.querySelector('svg'))")
         assert page.value("document.querySelectorAll('.chart').length") == 14
-        assert page.value("document.documentElement.scrollWidth") == width
-        assert page.value(CUT) == []
-        assert page.value(OVERLAPS) == 0
         grounds = {page.value(GROUND)}
         page.value("document.getElementById('theme').click()")
         assert grounds | {page.value(GROUND)} == {"rgb(19, 23, 26)", "rgb(251, 251, 249)"}
         assert page.console == []
         assert [url for url in page.requests if not url.startswith("data:")] == [benchmark_report.as_uri()]
-
-
-def test_texts_of_the_experiments_charts_neither_overlap_nor_are_cut_on_a_phone(
-    controlled_path: Path, tmp_path: Path
-) -> None:
-    write_reports([controlled_path], tmp_path / "out", pages=False)
-    with Page(width=390, height=844, mobile=True) as page:
-        page.open(tmp_path / "out" / "report.html")
-        assert page.value(CUT) == []
-        assert page.value(OVERLAPS) == 0
 
 
 def test_a_problem_is_reached_from_the_report_down_to_its_trajectory(benchmark_report: Path) -> None:
@@ -132,30 +160,28 @@ def test_a_problem_is_reached_from_the_report_down_to_its_trajectory(benchmark_r
             " i.value = 'optmath-3'; i.dispatchEvent(new Event('input')); })()"
         )
         assert page.value(f"{rows}.length") <= 1
-        page.value("document.querySelector('#problem-list a[href*=optmath-3]').click()")
+        page.click("#problem-list a[href*=optmath-3]")
         page.wait("document.readyState === 'complete' && document.title.startsWith('optmath-3')")
         assert page.value("document.querySelectorAll('details.example').length") == 12
         assert page.value("document.querySelectorAll('.passage.code').length") > 0
         assert page.value(
             "getComputedStyle(document.querySelector('.passage.code .said')).borderLeftColor"
         ) != page.value("getComputedStyle(document.querySelector('.passage.text .said')).borderLeftColor")
-        page.value("document.querySelector('.brand a').click()")
+        page.click(".brand a")
         page.wait("document.title.includes('3 runs') && !!document.documentElement.dataset.charts")
         assert page.console == []
         assert all(url.startswith(("file:", "data:")) for url in page.requests)
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1366, True), (390, False)])
-def test_hostile_pages_of_problems_are_inert_and_fit(hostile_path: Path, width: int, dark: bool) -> None:
+def test_hostile_pages_of_problems_are_inert(hostile_path: Path, width: int, dark: bool) -> None:
     write_report(hostile_path)
     path = min((hostile_path / "report_files" / "problems").glob("*.html"))
     with Page(width=width, height=844, dark=dark, mobile=width < 600) as page:
-        page.call("Page.navigate", url=path.resolve().as_uri())
-        page.wait("document.readyState === 'complete' && !!document.documentElement.dataset.theme")
-        page.value("document.querySelectorAll('details').forEach((each) => { each.open = true })")
+        page.open(path)
+        page.value("document.querySelectorAll('details').forEach((details) => { details.open = true })")
         assert page.value("typeof window.pwned") == "undefined"
         assert page.value("document.querySelectorAll('main img, main script, main iframe').length") == 0
-        assert page.value("document.documentElement.scrollWidth") == width
         before = page.value(GROUND)
         page.value("document.getElementById('theme').click()")
         assert page.value(GROUND) != before

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from benchmark_runs import write_evaluation
-from synthetic_run import write_run
 
+from calmstorm.cli import main
 from calmstorm.report import read_run, write_reports
 from calmstorm.report.content import Content, content
 from calmstorm.report.exhibits.exhibit import Exhibit
-from calmstorm.report.tables import Row, Table
+from calmstorm.report.tables import Table, TableRow
+from tests.report.benchmark_runs import write_evaluation
+from tests.report.synthetic_run import write_run
 
 KEYS = ["table-1", "table-2", "figure-2", "figure-4", "figure-5", "figure-6", "figure-7"]
 
@@ -32,21 +34,21 @@ def arms(controlled_path: Path) -> Content:
 
 
 def exhibit(shown: Content, key: str) -> Exhibit:
-    return next(each for each in shown.exhibits if each.key == key)
+    return next(shown_exhibit for shown_exhibit in shown.exhibits if shown_exhibit.paper.key == key)
 
 
 def commands(shown: Content, key: str) -> list[str]:
     return [gap.command for gap in exhibit(shown, key).gaps]
 
 
-def named(table: Table, name: str) -> Row:
+def named(table: Table, name: str) -> TableRow:
     return next(row for row in table.rows if row.cells[0].shown == name)
 
 
 def test_every_exhibit_of_the_paper_is_there_in_its_order(demo: Content, benchmarks: Content) -> None:
     for shown in (demo, benchmarks):
-        assert [each.key for each in shown.exhibits] == KEYS
-        assert all(each.where and each.about for each in shown.exhibits)
+        assert [shown_exhibit.paper.key for shown_exhibit in shown.exhibits] == KEYS
+        assert all(shown_exhibit.paper.where and shown_exhibit.paper.about for shown_exhibit in shown.exhibits)
 
 
 def test_an_exhibit_without_chart_or_table_of_ours_names_a_command(tmp_path: Path) -> None:
@@ -54,18 +56,38 @@ def test_an_exhibit_without_chart_or_table_of_ours_names_a_command(tmp_path: Pat
     root.mkdir()
     (root / "config.toml").write_text("seed = 1\n", encoding="utf-8")
     shown = content([read_run(root)])
-    for each in shown.exhibits:
-        assert each.charts == ()
-        assert all(row.published for table in each.tables for row in table.rows)
-        assert each.gaps or each.key == "table-2" or not shown.lineages
-    assert commands(shown, "figure-5") == ["calm curate --run runs/new, then calm golden runs/new; or calm demo"]
+    for shown_exhibit in shown.exhibits:
+        assert not shown_exhibit.charts
+        assert all(row.published for table in shown_exhibit.tables for row in table.rows)
+        assert shown_exhibit.gaps or shown_exhibit.paper.key == "table-2" or not shown.lineages
+    assert commands(shown, "figure-5") == [
+        "calm curate --problems NAME --run runs/new, then calm golden runs/new; or calm demo"
+    ]
     assert commands(shown, "table-1") == ["calm experiment pilot --run runs/demo"]
 
 
+def test_named_commands_have_the_options_they_are_named_with(
+    demo: Content, benchmarks: Content, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = write_evaluation(tmp_path / "new", "base", problems=1, samples=1, flaws=False)
+    shown = [demo, benchmarks, content([read_run(new)])]
+    named = {gap.command for report in shown for part in report.exhibits for gap in part.gaps}
+    used = [re.findall(r"calm (\w+)|(--[a-z-]+)", command) for command in named]
+    assert len(named) > 5
+    for words in used:
+        for command, option in words:
+            if command:
+                with pytest.raises(SystemExit):
+                    main([command, "--help"])
+                shown_help = capsys.readouterr().out
+            else:
+                assert option in shown_help
+
+
 def test_table_2_sets_ours_beside_the_published_rows_of_the_same_benchmarks(benchmarks: Content) -> None:
-    found = exhibit(benchmarks, "table-2")
-    assert found.gaps == ()
-    (table,) = found.tables
+    table_2 = exhibit(benchmarks, "table-2")
+    assert not table_2.gaps
+    (table,) = table_2.tables
     assert [column.name for column in table.columns][2:] == [
         "NL4Opt",
         "MAMO-Easy",
@@ -94,8 +116,8 @@ def test_changes_are_paired_and_equal_the_difference_of_the_scores(benchmarks: C
         assert isinstance(first.value, float)
         assert isinstance(second.value, float)
         assert difference.value == pytest.approx(second.value - first.value)
-        assert difference.low is not None
-        assert difference.low <= difference.value <= (difference.high or 0.0)
+        assert difference.interval is not None
+        assert difference.interval[0] <= difference.value <= difference.interval[1]
 
 
 def test_suites_of_a_demo_stand_apart_from_the_published_benchmarks(demo: Content) -> None:
@@ -123,18 +145,18 @@ def test_table_1_has_the_pilot_when_it_was_run(arms: Content, demo: Content) -> 
 
 def test_figure_4_draws_the_paper_s_stages_hollow_beside_ours(benchmarks: Content) -> None:
     (chart,) = exhibit(benchmarks, "figure-4").charts
-    hollow = [trace for trace in chart.figure["data"] if trace["marker"]["symbol"].endswith("-open")]
+    hollow = [trace for trace in chart.figure.data if trace["marker"]["symbol"].endswith("-open")]
     assert {trace["marker"]["color"] for trace in hollow} == {"--published"}
     values = sorted(value for trace in hollow for value in trace["x"])
     assert len(values) == 13  # base and STORM on five benchmarks, three macro averages
     assert values[-1] == pytest.approx(0.933)
-    filled = [trace for trace in chart.figure["data"] if trace not in hollow]
+    filled = [trace for trace in chart.figure.data if trace not in hollow]
     assert [len(trace["x"]) for trace in filled] == [6, 6, 6]
 
 
 def test_figure_4_of_a_single_evaluation_says_how_to_get_the_stages(evaluation_paths: list[Path]) -> None:
     shown = content([read_run(evaluation_paths[0])])
-    assert exhibit(shown, "figure-4").charts == ()
+    assert exhibit(shown, "figure-4").charts == []
     assert commands(shown, "figure-4") == ["calm report runs/bench-base runs/bench-sft runs/bench-rl --out runs/bench"]
 
 
@@ -154,24 +176,24 @@ def test_figure_5_has_both_columns(demo: Content) -> None:
         "4.02",
         "< 2.6%",
     ]
-    numbers = demo.reports[0].numbers["curation"]
-    assert shown["Golden"][0] == f"{numbers['golden']}"
-    assert shown["Hints per example"][0] == f"{numbers['hints_per_problem']:.2f}"
+    curation = demo.reports[0].numbers.curation
+    assert shown["Golden"][0] == f"{curation.golden}"
+    assert shown["Hints per example"][0] == f"{curation.hints_per_problem:.2f}"
 
 
 def test_figure_6_sets_the_control_beside_the_main_arm(arms: Content, demo: Content) -> None:
-    found = exhibit(arms, "figure-6")
-    assert found.gaps == ()
-    assert [chart.key for chart in found.charts] == [
+    figure_6 = exhibit(arms, "figure-6")
+    assert not figure_6.gaps
+    assert [chart.key for chart in figure_6.charts] == [
         "figure-6-a",
         "figure-6-b",
         "figure-6-c",
         "figure-6-a2",
         "figure-6-d",
     ]
-    lines = [trace["name"] for trace in found.charts[0].figure["data"] if trace["mode"] == "lines"]
+    lines = [trace["name"] for trace in figure_6.charts[0].figure.data if trace["mode"] == "lines"]
     assert lines == ["RL with CALM", "RL without CALM"]
-    (table,) = found.tables
+    (table,) = figure_6.tables
     assert [row.group for row in table.rows] == ["RL with CALM"] * 2 + ["RL without CALM"] * 2
     assert commands(demo, "figure-6") == ["calm experiment controlled --run runs/demo"]
     assert [chart.key for chart in exhibit(demo, "figure-6").charts] == ["figure-6-d"]
@@ -193,17 +215,17 @@ def test_figures_2_and_7_are_made_of_flaws_with_intervals(benchmarks: Content) -
     assert table.rows[4].cells[-1].value == pytest.approx(flaws.macro.triggers[5].mean)
     assert all(cell.interval for row in table.rows for cell in row.cells[1:])
     assert [chart.caption for chart in seven.charts] == [column.name for column in table.columns][1:]
-    assert len({str(chart.figure["layout"]["yaxis"]["range"]) for chart in seven.charts}) == 1
-    assert "only" in two.says
+    assert len({str(chart.figure.layout["yaxis"]["range"]) for chart in seven.charts}) == 1
+    assert two.paper.says
 
 
 def test_an_evaluation_without_flaws_names_the_command_that_finds_them(tmp_path: Path) -> None:
     paths = [write_evaluation(tmp_path / name, name, problems=2, samples=1, flaws=False) for name in ("base", "rl")]
     shown = content([read_run(path) for path in paths])
-    wanted = [f"calm flaws --run runs/{name} --keep" for name in ("base", "rl")]
+    wanted = [f"calm flaws --responses runs/{name} --keep" for name in ("base", "rl")]
     assert commands(shown, "figure-7") == wanted
     assert commands(shown, "figure-2") == wanted[:1]
-    assert exhibit(shown, "figure-7").charts == ()
+    assert exhibit(shown, "figure-7").charts == []
     write_reports(paths, tmp_path / "out")
     html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert all(command in html for command in wanted)
@@ -217,6 +239,4 @@ def test_arms_of_two_seeds_keep_their_runs_apart(tmp_path: Path) -> None:
     assert [lineage.name for lineage in shown.lineages] == ["seed-1", "seed-2"]
     keys = [table.key for table in shown.tables]
     assert len(keys) == len(set(keys))
-    assert len(shown.drawn) == sum(len(part.charts) for part in shown.parts) + sum(
-        len(each.charts) for each in shown.exhibits
-    )
+    assert len(shown.figures) == sum(len(part.charts) for part in shown.parts)

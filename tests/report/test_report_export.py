@@ -2,18 +2,17 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from pathlib import Path
 
 import pytest
-from hostile_run import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
 from calmstorm.report import write_report
 from calmstorm.report.export import csv_text, latex_text, markdown_text, to_csv, to_latex, to_markdown
 from calmstorm.report.tables import Table, columns, number, percent, points, row, share, text
+from tests.report.hostile_run import HOSTILE
 
 
 def table(name: str = "RL") -> Table:
@@ -131,7 +130,7 @@ def test_every_table_of_a_report_is_written_in_three_formats_and_old_ones_go(run
 
 
 def test_numbers_of_the_exported_tables_are_those_of_report_json(run_path: Path) -> None:
-    report = json.loads(json.dumps(write_report(run_path)))
+    report = write_report(run_path).model_dump(mode="json")
     rows = list(csv.DictReader((run_path / "report_files" / "tables" / "accuracy.csv").open()))
     for row_ in rows:
         stage = {"Base": "base", "SFT": "sft", "RL": "rl"}[row_["Model"]]
@@ -144,7 +143,7 @@ def test_numbers_of_the_exported_tables_are_those_of_report_json(run_path: Path)
 
 
 def test_shares_and_intervals_are_written_for_people() -> None:
-    assert (share(0.4583, (0.39, 0.531)).shown, share(0.4583, (0.39, 0.531)).interval) == ("45.8%", "[39, 53]")
+    assert (share(0.4583, (0.39, 0.531)).shown, share(0.4583, (0.39, 0.531)).bounds) == ("45.8%", "[39, 53]")
     assert points(0.0001).shown == "0.0"
     assert number(None).shown == "\u2013"
-    assert text(None).shown == ""
+    assert text().shown == ""

@@ -4,19 +4,24 @@ import json
 import random
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
-from synthetic_run import make_problem, solve_spans, thought, trajectory, write_run
 
 from calmstorm.errors import InputError, WorkError
-from calmstorm.records import Author, Intervention, Span, SpanKind, Trajectory, Trigger, VerdictStatus
-from calmstorm.report import build_report, write_report
-from calmstorm.report.counts import count
+from calmstorm.records import Author, Intervention, Span, SpanKind, Stage, Trajectory, Trigger, VerdictStatus
+from calmstorm.report import RunNumbers, read_run, write_report
+from tests.report.synthetic_run import make_problem, solve_spans, thought, trajectory, write_run
 
 CURATION_KEYS = (
     "problems correct_before correct_after golden hints_per_problem edited_token_share tokens_before tokens_after"
 )
 CELL_KEYS = {"pass_at_1", "ci95", "problems", "samples", "code_blocks", "response_tokens"}
+
+
+def build_report(path: Path) -> dict[str, Any]:
+    """The numbers as report.json has them."""
+    return read_run(path).numbers.model_dump(mode="json")
 
 
 def lines(path: Path) -> list[dict]:
@@ -86,11 +91,11 @@ def test_report_names_what_is_missing_when_only_the_base_model_was_evaluated(tmp
     root = write_run(tmp_path / "half", curation=0, tests=3, samples=2, stages=("base",))
     for name in ("golden", "interventions", "sft", "rl", "timing"):
         (root / f"{name}.jsonl").unlink()
-    report = write_report(root)
-    assert set(report["evaluation"]) == {"base"}
-    assert report["curation"]["correct_before"] is None
-    assert "curation has not run: no hints, no golden set" in report["missing"]
-    assert "the rl model has not been evaluated" in report["missing"]
+    numbers = write_report(root)
+    assert set(numbers.evaluation) == {"base"}
+    assert numbers.curation.correct_before is None
+    assert "curation has not run: no hints, no golden set" in numbers.missing
+    assert "the rl model has not been evaluated" in numbers.missing
     html = (root / "report.html").read_text(encoding="utf-8")
     assert "This run is not complete" in html
     assert "the sft model has not been evaluated" in html
@@ -100,9 +105,9 @@ def test_report_is_written_when_a_run_has_only_its_settings(tmp_path: Path) -> N
     root = tmp_path / "new"
     root.mkdir()
     (root / "config.toml").write_text("seed = 1\n", encoding="utf-8")
-    report = write_report(root)
-    assert report["evaluation"] == {}
-    assert len(report["missing"]) > 5
+    numbers = write_report(root)
+    assert numbers.evaluation == {}
+    assert len(numbers.missing) > 5
     assert "No model of this run has been evaluated yet" in (root / "report.html").read_text(encoding="utf-8")
 
 
@@ -130,20 +135,37 @@ def test_missing_run_is_refused_and_nothing_is_created(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_trajectory_finished_twice_counts_once() -> None:
+def write_trajectories(root: Path, *trajectories: Trajectory) -> None:
+    text = "".join(trajectory.to_json() + "\n" for trajectory in trajectories)
+    (root / "trajectories.jsonl").write_text(text, encoding="utf-8")
+
+
+def test_trajectory_finished_twice_counts_once(tmp_path: Path) -> None:
     problem = make_problem(0, "easy", "test", random.Random(1))
     one = trajectory(problem, [thought("x")], 1.0, stage="base", sample=0)
-    assert count([one, one]).cells["base"]["easy"].samples == 1
+    write_trajectories(tmp_path, one, one)
+    assert read_run(tmp_path).numbers.evaluation[Stage.BASE]["easy"].samples == 1
 
 
-def test_failed_machinery_does_not_enter_mean_sizes() -> None:
+def test_failed_machinery_does_not_enter_mean_sizes(tmp_path: Path) -> None:
     problem = make_problem(0, "easy", "test", random.Random(1))
     good = trajectory(problem, solve_spans(problem, 1.0), 1.0, stage="base", sample=0)
     assert good.verdict is not None
     verdict = good.verdict.model_copy(update={"status": VerdictStatus.INFRASTRUCTURE})
-    broken = good.model_copy(update={"sample": 1, "spans": (), "verdict": verdict})
-    cell = count([good, broken]).cells["base"]["easy"]
-    assert (cell.samples, cell.code_blocks, cell.infrastructure) == (1, 1.0, 1)
+    write_trajectories(tmp_path, good, good.model_copy(update={"sample": 1, "spans": (), "verdict": verdict}))
+    result = read_run(tmp_path).numbers.evaluation[Stage.BASE]["easy"]
+    assert (result.samples, result.code_blocks, result.infrastructure) == (1, 1.0, 1)
+
+
+def test_report_json_reads_back_as_the_same_numbers(run_path: Path) -> None:
+    numbers = write_report(run_path)
+    assert RunNumbers.model_validate_json((run_path / "report.json").read_bytes()) == numbers
+
+
+def test_settings_of_a_wrong_type_are_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('seed = "seven"\n', encoding="utf-8")
+    with pytest.raises(WorkError, match="seed cannot be reported"):
+        read_run(tmp_path)
 
 
 def test_memory_stays_flat_when_responses_are_long(tmp_path: Path) -> None:

@@ -8,30 +8,32 @@ import shutil
 from pathlib import Path
 
 import pytest
-from benchmark_runs import write_evaluation
 
 from calmstorm.errors import InputError
-from calmstorm.report import build_report, read_run, write_reports
+from calmstorm.report import SeveralNumbers, read_run, write_reports
 from calmstorm.report.content import content
-from calmstorm.report.problem_index import problem_index
+from calmstorm.report.numbers import SuiteLabels
+from calmstorm.report.problems import list_problems
 from calmstorm.report.run_tables import differences
+from tests.report.benchmark_runs import write_evaluation
 
 
 def test_report_json_of_several_runs_holds_each(evaluation_paths: list[Path], tmp_path: Path) -> None:
     written = write_reports(evaluation_paths, tmp_path / "all")
-    assert json.loads((tmp_path / "all" / "report.json").read_text(encoding="utf-8")) == written
-    assert [each["run"]["name"] for each in written["runs"]] == ["bench-base", "bench-sft", "bench-rl"]
-    assert written["runs"][2] == build_report(evaluation_paths[2])
+    text = (tmp_path / "all" / "report.json").read_text(encoding="utf-8")
+    assert SeveralNumbers.model_validate_json(text) == written
+    assert [run["run"]["name"] for run in json.loads(text)["runs"]] == ["bench-base", "bench-sft", "bench-rl"]
+    assert written.runs[2] == read_run(evaluation_paths[2]).numbers
     assert not (evaluation_paths[0] / "report.json").exists()
 
 
 def test_label_and_prompt_versions_stand_in_the_report(evaluation_paths: list[Path]) -> None:
-    report = build_report(evaluation_paths[0])
-    assert report["labels"]["industryor"] == {"versions": ["industryor/sirl-v2"], "problems": 8}
-    assert list(report["labels"]) == ["nl4opt", "mamo-easy", "mamo-complex", "industryor", "optmath"]
-    assert report["run"]["prompt"] == "calm-1"
-    assert report["run"]["kind"] == "evaluation"
-    assert report["missing"] == ["no stage recorded its time"]
+    numbers = read_run(evaluation_paths[0]).numbers
+    assert numbers.labels["industryor"] == SuiteLabels(versions=("industryor/sirl-v2",), problems=8)
+    assert list(numbers.labels) == ["nl4opt", "mamo-easy", "mamo-complex", "industryor", "optmath"]
+    assert numbers.run.prompt == "calm-1"
+    assert numbers.run.kind == "evaluation"
+    assert numbers.missing == ("no stage recorded its time",)
     tables = {table.key: table for table in content([read_run(path) for path in evaluation_paths]).tables}
     assert "mamo-easy/optmath" in {row.cells[1].shown for row in tables["labels"].rows}
     settings = {row.cells[0].shown: [cell.shown for cell in row.cells[1:]] for row in tables["settings"].rows}
@@ -46,8 +48,8 @@ def test_runs_that_differ_in_budget_or_labels_are_said_not_to_be_on_equal_terms(
     second = write_evaluation(tmp_path / "b", "rl", problems=2, samples=1, response_tokens=768)
     text = (second / "problems.jsonl").read_text(encoding="utf-8")
     (second / "problems.jsonl").write_text(text.replace("nl4opt/sirl", "nl4opt/llmopt"), encoding="utf-8")
-    found = differences([read_run(first), read_run(second)])
-    assert found == [
+    differing = differences([read_run(first), read_run(second)])
+    assert differing == [
         "the runs differ in response tokens: 16,384, 768",
         "NL4Opt was held against different labels: nl4opt/sirl; nl4opt/llmopt",
     ]
@@ -66,11 +68,11 @@ def test_problems_are_matched_by_text_where_runs_call_them_otherwise(
         (other / f"{name}.jsonl").write_text(text.replace("nl4opt-", "own-"), encoding="utf-8")
     reports = [read_run(evaluation_paths[0]), read_run(other)]
     shown = content(reports)
-    entries = problem_index(reports, shown.arms)
+    entries = list_problems(reports, shown.arms)
     assert len(entries) == 40
     assert all(len(entry.outcomes) == 2 and len(entry.places) == 8 for entry in entries)
     first = entries[0]
-    assert (first.name, first.ids[1]) == ("nl4opt-1", "own-1")
+    assert (first.name, first.ids[reports[1]]) == ("nl4opt-1", "own-1")
     assert [entry.name for entry in entries[:8]] == [f"nl4opt-{n}" for n in range(1, 9)]
     by_suite, macro = shown.arms[1].changes_from(shown.arms[0])
     assert by_suite["nl4opt"].problems == 8
@@ -85,7 +87,7 @@ def test_problems_with_another_label_are_other_problems(evaluation_paths: list[P
     (other / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     reports = [read_run(evaluation_paths[0]), read_run(other)]
     shown = content(reports)
-    assert len(problem_index(reports, shown.arms)) == 41
+    assert len(list_problems(reports, shown.arms)) == 41
     assert shown.arms[1].changes_from(shown.arms[0])[0]["nl4opt"].problems == 7
 
 
@@ -113,19 +115,19 @@ def test_page_of_an_evaluation_claims_no_training_and_says_how_to_make_it_again(
 def test_no_name_of_a_run_or_a_suite_is_markup_in_a_chart(hostile_path: Path, evaluation_paths: list[Path]) -> None:
     def texts(value: object) -> list[str]:
         if isinstance(value, dict):
-            return [text for each in value.values() for text in texts(each)]
+            return [text for item in value.values() for text in texts(item)]
         if isinstance(value, list | tuple):
-            return [text for each in value for text in texts(each)]
+            return [text for item in value for text in texts(item)]
         return [value] if isinstance(value, str) else []
 
     shown = content([read_run(hostile_path), read_run(evaluation_paths[0]), read_run(hostile_path)])
-    found = [text for figure in shown.drawn.values() for text in texts(figure)]
-    assert any("&lt;script&gt;" in text for text in found)
-    assert {tag for text in found for tag in re.findall(r"<[^>]*>?", text)} <= {
+    labels = [text for figure in shown.figures.values() for text in texts(figure.drawn)]
+    assert any("&lt;script&gt;" in text for text in labels)
+    assert {tag for text in labels for tag in re.findall(r"<[^>]*>?", text)} <= {
         "<b>",
         "</b>",
         "<br>",
         "<extra>",
         "</extra>",
     }
-    assert not any(re.search(r"&(?!lt;|gt;|amp;|quot;|#x27;)", text) for text in found)
+    assert not any(re.search(r"&(?!lt;|gt;|amp;|quot;|#x27;)", text) for text in labels)

@@ -226,13 +226,14 @@ def test_stage_times_add_up_over_resumes_and_failures(tmp_path: Path) -> None:
         assert len(list(run.read_rows("timing"))) == 3
 
 
-def test_a_report_is_replaced_whole_and_leaves_no_drafts(tmp_path: Path) -> None:
+def test_a_file_is_replaced_whole_and_leaves_no_drafts(tmp_path: Path) -> None:
     with RunDirectory(tmp_path) as run:
-        run.write_report({"a": 1})
-        with pytest.raises(TypeError):
-            run.write_report({"a": object()})
-        run.write_report({"a": 2, "rate": float("nan")})
-    assert json.loads((tmp_path / "report.json").read_text()) == {"a": 2, "rate": None}
+        run.write_text("report.json", "first")
+        with pytest.raises(UnicodeEncodeError):
+            run.write_text("report.json", "\ud800")
+        assert (tmp_path / "report.json").read_text() == "first"
+        run.write_text("report.json", "second")
+    assert (tmp_path / "report.json").read_text() == "second"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "report.json"]
 
 

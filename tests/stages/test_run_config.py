@@ -8,6 +8,9 @@ import pytest
 
 from calmstorm.cli import main
 from calmstorm.errors import InputError, SettingsError
+from calmstorm.reasoner import opening
+from calmstorm.reasoner.opening import OpenedReasoner
+from calmstorm.reasoner.scripted import ScriptedReasoner
 from calmstorm.records import Author, GoldenTrajectory, Span, SpanKind, Stage, StopReason, Trajectory
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import RunConfig
@@ -99,3 +102,25 @@ def test_an_experiment_does_not_make_a_run_from_a_slip_of_the_pen(
     assert calm("experiment", "pilot", "--run", str(tmp_path / "nope")) == 2
     assert "there is no run here" in capsys.readouterr().err
     assert not (tmp_path / "nope").exists()
+
+
+def test_a_resumed_curation_keeps_the_runs_recipe_and_what_training_changed_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasoner = OpenedReasoner(ScriptedReasoner(lambda prefix, sampling: "\\boxed{1}"), None)
+    monkeypatch.setattr(opening, "open_reasoner", lambda name, model=None: reasoner)
+    problems = tmp_path / "p.jsonl"
+    problems.write_text('{"id": "p", "question": "How many?", "answer": 1}\n')
+    run = tmp_path / "run"
+    words = ("curate", "--problems", str(problems), "--run", str(run))
+    assert calm(*words, "--set", "curation.interventions=0", "--set", "seed=5") == 0
+    with RunDirectory(run) as directory:
+        config = run_config(directory)
+        trained = config.model_copy(update={"sft": config.sft.model_copy(update={"epochs": 1.0})})
+        keep_config(directory, trained, frozenset({"sft"}))
+    assert calm(*words, "--resume") == 0
+    kept = recipe_of(run)
+    assert kept is not None
+    assert (kept.curation.interventions, kept.seed, kept.sft.epochs) == (0, 5, 1.0)
+    assert calm(*words, "--resume", "--set", "curation.interventions=2") == 2
+    assert "curation.interventions is 2, but this run was started with 0" in capsys.readouterr().err

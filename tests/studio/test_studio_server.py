@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ from calmstorm.records import Author, Problem, Span, SpanKind, StopReason, Traje
 from calmstorm.report import write_report
 from calmstorm.studio import StudioServer
 
-ROUTES = ["/", "/api/report", "/api/problems", "/api/trajectories"]
+ROUTES = ["/", "/report_files/problems/p0.html"]
 
 
 def made(stage: str, number: int) -> Trajectory:
@@ -38,9 +37,11 @@ def run_path(tmp_path: Path) -> Path:
     root.mkdir()
     (tmp_path / "secret.txt").write_text("secret", encoding="utf-8")
     problems = [Problem(id=f"p{number}", question="How many?") for number in range(3)]
-    (root / "problems.jsonl").write_text("".join(each.model_dump_json() + "\n" for each in problems), encoding="utf-8")
+    (root / "problems.jsonl").write_text(
+        "".join(problem.model_dump_json() + "\n" for problem in problems), encoding="utf-8"
+    )
     trajectories = [made("base", number) for number in range(7)] + [made("rl", number) for number in range(2)]
-    lines = "".join(each.to_json() + "\n" for each in trajectories)
+    lines = "".join(trajectory.to_json() + "\n" for trajectory in trajectories)
     (root / "trajectories.jsonl").write_text(lines, encoding="utf-8")
     (root / "config.toml").write_text("seed = 1\n", encoding="utf-8")
     return root
@@ -85,20 +86,6 @@ def test_report_is_rendered_when_the_run_has_none_and_nothing_is_written(server:
     assert not (run_path / "report.html").exists()
 
 
-def test_trajectories_come_in_pages_and_by_filter(server: StudioServer) -> None:
-    first = json.loads(ask(server, "/api/trajectories?limit=5")[2])
-    rest = json.loads(ask(server, f"/api/trajectories?limit=5&offset={first['next']}")[2])
-    assert [len(first["items"]), first["next"], len(rest["items"]), rest["next"]] == [5, 5, 4, None]
-    assert first["items"][0]["schema"] == 1
-    chosen = json.loads(ask(server, "/api/trajectories?stage=base&problem_id=p1")[2])["items"]
-    assert [(each["stage"], each["sample"]) for each in chosen] == [("base", 1), ("base", 4)]
-
-
-def test_problems_and_report_are_served_as_json(server: StudioServer) -> None:
-    assert [each["id"] for each in json.loads(ask(server, "/api/problems")[2])["items"]] == ["p0", "p1", "p2"]
-    assert "curation" in json.loads(ask(server, "/api/report")[2])
-
-
 def test_pages_of_problems_are_served_as_written_and_nothing_else_beside_them(
     server: StudioServer, run_path: Path
 ) -> None:
@@ -114,7 +101,7 @@ def test_pages_of_problems_are_served_as_written_and_nothing_else_beside_them(
         assert ask(server, f"/report_files/problems/{path}")[0] == 404
 
 
-@pytest.mark.parametrize("path", [*ROUTES, "/nothing", "/api/trajectories?limit=x"])
+@pytest.mark.parametrize("path", [*ROUTES, "/nothing", "/?query"])
 def test_every_answer_carries_the_safe_headers(server: StudioServer, path: str) -> None:
     _, headers, _ = ask(server, path)
     assert headers["x-content-type-options"] == "nosniff"
@@ -128,12 +115,19 @@ def test_every_answer_carries_the_safe_headers(server: StudioServer, path: str) 
 
 @pytest.mark.parametrize(
     "path",
-    ["/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "//etc/passwd", "/config.toml", "/api/../config.toml"],
+    [
+        "/../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/..%2fsecret.txt",
+        "//etc/passwd",
+        "/config.toml",
+        "/report_files/../config.toml",
+    ],
 )
 def test_no_path_reaches_a_file(server: StudioServer, path: str) -> None:
     status, headers, body = ask(server, path)
     assert status == 404
-    assert headers["content-type"].startswith("application/json")
+    assert headers["content-type"].startswith("text/plain")
     assert b"secret" not in body.replace(path.encode(), b"")
 
 
@@ -149,45 +143,35 @@ def test_foreign_host_is_refused(server: StudioServer, host: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "[::1]:{port}", "LOCALHOST:{port}"])
 def test_own_host_is_served(server: StudioServer, host: str) -> None:
-    assert ask(server, "/api/report", host=host.format(port=server.port))[0] == 200
-
-
-@pytest.mark.parametrize("query", ["limit=-1", "offset=1e9", "limit=" + "9" * 30, "offset=%F0%9F%98%80", "a=1&" * 30])
-def test_bad_query_is_answered_with_the_rule(server: StudioServer, query: str) -> None:
-    status, _, body = ask(server, f"/api/trajectories?{query}")
-    assert status == 400
-    assert "error" in json.loads(body)
-
-
-def test_page_size_is_bounded(server: StudioServer) -> None:
-    assert len(json.loads(ask(server, "/api/trajectories?limit=999999999")[2])["items"]) == 9
+    assert ask(server, "/", host=host.format(port=server.port))[0] == 200
 
 
 def test_head_sends_headers_only_and_other_methods_are_refused(server: StudioServer) -> None:
-    status, headers, body = ask(server, "/api/report", method="HEAD")
+    status, headers, body = ask(server, "/", method="HEAD")
     assert (status, body) == (200, b"")
     assert int(headers["content-length"]) > 100
     for method in ("POST", "PUT", "DELETE"):
-        assert ask(server, "/api/report", method=method)[0] == 501
+        assert ask(server, "/", method=method)[0] == 501
 
 
 def test_damaged_run_is_an_error_of_the_server_in_one_line(server: StudioServer, run_path: Path) -> None:
     (run_path / "trajectories.jsonl").write_text("{}\n", encoding="utf-8")
-    status, _, body = ask(server, "/api/trajectories")
+    status, _, body = ask(server, "/")
     assert status == 500
-    assert "line 1" in json.loads(body)["error"]
+    assert b"line 1" in body
+    assert body.count(b"\n") == 1
 
 
 def test_garbage_does_not_stop_the_server(server: StudioServer) -> None:
     for garbage in (b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nHost", b""):
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
             connection.sendall(garbage)
-    assert ask(server, "/api/report")[0] == 200
+    assert ask(server, "/")[0] == 200
 
 
 def test_several_readers_are_served_at_once(server: StudioServer) -> None:
     answers: list[int] = []
-    threads = [threading.Thread(target=lambda: answers.append(ask(server, "/api/trajectories")[0])) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: answers.append(ask(server, "/")[0])) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -225,7 +209,7 @@ def test_command_prints_its_address_and_ends_cleanly_on_interrupt(run_path: Path
     url = process.stdout.readline().strip()
     port = int(url.rstrip("/").rsplit(":", 1)[1])
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request("GET", "/api/problems")
+    connection.request("GET", "/")
     assert connection.getresponse().status == 200
     connection.close()
     process.send_signal(signal.SIGINT)

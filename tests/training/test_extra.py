@@ -7,8 +7,8 @@ import pytest
 
 WITHOUT = """
 import importlib.util
-found = importlib.util.find_spec
-importlib.util.find_spec = lambda name, package=None: None if name == {missing!r} else found(name, package)
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name == {missing!r} else find_spec(name, package)
 from calmstorm.errors import MissingExtraError
 try:
     import calmstorm.training

@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_model import EchoInterpreter, coin_problems
 
-import calmstorm.training.trl_seam as seam
 from calmstorm.errors import InputError
+from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling, TokenCodec
 from calmstorm.records import Author, LabelStatus, Span, SpanKind, StopReason, Usage
 from calmstorm.rollout import Rollout
 from calmstorm.settings import RlSettings, RolloutSettings
-from calmstorm.training.encode import TokenRecord
 from calmstorm.training.grpo import RlStep, step_order, train_grpo
-from calmstorm.training.policy import Policy, load_policy
-from calmstorm.training.rollouts import Request, RlRollout, graded, token_record
+from calmstorm.training.policy import load_policy
+from calmstorm.training.rollouts import RlRollout, RolloutTask, TokenRecord, graded, token_record
+from calmstorm.training.trl import grpo as trl_grpo
+from calmstorm.training.trl import session as trl_session
+from tests.training.tiny_model import EchoInterpreter, coin_problems
 
 COIN = RlSettings(
     steps=2,
@@ -60,31 +61,26 @@ def test_rewarded_answers_become_more_frequent(coin_model: Path, tmp_path: Path)
     assert steps[0].response_tokens > 40
     assert steps[0].grad_norm > 0
     assert 0 < steps[0].rollout_seconds < steps[0].seconds
-    assert len({each.key for each in rollouts}) == 8 * 4 * 8
+    assert len({(made.step, made.problem_id, made.sample) for made in rollouts}) == 8 * 4 * 8
     assert (tmp_path / "rl" / "calmstorm.json").is_file()
 
 
 def test_two_updates_per_step_are_reported_as_one_step(coin_model: Path, tmp_path: Path) -> None:
     steps, rollouts = train(coin_model, tmp_path / "rl", COIN.model_copy(update={"mini_batch": 1}))
     assert [step.step for step in steps] == [1, 2]
-    assert {each.step for each in rollouts} == {1, 2}
+    assert {made.step for made in rollouts} == {1, 2}
 
 
 def test_the_same_seed_gives_the_same_rollouts(coin_model: Path, tmp_path: Path) -> None:
     first, second, other = (
         [
-            [span.token_ids for span in each.rollout.spans]
-            for each in train(coin_model, tmp_path / name, COIN.model_copy(update={"steps": 1}), seed=seed)[1]
+            [span.token_ids for span in made.rollout.spans]
+            for made in train(coin_model, tmp_path / name, COIN.model_copy(update={"steps": 1}), seed=seed)[1]
         ]
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     assert first == second
     assert first != other
-
-
-def test_a_kl_term_is_computed_against_the_model_that_training_began_with(coin_model: Path, tmp_path: Path) -> None:
-    steps, _ = train(coin_model, tmp_path / "rl", COIN.model_copy(update={"kl": 0.5}))
-    assert [step.step for step in steps] == [1, 2]
 
 
 def test_nothing_is_printed_because_progress_is_the_callers(
@@ -101,52 +97,60 @@ class Inspected:
     """A trainer stopped at its first loss, with what goes into it."""
 
     def __init__(
-        self, policy: Policy, records: Sequence[TokenRecord], objective: str, micro_batch: int, tmp_path: Path
-    ):
+        self,
+        policy: LocalReasoner,
+        records: Sequence[TokenRecord],
+        work: Path,
+        objective: str = "grpo",
+        micro_batch: int = 8,
+        kl: float = 0.0,
+    ) -> None:
         self.inputs: dict[str, Any] = {}
-        self.gradients: dict[str, torch.Tensor] = {}
-        captured = self
+        inspected = self
 
         class Stopped(Exception): ...
 
-        class Trainer(seam._GroupwiseGrpo):
+        class StoppedTrainer(trl_grpo.GroupwiseGrpo):
             def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-                captured.inputs = inputs
-                captured.trainer = self
+                inspected.inputs = inputs
+                inspected.trainer = self
                 raise Stopped
 
-        original, seam._GroupwiseGrpo = seam._GroupwiseGrpo, Trainer
-        try:
+        settings = RlSettings(
+            objective=objective,
+            samples=len(records) // 2,
+            prompts_per_step=2,
+            mini_batch=2,
+            micro_batch=micro_batch,
+            response_tokens=64,
+            temperature=0.7,
+            kl=kl,
+        )
+        session = trl_session.Session(policy, work, 1, 1, 10, lambda *_: None)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trl_session, "bf16_pays", lambda: False)
+            patch.setattr(trl_grpo, "GroupwiseGrpo", StoppedTrainer)
             with pytest.raises(Stopped):
-                seam.reinforce(
-                    policy.model,
-                    policy.tokenizer,
-                    lambda rows: list(records),
-                    rows=2,
-                    samples=len(records) // 2,
-                    prompts_per_step=2,
-                    mini_batch=2,
-                    micro_batch=micro_batch,
-                    response_tokens=64,
-                    arguments=seam.common_arguments(tmp_path, 1, 1, 10)
-                    | {"loss_type": objective, "temperature": 0.7, "top_p": 1.0, "beta": 0.0, "bf16": False},
-                    on_update=lambda *_: None,
-                    resume_from=None,
-                )
-        finally:
-            seam._GroupwiseGrpo = original
+                trl_grpo.reinforce(session, lambda rows: list(records), 2, settings)
 
-    def loss_and_gradients(self, groupwise: bool) -> tuple[float, dict[str, torch.Tensor]]:
+    def logprobs(self) -> torch.Tensor:
+        """Of the completions under the policy as it is now, shape (rows, longest completion)."""
+        tokens = torch.cat([self.inputs["prompt_ids"], self.inputs["completion_ids"]], 1)
+        mask = torch.cat([self.inputs["prompt_mask"], self.inputs["completion_mask"]], 1)
+        width = self.inputs["completion_ids"].shape[1]
+        with torch.no_grad():
+            return self.trainer._get_per_token_logps_and_entropies(self.trainer.model, tokens, mask, width)[0]
+
+    def loss_and_gradients(self, groupwise: bool = True) -> tuple[float, dict[str, torch.Tensor]]:
         """Of the whole batch: pass by pass as we do it, or at once as TRL does."""
         trainer = self.trainer
         trainer.model.zero_grad()
-        kind = seam._GroupwiseGrpo if groupwise else seam.GRPOTrainer
         if groupwise:
-            loss = kind._compute_loss(trainer, trainer.model, self.inputs)
+            loss = trl_grpo.GroupwiseGrpo._compute_loss(trainer, trainer.model, self.inputs)
         else:
-            plain = seam.GRPOTrainer._get_per_token_logps_and_entropies
+            plain = trl_grpo.GRPOTrainer._get_per_token_logps_and_entropies
             trainer._get_per_token_logps_and_entropies = plain.__get__(trainer)
-            loss = kind._compute_loss(trainer, trainer.model, self.inputs)
+            loss = trl_grpo.GRPOTrainer._compute_loss(trainer, trainer.model, self.inputs)
             del trainer._get_per_token_logps_and_entropies
         loss.backward()
         return float(loss.detach()), {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
@@ -182,8 +186,7 @@ def records(seed: int = 0) -> list[TokenRecord]:
 def test_loss_and_gradient_pass_by_pass_equal_trls_over_the_whole_batch(
     random_model: Path, tmp_path: Path, objective: str, micro_batch: int
 ) -> None:
-    inspected = Inspected(load_policy(random_model), records(), objective, micro_batch, tmp_path)
-    inspected.trainer.micro_batch = micro_batch
+    inspected = Inspected(load_policy(random_model), records(), tmp_path, objective, micro_batch)
     expected_loss, expected = inspected.loss_and_gradients(groupwise=False)
     loss, gradients = inspected.loss_and_gradients(groupwise=True)
     assert loss == pytest.approx(expected_loss, abs=1e-5)
@@ -194,7 +197,7 @@ def test_loss_and_gradient_pass_by_pass_equal_trls_over_the_whole_batch(
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_execution_output_gets_exactly_no_gradient(random_model: Path, tmp_path: Path, objective: str) -> None:
-    inspected = Inspected(load_policy(random_model), records(), objective, 8, tmp_path)
+    inspected = Inspected(load_policy(random_model), records(), tmp_path, objective)
     seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     trainer = inspected.trainer
     scored = trainer._get_per_token_logps_and_entropies
@@ -206,7 +209,7 @@ def test_execution_output_gets_exactly_no_gradient(random_model: Path, tmp_path:
         return logprobs, *rest
 
     trainer._get_per_token_logps_and_entropies = watched
-    seam._GroupwiseGrpo._compute_loss(trainer, trainer.model, inspected.inputs).backward()
+    inspected.loss_and_gradients()
     (logprobs,) = seen  # the second group teaches nothing and is not run
     gradient = logprobs.grad
     assert gradient is not None
@@ -216,26 +219,40 @@ def test_execution_output_gets_exactly_no_gradient(random_model: Path, tmp_path:
     assert (gradient[:, 12:20] != 0).all()
 
 
+def test_a_kl_term_penalizes_the_distance_from_the_model_that_training_began_with(
+    random_model: Path, tmp_path: Path
+) -> None:
+    inspected = Inspected(load_policy(random_model), records(), tmp_path, kl=0.5)
+    reference = inspected.inputs["ref_per_token_logps"]
+    learned = inspected.inputs["completion_mask"] * inspected.inputs["tool_mask"]
+    torch.testing.assert_close(inspected.logprobs() * learned, reference * learned, atol=1e-5, rtol=0)
+    noise = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in inspected.trainer.model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=noise))
+    difference = reference - inspected.logprobs()
+    divergence = ((difference.exp() - difference - 1) * learned).sum(1) / learned.sum(1)
+    with_penalty, _ = inspected.loss_and_gradients()
+    inspected.trainer.beta = 0.0
+    without, _ = inspected.loss_and_gradients()
+    assert float(divergence.mean()) > 0.01
+    assert with_penalty - without == pytest.approx(0.5 * float(divergence.mean()), rel=1e-3)
+
+
 def test_a_failed_rollout_is_left_out_of_its_groups_mean(random_model: Path, tmp_path: Path) -> None:
-    inspected = Inspected(load_policy(random_model), records(), "dr_grpo", 8, tmp_path)
+    inspected = Inspected(load_policy(random_model), records(), tmp_path, "dr_grpo")
     advantages = sorted(inspected.inputs["advantages"].tolist())
     assert advantages == pytest.approx([-1 / 3, -1 / 3, 0, 0, 0, 0, 0, 2 / 3])
 
 
 def test_rollout_logprobs_agree_with_the_trainers(coin_model: Path, tmp_path: Path) -> None:
     made = train(coin_model, tmp_path / "rl", COIN.model_copy(update={"steps": 1, "temperature": 0.7}))[1]
-    policy = load_policy(coin_model)
-    inspected = Inspected(policy, [token_record(each, 2) for each in made], "grpo", 8, tmp_path / "work")
+    inspected = Inspected(load_policy(coin_model), [token_record(one, 2) for one in made], tmp_path / "work")
     inputs = inspected.inputs
-    tokens = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
-    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
-    width = inputs["completion_ids"].shape[1]
-    with torch.no_grad():
-        scored = inspected.trainer._get_per_token_logps_and_entropies(policy.model, tokens, mask, width)[0]
     written = (inputs["completion_mask"] * inputs["tool_mask"]).bool()
     assert int(written.sum()) > 400
     assert int((inputs["completion_mask"] * (1 - inputs["tool_mask"])).sum()) > 200
-    assert (scored - inputs["sampling_per_token_logps"])[written].abs().max() < 1e-4
+    assert (inspected.logprobs() - inputs["sampling_per_token_logps"])[written].abs().max() < 1e-4
 
 
 # ------------------------------------------------------------------ rewards
@@ -262,14 +279,14 @@ def test_only_a_finished_correct_rollout_is_rewarded_and_our_failures_are_not_gr
     stop: StopReason, text: str, expected: float | None
 ) -> None:
     (problem,) = coin_problems(1)
-    request = Request(step=1, problem=problem, sample=0, prompt=Prefix(text="Q", token_ids=(7,)))
-    assert graded(request, rollout_that(stop, text)).reward == expected
+    task = RolloutTask(step=1, problem=problem, sample=0, prompt=Prefix(text="Q", token_ids=(7,)))
+    assert graded(task, rollout_that(stop, text)).reward == expected
 
 
 def test_a_rollout_that_failed_before_its_first_token_teaches_nothing() -> None:
     (problem,) = coin_problems(1)
-    request = Request(step=1, problem=problem, sample=0, prompt=Prefix(text="Q", token_ids=(7,)))
-    record = token_record(graded(request, rollout_that(StopReason.INFRASTRUCTURE, "")), end_of_turn=2)
+    task = RolloutTask(step=1, problem=problem, sample=0, prompt=Prefix(text="Q", token_ids=(7,)))
+    record = token_record(graded(task, rollout_that(StopReason.INFRASTRUCTURE, "")), end_of_turn=2)
     assert (record.completion_ids, record.written, record.reward) == ((2,), (False,), None)
 
 
@@ -277,7 +294,7 @@ def test_training_goes_on_when_the_interpreter_dies(coin_model: Path, tmp_path: 
     steps, rollouts = train(coin_model, tmp_path / "rl", COIN, interpreter=EchoInterpreter(healthy=10))
     assert len(steps) == 2
     assert steps[1].ungraded > 0
-    assert all(each.reward is None for each in rollouts if each.rollout.stop_reason is StopReason.INFRASTRUCTURE)
+    assert all(made.reward is None for made in rollouts if made.rollout.stop_reason is StopReason.INFRASTRUCTURE)
 
 
 # ------------------------------------------------------------------ what is refused
@@ -302,18 +319,18 @@ def test_a_text_only_reasoner_is_refused_with_the_remedy() -> None:
     (problem,) = coin_problems(1)
     prompt = TextOnly().render("Q")
     made = rollout_that(StopReason.FINISHED).model_copy(update={"prompt": prompt})
-    request = Request(step=1, problem=problem, sample=0, prompt=prompt)
+    task = RolloutTask(step=1, problem=problem, sample=0, prompt=prompt)
     with pytest.raises(InputError, match="the prompt has no token ids; training works on token ids alone: use a local"):
-        token_record(graded(request, made), 2)
+        token_record(graded(task, made), 2)
 
 
 def test_a_reasoner_without_logprobs_is_refused() -> None:
     (problem,) = coin_problems(1)
     made = rollout_that(StopReason.FINISHED)
     bare = made.model_copy(update={"spans": (made.spans[0].model_copy(update={"logprobs": None}),)})
-    request = Request(step=1, problem=problem, sample=0, prompt=made.prompt)
+    task = RolloutTask(step=1, problem=problem, sample=0, prompt=made.prompt)
     with pytest.raises(InputError, match="no log-probabilities"):
-        token_record(graded(request, bare), 2)
+        token_record(graded(task, bare), 2)
 
 
 @pytest.mark.parametrize(

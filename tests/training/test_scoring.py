@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from calmstorm.training.attention import NAME, right_padded
-from calmstorm.training.scoring import score
+from calmstorm.training.cpu.attention import NAME, right_padded
+from calmstorm.training.cpu.scoring import score
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A byte-level tokenizer, a random Qwen3 small enough to train in a second, and what it is trained on."""
+"""A byte-level tokenizer, a random Qwen3 that trains in a second, and what it is trained on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
+from calmstorm.pocket.architecture import pocket_config
 from calmstorm.records import (
     Author,
     Execution,
@@ -47,18 +48,15 @@ def write_tiny_model(directory: Path, seed: int = 0) -> Path:
     """Writes a random model of some 60 thousand parameters with its tokenizer."""
     tokenizer = tiny_tokenizer()
     torch.manual_seed(seed)
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
+    config = pocket_config(
+        tokenizer,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        head_dim=32,
         max_position_embeddings=512,
         tie_word_embeddings=False,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
     model = Qwen3ForCausalLM(config)
     model.save_pretrained(directory)
@@ -77,7 +75,7 @@ def ids(text: str) -> tuple[int, ...]:
 
 
 def span(author: Author, kind: SpanKind, text: str, end: bool = False) -> Span:
-    """A span with its token ids; `end` adds the end-of-turn token, which stands in the ids alone."""
+    """A span with its token ids; `end` adds the end-of-turn token, which is in the ids alone."""
     return Span(author=author, kind=kind, text=text, token_ids=ids(text + ("<|im_end|>" if end else "")))
 
 

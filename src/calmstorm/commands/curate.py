@@ -7,25 +7,8 @@ from typing import Annotated
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import note, show
-from calmstorm.commands.options import (
-    PROBLEMS_HELP,
-    PROBLEMS_METAVAR,
-    Answer,
-    AsJson,
-    Download,
-    Folder,
-    Limit,
-    Model,
-    Override,
-    Question,
-    ReasonerName,
-    RecipeName,
-    Seed,
-    changes,
-    intervener_of,
-    recipe_for,
-)
 from calmstorm.errors import InputError
 
 
@@ -35,10 +18,12 @@ def register(app: typer.Typer) -> None:
 
 
 def curate(
-    problems: Annotated[str, typer.Option("--problems", metavar=PROBLEMS_METAVAR, help=f"{PROBLEMS_HELP}.")],
+    problems: Annotated[
+        str, typer.Option("--problems", metavar=options.PROBLEMS_METAVAR, help=f"{options.PROBLEMS_HELP}.")
+    ],
     run: Annotated[Path, typer.Option("--run", help="Run directory.")],
-    reasoner: ReasonerName = None,
-    model: Model = None,
+    reasoner: options.ReasonerName = None,
+    model: options.Model = None,
     intervener: Annotated[
         str | None,
         typer.Option(
@@ -47,24 +32,24 @@ def curate(
             show_default="the recipe's, or rules",
         ),
     ] = None,
-    recipe: RecipeName = None,
+    recipe: options.RecipeName = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that exists.")] = False,
-    folder: Folder = None,
-    download: Download = False,
-    question: Question = None,
-    answer: Answer = None,
-    limit: Limit = None,
-    override: Override = None,
-    seed: Seed = None,
-    as_json: AsJson = False,
+    folder: options.Folder = None,
+    download: options.Download = False,
+    question: options.Question = None,
+    answer: options.Answer = None,
+    limit: options.Limit = None,
+    override: options.Override = None,
+    seed: options.Seed = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Let the Reasoner try, and correct its first flaw by a hint, again and again; keep what is golden."""
     from calmstorm.interpreter import Interpreter
-    from calmstorm.problems.benchmarks import Kind, open_problems
+    from calmstorm.problems.benchmarks import open_problems
+    from calmstorm.problems.benchmarks_table import Kind
     from calmstorm.reasoner.opening import open_reasoner
     from calmstorm.runs import RunDirectory
-    from calmstorm.settings import RunConfig
-    from calmstorm.stages import curation_stage, filter_golden, keep_config
+    from calmstorm.stages import PACE, config_of, curation_stage, filter_golden, keep_config, recipe_of
 
     if (run / "config.toml").exists() and not resume:
         raise InputError(f"{run}: this run exists; add --resume to go on with it, or name another directory")
@@ -73,14 +58,14 @@ def curate(
     )
     source = version.name if version else problems
     flags = {"model": model, "curation.intervener": intervener, "problems.source": source, "seed": seed}
-    settings = recipe_for(reasoner, recipe, changes(override, flags))
+    settings = options.recipe_for(reasoner, recipe, options.changes(override, flags), recipe_of(run))
     loaded = list(opened_problems)
     if version is not None and version.kind is Kind.TEST:
         note(f"{version.name} is for testing; to train on what is curated, draw problems with: calm problems split")
-    asked = intervener_of(settings)
+    asked = options.intervener_of(settings)
     opened = open_reasoner(settings.reasoner, settings.model)
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
-        keep_config(directory, RunConfig(**dict(settings), command="curate", prompt=opened.prompt))
+        keep_config(directory, config_of(settings, "curate", opened.prompt), PACE | {"sft", "rl", "evaluation"})
         curation_stage(directory, settings, loaded, lambda: opened, interpreter, asked)
         funnel = filter_golden(directory, settings.curation.golden_tokens)
     show(funnel.model_dump(mode="json"), as_json)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit, note
-from calmstorm.commands.options import AsJson, DryRun, Override, Seed, changes
 from calmstorm.settings import load_recipe
 
 
@@ -19,13 +19,13 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     run: Annotated[Path, typer.Option("--run", help="Run directory; an interrupted run goes on.")] = Path("runs/demo"),
-    override: Override = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
+    override: options.Override = None,
+    seed: options.Seed = None,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Adapt the pocket Reasoner: curate, fine-tune, reinforce, evaluate and report. Run it again to resume."""
-    settings = load_recipe("pocket", changes(override, {"seed": seed}))
+    settings = load_recipe("pocket", options.changes(override, {"seed": seed}))
     if dry_run:
         emit(settings)
         return

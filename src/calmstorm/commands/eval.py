@@ -10,29 +10,13 @@ from typing import Annotated
 
 import typer
 
-from calmstorm.commands.options import (
-    PROBLEMS_HELP,
-    PROBLEMS_METAVAR,
-    Answer,
-    AsJson,
-    Download,
-    Folder,
-    Limit,
-    Model,
-    Override,
-    Question,
-    ReasonerName,
-    RecipeName,
-    Seed,
-    changes,
-    recipe_for,
-)
+from calmstorm.commands import options
 from calmstorm.errors import InputError
 from calmstorm.settings import changed
 
 Problems = Annotated[
     list[str] | None,
-    typer.Option("--problems", metavar=PROBLEMS_METAVAR, help=f"{PROBLEMS_HELP}; repeatable."),
+    typer.Option("--problems", metavar=options.PROBLEMS_METAVAR, help=f"{options.PROBLEMS_HELP}; repeatable."),
 ]
 Responses = Annotated[
     str | None,
@@ -75,23 +59,23 @@ def evaluate_command(
     responses: Responses = None,
     compare: Compare = None,
     labels: Labels = None,
-    reasoner: ReasonerName = None,
-    model: Model = None,
+    reasoner: options.ReasonerName = None,
+    model: options.Model = None,
     samples: Annotated[int, typer.Option(min=1, help="Rollouts per problem.")] = 8,
-    folder: Folder = None,
-    download: Download = False,
-    question: Question = None,
-    answer: Answer = None,
+    folder: options.Folder = None,
+    download: options.Download = False,
+    question: options.Question = None,
+    answer: options.Answer = None,
     run: RunToKeep = None,
-    limit: Limit = None,
-    recipe: RecipeName = None,
-    override: Override = None,
-    seed: Seed = None,
+    limit: options.Limit = None,
+    recipe: options.RecipeName = None,
+    override: options.Override = None,
+    seed: options.Seed = None,
     temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 is greedy.")] = None,
     tolerance: Tolerance = None,
     response_tokens: ResponseTokens = None,
     tier: Tier = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Measure pass@1 with its 95 % interval, clustered by problem.
 
@@ -122,6 +106,6 @@ def evaluate_command(
             "evaluation.temperature": temperature,
             "evaluation.tolerance": tolerance,
         }
-        settings = recipe_for(reasoner, recipe, changes(override, flags))
+        settings = options.recipe_for(reasoner, recipe, options.changes(override, flags))
         sources = Sources(problems or [], folder, download, question, answer, limit)
         measure(sources, changed(settings, {"problems.source": sources.title}, "--problems"), run, as_json)

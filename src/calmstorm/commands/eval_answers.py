@@ -10,7 +10,7 @@ from calmstorm.commands.eval_results import Results, print_comparison, print_ver
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
-    from calmstorm.problems.benchmarks import Version
+    from calmstorm.problems.benchmarks_table import Version
 
 
 def score(
@@ -43,7 +43,8 @@ def score(
 
 def _versions(labels: str, folder: Path | None) -> tuple[list[Version], Path | None]:
     """Returns the versions that `--labels` means and that are there."""
-    from calmstorm.problems.benchmarks import VERSIONS, Kind, benchmark_folder, locate, require, versions_of
+    from calmstorm.problems.benchmarks import benchmark_folder, locate, require, versions_of
+    from calmstorm.problems.benchmarks_table import VERSIONS, Kind
 
     where = benchmark_folder(folder)
     if labels == "all":

@@ -20,9 +20,7 @@ def measure(sources: Sources, recipe: Recipe, run: Path | None, as_json: bool) -
     from calmstorm.reasoner.opening import open_reasoner
     from calmstorm.records import Stage
     from calmstorm.runs import RunDirectory
-    from calmstorm.settings import RunConfig
-    from calmstorm.stages import evaluate_model, keep_config, keep_problems
-    from calmstorm.stages.config import PACE
+    from calmstorm.stages import PACE, config_of, evaluate_model, keep_config, keep_problems
 
     results = Results(keep_rows=as_json)
     for problem in sources:
@@ -32,7 +30,7 @@ def measure(sources: Sources, recipe: Recipe, run: Path | None, as_json: bool) -
     with ExitStack() as stack:
         directory = stack.enter_context(RunDirectory(run)) if run is not None else None
         if directory is not None:
-            config = RunConfig(**dict(recipe), command="eval", prompt=opened.prompt)
+            config = config_of(recipe, "eval", opened.prompt)
             keep_config(directory, config, PACE | {"evaluation.samples"})
             keep_problems(directory, sources)
         interpreter = stack.enter_context(Interpreter(recipe.rollout.workers, recipe.rollout.tier))

@@ -10,7 +10,7 @@ from calmstorm.commands.console import note
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
-    from calmstorm.problems.benchmarks import Version
+    from calmstorm.problems.benchmarks_table import Version
     from calmstorm.records import Problem
 
 
@@ -30,7 +30,7 @@ class Sources:
         limit: int | None,
     ) -> None:
         from calmstorm.grading import is_gradable
-        from calmstorm.problems.benchmarks import Kind
+        from calmstorm.problems.benchmarks_table import Kind
 
         self._sources = sources
         self._how = {"question": question, "answer": answer, "limit": limit, "download": download}

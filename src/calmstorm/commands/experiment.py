@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from calmstorm.commands.options import AsJson, Override, RecipeName, Seed, base_directory, changes, intervener_of
+from calmstorm.commands import options
 from calmstorm.errors import InputError
 
 
@@ -21,10 +21,10 @@ def experiment(
     run: Annotated[Path, typer.Option("--run", help="Run directory; a finished demo gives the main arm.")] = Path(
         "runs/demo"
     ),
-    recipe: RecipeName = None,
-    override: Override = None,
-    seed: Seed = None,
-    as_json: AsJson = False,
+    recipe: options.RecipeName = None,
+    override: options.Override = None,
+    seed: options.Seed = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run an experiment of the paper, with the run's own settings; a new run needs --recipe. Run it again to resume."""
     known = ("pilot", "ablation", "controlled")
@@ -38,18 +38,18 @@ def experiment(
     from calmstorm.reasoner.codec import TokenizerCodec
     from calmstorm.reasoner.opening import open_local
     from calmstorm.runs import RunDirectory
-    from calmstorm.settings import RunConfig, changed, load_recipe
-    from calmstorm.stages import keep_config, recipe_of
+    from calmstorm.settings import changed, load_recipe
+    from calmstorm.stages import config_of, keep_config, recipe_of
 
     before = recipe_of(run)
     if before is None and recipe is None:
         raise InputError(f"{run}: there is no run here; run calm demo first, or name a recipe for a new run: --recipe")
-    config = before if before is not None and recipe is None else RunConfig(**dict(load_recipe(recipe)))
-    settings = changed(config, changes(override, {"seed": seed}), str(run))
-    base = base_directory(settings)
+    config = before if before is not None and recipe is None else config_of(load_recipe(recipe), "run")
+    settings = changed(config, options.changes(override, {"seed": seed}), str(run))
+    base = options.base_directory(settings)
     tokenizer = AutoTokenizer.from_pretrained(base)
     with RunDirectory(run) as directory:
         keep_config(directory, settings)
-        main = Adaptation(settings, directory, base, open_local, intervener_of(settings))
+        main = Adaptation(settings, directory, base, open_local, options.intervener_of(settings))
         run_experiment(main, Experiment(name), TokenizerCodec(tokenizer), int(tokenizer.eos_token_id))
     report([run], as_json=as_json)

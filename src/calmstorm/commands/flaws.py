@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit, note, say, table
-from calmstorm.commands.options import AsJson, Limit
 from calmstorm.errors import InfrastructureError, InputError, WorkError
 from calmstorm.printable import percent, percent_interval
 from calmstorm.records import Trigger
@@ -67,11 +67,11 @@ def flaws(
     model: Annotated[
         str, typer.Option("--model", help="Model of the llm annotator, at CALM_INTERVENER_URL.")
     ] = "gemini-2.5-pro",
-    limit: Limit = None,
+    limit: options.Limit = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the triggers of a run's evaluated responses in it, for reports.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Name the flaws of responses: which triggers, in order of appearance, and where the first one is."""
     if annotator not in ("rules", "llm"):

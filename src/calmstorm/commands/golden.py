@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import show
-from calmstorm.commands.options import AsJson, Run
 
 
 def register(app: typer.Typer) -> None:
@@ -17,12 +17,12 @@ def register(app: typer.Typer) -> None:
 
 
 def golden(
-    run: Run,
+    run: options.Run,
     out: Annotated[Path | None, typer.Option("--out", help="Also export the golden set to this file.")] = None,
     form: Annotated[
         str, typer.Option("--format", help="jsonl, parquet or messages (chat messages with masks).")
     ] = "jsonl",
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Filter curated trajectories: correct, flawless, within limits, backed by a solve. Export what is left."""
     from calmstorm.curation.export import export

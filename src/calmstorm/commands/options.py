@@ -14,7 +14,7 @@ import typer
 
 from calmstorm.errors import InputError
 from calmstorm.reasoner.opening import POCKET, is_server, pocket_directory
-from calmstorm.settings import Recipe, load_recipe
+from calmstorm.settings import Recipe, changed, load_recipe
 
 if TYPE_CHECKING:
     from calmstorm.intervener.protocol import Intervener
@@ -59,29 +59,34 @@ def changes(override: list[str] | None, given: Mapping[str, object] | None = Non
     Raises:
         InputError: A `--set` is not of the form KEY=VALUE.
     """
-    changed: dict[str, str] = {}
+    by_key: dict[str, str] = {}
     for item in override or []:
         key, separator, value = item.partition("=")
         if not separator or not key:
             raise InputError(f"--set {item}: it must read KEY=VALUE, for example --set rl.steps=5")
-        changed[key.strip()] = value.strip()
-    return changed | {key: str(value) for key, value in (given or {}).items() if value is not None}
+        by_key[key.strip()] = value.strip()
+    return by_key | {key: str(value) for key, value in (given or {}).items() if value is not None}
 
 
-def recipe_for(reasoner: str | None, recipe: str | None, changed: Mapping[str, str]) -> Recipe:
-    """Returns the recipe of a command that begins a run.
+def recipe_for(
+    reasoner: str | None, recipe: str | None, changes: Mapping[str, str], run: Recipe | None = None
+) -> Recipe:
+    """Returns the recipe of a command that begins or resumes a run.
 
     Args:
         reasoner: What `--reasoner` names. Without it the recipe's is taken.
-        recipe: What `--recipe` names. Without it the pocket Reasoner gets its own recipe, any other the paper's values.
-        changed: By dotted key.
+        recipe: What `--recipe` names. Without it a run that is resumed keeps its own; of others the pocket Reasoner has
+            its own recipe, any other the paper's values.
+        changes: By dotted key.
+        run: The settings of the run that is resumed.
 
     Raises:
         SettingsError: There is no such recipe, or a setting is wrong.
     """
-    source = recipe or (POCKET if reasoner in (None, POCKET) else None)
-    named = {} if reasoner is None else {"reasoner": reasoner}
-    return load_recipe(source, {**changed, **named})
+    changes = changes if reasoner is None else {**changes, "reasoner": reasoner}
+    if run is not None and recipe is None:
+        return changed(run, changes, "the run's settings")
+    return load_recipe(recipe or (POCKET if reasoner in (None, POCKET) else None), changes)
 
 
 def base_directory(recipe: Recipe, given: Path | None = None) -> Path:

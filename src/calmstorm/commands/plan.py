@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit, say, table
-from calmstorm.commands.options import AsJson, Override, changes
+from calmstorm.records import Stage
 from calmstorm.settings import Recipe, load_recipe
 
 
@@ -20,15 +22,15 @@ def register(app: typer.Typer) -> None:
 def plan(
     recipe: Annotated[str, typer.Argument(help="Recipe: a name or a TOML file.", show_default=False)],
     like: Annotated[Path | None, typer.Option("--like", help="A finished run, for its speed and lengths.")] = None,
-    override: Override = None,
-    as_json: AsJson = False,
+    override: options.Override = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Say what a recipe will take. Counts are bounds; times come from a past run or are not given."""
-    settings = load_recipe(recipe, changes(override))
+    settings = load_recipe(recipe, options.changes(override))
     stages = bounds(settings)
-    measured = seconds_like(like, stages) if like is not None else {}
-    rows = [{**stage, "seconds": measured.get(str(stage["stage"]))} for stage in stages]
+    seconds = seconds_like(like, stages) if like is not None else {}
     if as_json:
+        rows = [{**stage._asdict(), "seconds": seconds.get(stage.stage)} for stage in stages]
         emit(
             {
                 "recipe": settings.name,
@@ -42,50 +44,52 @@ def plan(
         ["stage", "rollouts, at most", "executions, at most", "tokens, at most", "minutes"],
         [
             [
-                str(row["stage"]),
-                f"{row['rollouts']:,}",
-                f"{row['executions']:,}",
-                f"{row['tokens']:,}",
-                f"{row['seconds'] / 60:.1f}" if isinstance(row["seconds"], float) else "-",
+                stage.stage,
+                f"{stage.rollouts:,}",
+                f"{stage.executions:,}",
+                f"{stage.tokens:,}",
+                f"{seconds[stage.stage] / 60:.1f}" if stage.stage in seconds else "-",
             ]
-            for row in rows
+            for stage in stages
         ],
     )
     if like is None:
         say("Minutes need a run to go by: add --like runs/demo")
 
 
-def bounds(recipe: Recipe) -> list[dict[str, str | int]]:
+class StageBounds(NamedTuple):
+    """What a stage takes at most."""
+
+    stage: str
+    """As `timing.jsonl` names it."""
+    rollouts: int
+    executions: int
+    tokens: int
+
+
+def bounds(recipe: Recipe) -> list[StageBounds]:
     """Returns the stages of a recipe with their upper bounds."""
+    executions = recipe.rollout.executions
     tests = (recipe.problems.easy + recipe.problems.complex) * recipe.evaluation.samples
-    curated = recipe.problems.sft * recipe.curation.samples
+    samples = recipe.problems.sft * recipe.curation.samples
+    attempts = samples * (recipe.curation.interventions + 1)
     steps = recipe.rl.steps or recipe.rl.epochs * (recipe.problems.rl // recipe.rl.prompts_per_step)
-    evaluation = _stage("", tests, recipe.rollout.response_tokens, recipe)
+    drawn = steps * recipe.rl.prompts_per_step * recipe.rl.samples
+
+    def evaluation(stage: Stage) -> StageBounds:
+        return StageBounds(f"evaluate {stage}", tests, tests * executions, tests * recipe.rollout.response_tokens)
+
     return [
-        {**evaluation, "stage": "evaluate base"},
-        _stage("curation", curated * (recipe.curation.interventions + 1), recipe.rollout.response_tokens, recipe),
-        {
-            "stage": "sft",
-            "rollouts": 0,
-            "executions": 0,
-            "tokens": round(curated * recipe.sft.epochs) * recipe.sft.sequence_tokens,
-        },
-        {**evaluation, "stage": "evaluate sft"},
-        _stage("rl", steps * recipe.rl.prompts_per_step * recipe.rl.samples, recipe.rl.response_tokens, recipe),
-        {**evaluation, "stage": "evaluate rl"},
+        evaluation(Stage.BASE),
+        StageBounds(Stage.CURATION, attempts, attempts * executions, attempts * recipe.rollout.response_tokens),
+        StageBounds(Stage.SFT, 0, 0, round(samples * recipe.sft.epochs) * recipe.sft.sequence_tokens),
+        evaluation(Stage.SFT),
+        StageBounds(Stage.RL, drawn, drawn * executions, drawn * recipe.rl.response_tokens),
+        evaluation(Stage.RL),
     ]
 
 
-def _stage(name: str, rollouts: int, tokens: int, recipe: Recipe) -> dict[str, str | int]:
-    return {
-        "stage": name,
-        "rollouts": rollouts,
-        "executions": rollouts * recipe.rollout.executions,
-        "tokens": rollouts * tokens,
-    }
-
-
-def seconds_like(run: Path, stages: list[dict[str, str | int]]) -> dict[str, float]:
+def seconds_like(run: Path, stages: Sequence[StageBounds]) -> dict[str, float]:
     """Returns the seconds that each stage would take at the pace of a past run: in proportion to its rollouts.
 
     Args:
@@ -97,12 +101,11 @@ def seconds_like(run: Path, stages: list[dict[str, str | int]]) -> dict[str, flo
 
     with RunDirectory(run, readonly=True) as directory:
         taken = directory.seconds_by_stage()
-        past = run_config(directory)
-    before = {str(stage["stage"]): stage for stage in bounds(past)}
+        past = {stage.stage: stage for stage in bounds(run_config(directory))}
     seconds: dict[str, float] = {}
     for stage in stages:
-        name = str(stage["stage"])
-        unit = "rollouts" if stage["rollouts"] else "tokens"
-        if taken.get(name) and before[name][unit]:
-            seconds[name] = round(taken[name] * int(stage[unit]) / int(before[name][unit]), 1)
+        before = past[stage.stage]
+        work, work_before = (stage.rollouts, before.rollouts) if stage.rollouts else (stage.tokens, before.tokens)
+        if taken.get(stage.stage) and work_before:
+            seconds[stage.stage] = round(taken[stage.stage] * work / work_before, 1)
     return seconds

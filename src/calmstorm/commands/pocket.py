@@ -20,8 +20,6 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights and corpus.")] = 0,
 ) -> None:
     """Train the pocket Reasoner from scratch, or go on where an interrupted training was."""
-    import torch
-
     from calmstorm.errors import InputError
     from calmstorm.pocket.pretrain import train as pretrain
     from calmstorm.progress import note as say
@@ -29,7 +27,6 @@ def train(
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file; name a directory")
     output.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
     with (output / "log.jsonl").open("a", encoding="utf-8") as log:
 
         def note(progress: Progress) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
@@ -10,26 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit, note, say, table
 from calmstorm.commands.problems_sets import audit, split
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
     from calmstorm.grading import ProblemCheck
-    from calmstorm.problems.benchmarks import Version
-    from calmstorm.records import Problem
+    from calmstorm.problems.benchmarks_table import Version
 
-_SOURCE = "A file (JSON Lines, JSON, CSV or parquet) or a benchmark (nl4opt, nl4opt/llmopt)."
-_Source = Annotated[str, typer.Argument(help=_SOURCE, show_default=False, metavar="FILE|NAME")]
-_Perhaps = Annotated[str | None, typer.Argument(help=_SOURCE, show_default=False, metavar="[FILE|NAME]")]
-_Folder = Annotated[Path | None, typer.Option(help="Folder of benchmark data; else that of CALM_BENCHMARKS.")]
-_Download = Annotated[
-    bool, typer.Option("--download", help="Fetch a file that is not there from the Hugging Face hub.")
+Source = Annotated[
+    str, typer.Argument(help=f"{options.PROBLEMS_HELP}.", show_default=False, metavar=options.PROBLEMS_METAVAR)
 ]
-_Question = Annotated[str | None, typer.Option(help="Column of the problem text.")]
-_Answer = Annotated[str | None, typer.Option(help="Column of the answer.")]
-_Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+OptionalSource = Annotated[
+    str | None, typer.Argument(help=f"{options.PROBLEMS_HELP}.", show_default=False, metavar="[FILE|NAME]")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,87 +40,90 @@ def register(app: typer.Typer) -> None:
 
 
 def list_problems(
-    source: _Perhaps = None,
-    folder: _Folder = None,
-    download: _Download = False,
-    question: _Question = None,
-    answer: _Answer = None,
-    limit: _Limit = 20,
-    as_json: _Json = False,
+    source: OptionalSource = None,
+    folder: options.Folder = None,
+    download: options.Download = False,
+    question: options.Question = None,
+    answer: options.Answer = None,
+    limit: options.Limit = 20,
+    as_json: options.AsJson = False,
 ) -> None:
     """List the published benchmarks, what is there and under which terms; or the problems of one, or of a file."""
+    from calmstorm.problems.benchmarks import open_problems
+
     if source is None:
         _list_versions(folder, as_json)
         return
-    rows = [
-        {
-            "id": each.id,
-            "suite": each.suite,
-            "label": each.label,
-            "status": each.status.value,
-            "question": each.question,
-        }
-        for each in _open(source, folder, download, question, answer, limit)[0]
-    ]
+    problems, _ = open_problems(source, folder, question=question, answer=answer, limit=limit, download=download)
     if as_json:
+        rows = [
+            {
+                "id": problem.id,
+                "suite": problem.suite,
+                "label": problem.label,
+                "status": problem.status.value,
+                "question": problem.question,
+            }
+            for problem in problems
+        ]
         emit({"problems": rows})
         return
     table(
         ["id", "label", "problem"],
-        [[_beginning(str(row["id"])), str(row["label"]), _beginning(str(row["question"]))] for row in rows],
+        [[_beginning(problem.id), str(problem.label), _beginning(problem.question)] for problem in problems],
     )
 
 
 def show(
-    source: _Source,
+    source: Source,
     id: Annotated[str, typer.Argument(help="Id of the problem, or its row number.", show_default=False)],
-    folder: _Folder = None,
-    download: _Download = False,
-    question: _Question = None,
-    answer: _Answer = None,
-    as_json: _Json = False,
+    folder: options.Folder = None,
+    download: options.Download = False,
+    question: options.Question = None,
+    answer: options.Answer = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show one problem whole."""
     from calmstorm.printable import printable
+    from calmstorm.problems.benchmarks import open_problems
 
-    problems, version = _open(source, folder, download, question, answer)
-    row, found = next(((row, each) for row, each in enumerate(problems) if each.id == id), (0, None))
-    if found is None:
+    problems, version = open_problems(source, folder, question=question, answer=answer, download=download)
+    row, problem = next(((row, problem) for row, problem in enumerate(problems) if problem.id == id), (0, None))
+    if problem is None:
         raise InputError(f"{source}: has no problem {id!r}; see the ids with: calm problems list {source}")
     if as_json:
-        emit(found)
+        emit(problem)
         return
-    of = found.label_version if "/" in found.label_version else found.suite
-    doubt = _doubt(version, folder, row) if version else ""
-    tolerance = "" if found.tolerance is None else f"\ntolerance: {found.tolerance:g}, as the label is rounded"
-    say(
-        printable(
-            f"{found.id}  ({of})\n\n{found.question}\n\nlabel: {found.label}  ({found.status.value}){tolerance}{doubt}"
-        )
-    )
+    origin = problem.label_version if "/" in problem.label_version else problem.suite
+    label = f"label: {problem.label}  ({problem.status.value})"
+    if problem.tolerance is not None:
+        label += f"\ntolerance: {problem.tolerance:g}, as the label is rounded"
+    if doubt := _doubt(version, folder, row):
+        label += f"\ndoubtful: {doubt}"
+    say(printable(f"{problem.id}  ({origin})\n\n{problem.question}\n\n{label}"))
 
 
 def check(
-    source: _Perhaps = None,
-    folder: _Folder = None,
-    download: _Download = False,
-    question: _Question = None,
-    answer: _Answer = None,
-    limit: _Limit = None,
-    as_json: _Json = False,
+    source: OptionalSource = None,
+    folder: options.Folder = None,
+    download: options.Download = False,
+    question: options.Question = None,
+    answer: options.Answer = None,
+    limit: options.Limit = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Check that each published answer scores 1 and a corrupted one 0, and that a benchmark has its published counts.
 
     Without a name, every version that is there is checked. Exit status 1 when something is wrong.
     """
     from calmstorm.grading import check_problems
-    from calmstorm.printable import printable
+    from calmstorm.problems.benchmarks import open_problems
     from calmstorm.records import LabelStatus
 
     if source is None:
         _check_all(folder, as_json)
         return
-    problems, version = _open(source, folder, download, question, answer, limit)
+    problems, version = open_problems(source, folder, question=question, answer=answer, limit=limit, download=download)
     result = check_problems(problems)
     if version is not None and limit is None:
         result = _with_counts(version, result)
@@ -137,10 +135,7 @@ def check(
         counts = [[status.value, str(count)] for status, count in result.statuses.items() if count]
         name = version.name if version else Path(source).name
         table([name, "rows"], [*counts, ["all", str(result.rows)], ["answers checked", str(result.checked)]])
-        for problem in result.problems:
-            say(printable(problem))
-    if result.problems:
-        raise typer.Exit(1)
+    _finish_check([result], as_json)
 
 
 def generate(
@@ -198,54 +193,57 @@ def _sizes(text: str) -> tuple[int, ...]:
 # ---------------------------------------------------------------- benchmarks
 
 
-def _open(
-    source: str, folder: Path | None, download: bool, question: str | None, answer: str | None, limit: int | None = None
-) -> tuple[Iterator[Problem], Version | None]:
-    from calmstorm.problems.benchmarks import open_problems
+def _doubt(version: Version | None, folder: Path | None, row: int) -> str:
+    """Returns why the label of a row may be wrong; nothing where there is no doubt."""
+    from calmstorm.problems.benchmarks import benchmark_folder, load_labelled
 
-    return open_problems(source, folder, question=question, answer=answer, limit=limit, download=download)
-
-
-def _doubt(version: Version, folder: Path | None, row: int) -> str:
-    """Returns a line on why the label of a row may be wrong; nothing where there is no doubt."""
-    from calmstorm.problems.benchmarks import benchmark_folder, doubts
-
-    doubt = next(islice(doubts(version, benchmark_folder(folder)), row, None)) if version.results else ""
-    return f"\ndoubtful: {doubt}" if doubt else ""
+    if version is None or not version.results:
+        return ""
+    return next(islice(load_labelled(version, benchmark_folder(folder)), row, None)).doubt
 
 
 def _with_counts(version: Version, result: ProblemCheck) -> ProblemCheck:
+    """Adds where the counts differ from the published ones, and takes away blank texts that were published so."""
     from calmstorm.problems.benchmarks import count_differences
 
-    differences = count_differences(version, result.statuses)
     blank = [problem for problem in result.problems if problem.endswith("the problem text is empty")]
-    if len(blank) == version.blank:  # published so
-        result = result.model_copy(update={"problems": tuple(each for each in result.problems if each not in blank)})
-    return result.model_copy(update={"problems": (*differences, *result.problems)})
+    known = blank if len(blank) == version.blank else []
+    others = [problem for problem in result.problems if problem not in known]
+    return result.model_copy(update={"problems": (*count_differences(version, result.statuses), *others)})
 
 
 def _check_all(folder: Path | None, as_json: bool) -> None:
     from calmstorm.grading import check_problems
-    from calmstorm.printable import printable
-    from calmstorm.problems.benchmarks import VERSIONS, benchmark_folder, load_version, locate
+    from calmstorm.problems.benchmarks import benchmark_folder, load_version, locate
+    from calmstorm.problems.benchmarks_table import VERSIONS
 
     where = benchmark_folder(folder)
-    there = [version for version in VERSIONS if locate(version, where)]
-    if not there:
+    results = {
+        version.name: _with_counts(version, check_problems(load_version(version, where)))
+        for version in VERSIONS
+        if locate(version, where)
+    }
+    if not results:
         raise InputError("no benchmark data were found; name a file, or their folder with --folder or CALM_BENCHMARKS")
-    results = [(version, _with_counts(version, check_problems(load_version(version, where)))) for version in there]
     if as_json:
-        emit({"versions": {version.name: result.model_dump(mode="json") for version, result in results}})
+        emit({"versions": {name: result.model_dump(mode="json") for name, result in results.items()}})
     else:
         rows = [
-            [version.name, str(result.rows), _counts(result), str(result.checked), "no" if result.problems else "yes"]
-            for version, result in results
+            [name, str(result.rows), _counts(result), str(result.checked), "no" if result.problems else "yes"]
+            for name, result in results.items()
         ]
         table(["benchmark", "rows", "labels", "answers checked", "holds"], rows)
-        for _, result in results:
-            for problem in result.problems:
-                say(printable(problem))
-    if any(result.problems for _, result in results):
+    _finish_check(list(results.values()), as_json)
+
+
+def _finish_check(results: Sequence[ProblemCheck], as_json: bool) -> None:
+    """Prints what is wrong, where it is not in the JSON already, and ends with status 1 if anything is."""
+    from calmstorm.printable import printable
+
+    problems = [problem for result in results for problem in result.problems]
+    for problem in () if as_json else problems:
+        say(printable(problem))
+    if problems:
         raise typer.Exit(1)
 
 
@@ -254,7 +252,8 @@ def _counts(result: ProblemCheck) -> str:
 
 
 def _list_versions(folder: Path | None, as_json: bool) -> None:
-    from calmstorm.problems.benchmarks import VERSIONS, benchmark_folder, locate
+    from calmstorm.problems.benchmarks import benchmark_folder, locate
+    from calmstorm.problems.benchmarks_table import VERSIONS
 
     where = benchmark_folder(folder)
     there = {version.name: locate(version, where) is not None for version in VERSIONS}

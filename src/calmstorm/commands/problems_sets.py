@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit, note, say, table
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
-    from calmstorm.problems.audit import Audit
-    from calmstorm.problems.benchmarks import Version
-    from calmstorm.problems.contamination import Finding, TextIndex
-    from calmstorm.problems.splits import Candidate, Sizes, Split
-    from calmstorm.records import Problem
-
-_Folder = Annotated[Path | None, typer.Option(help="Folder of benchmark data; else that of CALM_BENCHMARKS.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+    from calmstorm.problems.audit import Audit, AuditedProblem
+    from calmstorm.problems.benchmarks_table import Version
+    from calmstorm.problems.contamination import Occurrence
+    from calmstorm.problems.splits import Sizes, Split
 
 
 def audit(
     names: Annotated[
         list[str] | None, typer.Argument(help="Benchmarks, or versions (nl4opt/llmopt); else all.", show_default=False)
     ] = None,
-    folder: _Folder = None,
+    folder: options.Folder = None,
     reference: Annotated[
         Path | None, typer.Option(help="A reference solution: rows of a text (or key) and an answer.")
     ] = None,
@@ -41,7 +38,7 @@ def audit(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="CSV file: one line for each problem and version.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Problems to show of each benchmark.")] = 20,
-    as_json: _Json = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Set the labels of all versions side by side: where they agree, and which are suspect."""
     from calmstorm.problems.audit import audit_benchmark, read_reference, write_csv
@@ -55,19 +52,19 @@ def audit(
     ]
     if out:
         with out.open("w", encoding="utf-8", newline="") as file:
-            for number, each in enumerate(audits):
-                write_csv(file, each, header=not number)
+            write_csv(file, audits)
         note(f"written to {out}")
     if as_json:
-        emit({"benchmarks": {each.benchmark: _audit_as_json(each) for each in audits}})
+        emit({"benchmarks": {result.benchmark: _audit_as_json(result) for result in audits}})
         return
-    for each in audits:
-        _print_audit(each, limit)
+    for result in audits:
+        _print_audit(result, limit)
 
 
 def _chosen(names: Sequence[str] | None, folder: Path | None) -> dict[str, list[Version]]:
     """Returns the versions to compare by benchmark: those named that are there."""
-    from calmstorm.problems.benchmarks import VERSIONS, Kind, locate, require, versions_of
+    from calmstorm.problems.benchmarks import locate, require, versions_of
+    from calmstorm.problems.benchmarks_table import VERSIONS, Kind
 
     if names:
         wanted = [version for name in names for version in versions_of(name)]
@@ -90,67 +87,65 @@ def _audit_as_json(audit: Audit) -> dict[str, object]:
 
     return {
         "versions": list(audit.versions),
-        "problems": len(audit.items),
+        "problems": len(audit.problems),
         "shared_texts": audit.shared,
         "disagreeing": audit.disagreeing,
         "pairs": [pair.model_dump(mode="json") for pair in audit.pairs],
         "items": [
             {
-                "key": item.key,
-                "agreement": item.agreement.value,
-                "labels": {name: each.problem.label for name, each in item.labels.items()},
-                "ids": {name: each.problem.id for name, each in item.labels.items()},
-                "edited": sorted(item.edited),
-                "suspects": item.suspects,
-                "reference": None if item.reference is None else shown(item.reference),
-                "reference_agrees_with": item.agrees_with_reference,
+                "key": audited.matched.key,
+                "agreement": audited.agreement.value,
+                "labels": {name: problem.label for name, problem in audited.matched.problems.items()},
+                "ids": {name: problem.id for name, problem in audited.matched.problems.items()},
+                "edited": sorted(audited.matched.edited),
+                "suspects": audited.suspects,
+                "reference": None if audited.reference is None else shown(audited.reference),
+                "reference_agrees_with": audited.agrees_with_reference,
             }
-            for item in audit.items
+            for audited in audit.problems
         ],
     }
 
 
 def _print_audit(audit: Audit, limit: int) -> None:
-    from calmstorm.printable import printable
-    from calmstorm.problems.audit import Agreement, shown
+    from calmstorm.problems.audit import DISAGREE, LabelAgreement
 
-    counts = Counter(item.agreement for item in audit.items)
-    summary = ", ".join(f"{counts[kind]} {kind.value}" for kind in Agreement if counts[kind])
-    say(f"{audit.benchmark}: {len(audit.items)} problems in {len(audit.versions)} versions: {summary}")
+    counts = Counter(audited.agreement for audited in audit.problems)
+    summary = ", ".join(f"{counts[kind]} {kind.value}" for kind in LabelAgreement if counts[kind])
+    say(f"{audit.benchmark}: {len(audit.problems)} problems in {len(audit.versions)} versions: {summary}")
     say(f"of {audit.shared} texts that versions share to the letter, {audit.disagreeing} have labels that disagree")
-    rows = [
+    pairs = [
         [f"{pair.first} / {pair.second}", *(str(getattr(pair, column)) for column in _PAIR_COLUMNS)]
         for pair in audit.pairs
         if pair.differs or pair.no_number or pair.rounding
     ]
-    if rows:
-        table(["versions", *(column.replace("_", " ") for column in _PAIR_COLUMNS)], rows)
-    bad = [item for item in audit.items if item.agreement in (Agreement.DIFFERS, Agreement.NO_NUMBER) or item.suspects]
+    if pairs:
+        table(["versions", *(column.replace("_", " ") for column in _PAIR_COLUMNS)], pairs)
+    bad = [audited for audited in audit.problems if audited.agreement in DISAGREE or audited.suspects]
     columns = ["problem", "labels", "agreement", "suspects"]
-    columns += ["reference"] if any(item.reference for item in audit.items) else []
+    columns += ["reference"] if any(audited.reference for audited in audit.problems) else []
     if bad[:limit]:
-        table(
-            columns,
-            [
-                [
-                    item.key,
-                    printable(
-                        "\n".join(
-                            f"{name} {each.problem.id}: {shown(each.problem)}" for name, each in item.labels.items()
-                        )
-                    ),
-                    item.agreement.value,
-                    printable("\n".join(item.suspects)),
-                    ""
-                    if item.reference is None
-                    else f"{shown(item.reference)}: as {', '.join(item.agrees_with_reference) or 'none'}",
-                ][: len(columns)]
-                for item in bad[:limit]
-            ],
-        )
+        table(columns, [_cells(audited)[: len(columns)] for audited in bad[:limit]])
     if len(bad) > limit:
         say(f"{len(bad) - limit} more; all of them with --out FILE.csv or --json")
     say("")
+
+
+def _cells(audited: AuditedProblem) -> list[str]:
+    from calmstorm.printable import printable
+    from calmstorm.problems.audit import shown
+
+    labels = [f"{name} {problem.id}: {shown(problem)}" for name, problem in audited.matched.problems.items()]
+    reference = ""
+    if audited.reference is not None:
+        reference = f"{shown(audited.reference)}: as {', '.join(audited.agrees_with_reference) or 'none'}"
+    return [
+        audited.matched.key,
+        printable("\n".join(labels)),
+        audited.agreement.value,
+        printable("\n".join(audited.suspects)),
+        reference,
+    ]
 
 
 _PAIR_COLUMNS = ("paired", "edited", "same", "rounding", "differs", "differs_edited", "no_number", "neither")
@@ -165,7 +160,7 @@ def split(
         typer.Argument(help="Benchmarks, or versions (nl4opt/llmopt); else the paper's eight.", show_default=False),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write sft, rl and test.jsonl and splits.json to.")] = None,
-    folder: _Folder = None,
+    folder: options.Folder = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same split.")] = 1,
     sizes: Annotated[
         list[str] | None, typer.Option(help="Other sizes than the paper's: nl4opt=8/8/30 is SFT/RL/test; repeatable.")
@@ -175,29 +170,32 @@ def split(
     ] = None,
     exclude: Annotated[bool, typer.Option("--exclude", help="Leave out what occurs in the training files.")] = False,
     suspects: Annotated[bool, typer.Option("--suspects", help="Draw problems with doubtful labels too.")] = False,
-    as_json: _Json = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Split benchmarks into SFT, RL and test parts that share no text, within or across benchmarks."""
-    from calmstorm.problems.benchmarks import benchmark_folder
-    from calmstorm.problems.contamination import TextIndex, normalised
+    from calmstorm.problems.benchmarks import Labelled, benchmark_folder, load_labelled
+    from calmstorm.problems.contamination import TextIndex, scan
     from calmstorm.problems.splits import draw_splits
+    from calmstorm.problems.texts import normalised
 
     where = benchmark_folder(folder)
     versions, amounts = _wanted(names, sizes)
     if out and any((out / f"{name}.jsonl").exists() for name in ("sft", "rl", "test")):
         raise InputError(f"{out}: holds a split already; name another folder with --out")
-    pools = {name: _pool(version, where, suspects) for name, version in versions.items()}
+    pools = {
+        name: [Labelled(problem, "" if suspects else doubt) for problem, doubt in load_labelled(version, where)]
+        for name, version in versions.items()
+    }
     index = TextIndex()
     texts = {}
-    for pool in pools.values():
-        for candidate in pool if against else ():
-            name = f"{candidate.problem.suite}-{candidate.problem.id}"
-            texts[name] = normalised(candidate.problem.question)
-            index.add(name, candidate.problem.question)
-    findings = _scan(against or [], index)
-    found = {texts[finding.match.name] for each in findings.values() for finding in each}
-    result = draw_splits(pools, amounts, seed, found if exclude else ())
-    report = _report(result, versions, seed, findings)
+    for problem in (problem for pool in pools.values() for problem, _ in pool if against):
+        name = f"{problem.suite}-{problem.id}"
+        texts[name] = normalised(problem.question)
+        index.add(name, problem.question)
+    occurrences = {str(path): list(scan(path, index)) for path in against or ()}
+    contaminated = {texts[occurrence.match.name] for found in occurrences.values() for occurrence in found}
+    result = draw_splits(pools, amounts, seed, contaminated if exclude else ())
+    report = _report(result, versions, seed, occurrences)
     if out:
         _write(out, result, report)
     if as_json:
@@ -232,26 +230,32 @@ def _wanted(names: Sequence[str] | None, sizes: Sequence[str] | None) -> tuple[d
     return versions, {name: known[name] for name in versions}
 
 
-def _pool(version: Version, folder: Path | None, suspects: bool) -> list[Candidate]:
-    from calmstorm.problems.benchmarks import doubts, load_version
-    from calmstorm.problems.splits import Candidate
+class _SplitReport(TypedDict):
+    """What `splits.json` and `--json` hold."""
 
-    rows = zip(load_version(version, folder), doubts(version, folder), strict=True)
-    return [Candidate(problem, bool(doubt) and not suspects) for problem, doubt in rows]
+    seed: int
+    versions: dict[str, dict[str, str]]
+    parts: dict[str, int]
+    benchmarks: list[dict[str, object]]
+    shared_texts: dict[str, int]
+    contamination: dict[str, _Contamination]
 
 
-def _scan(paths: Sequence[Path], index: TextIndex) -> dict[str, list[Finding]]:
-    from calmstorm.problems.contamination import scan
+class _Contamination(TypedDict):
+    """Which of the problems one training file holds."""
 
-    return {str(path): list(scan(path, index)) for path in paths}
+    found: list[dict[str, object]]
+    problems: int
+    drawn: dict[str, int]
 
 
 def _report(
-    result: Split, versions: dict[str, Version], seed: int, findings: dict[str, list[Finding]]
-) -> dict[str, object]:
+    result: Split, versions: dict[str, Version], seed: int, occurrences: dict[str, list[Occurrence]]
+) -> _SplitReport:
     from calmstorm.problems.splits import shared_texts
 
-    where = {problem.id: part for part, problems in result.parts.items() for problem in problems}
+    shared = shared_texts({part.value: problems for part, problems in result.parts.items()})
+    part_of = {problem.id: part.value for part, problems in result.parts.items() for problem in problems}
     return {
         "seed": seed,
         "versions": {
@@ -259,35 +263,31 @@ def _report(
             for name, version in versions.items()
         },
         "parts": {part.value: len(problems) for part, problems in result.parts.items()},
-        "benchmarks": [each.model_dump(mode="json") for each in result.benchmarks],
-        "shared_texts": {f"{one}/{other}": count for (one, other), count in shared_texts(_by_part(result)).items()},
-        "contamination": {
-            path: {
-                "found": [
-                    {
-                        "problem": each.match.name,
-                        "part": where[each.match.name].value if each.match.name in where else None,
-                        "likeness": each.match.likeness.value,
-                        "share": round(each.match.share, 3),
-                        "place": each.place,
-                    }
-                    for each in found
-                ],
-                "problems": len({each.match.name for each in found}),
-                "drawn": dict(
-                    Counter(where[name].value for name in {each.match.name for each in found} if name in where)
-                ),
-            }
-            for path, found in findings.items()
-        },
+        "benchmarks": [benchmark.model_dump(mode="json") for benchmark in result.benchmarks],
+        "shared_texts": {f"{one}/{other}": count for (one, other), count in shared.items()},
+        "contamination": {path: _contamination(found, part_of) for path, found in occurrences.items()},
     }
 
 
-def _by_part(result: Split) -> dict[str, list[Problem]]:
-    return {part.value: problems for part, problems in result.parts.items()}
+def _contamination(occurrences: Sequence[Occurrence], part_of: Mapping[str, str]) -> _Contamination:
+    names = {match.name for match, _ in occurrences}
+    return {
+        "found": [
+            {
+                "problem": match.name,
+                "part": part_of.get(match.name),
+                "likeness": match.likeness.value,
+                "share": round(match.share, 3),
+                "place": place,
+            }
+            for match, place in occurrences
+        ],
+        "problems": len(names),
+        "drawn": dict(Counter(part_of[name] for name in names if name in part_of)),
+    }
 
 
-def _write(out: Path, result: Split, report: dict[str, object]) -> None:
+def _write(out: Path, result: Split, report: _SplitReport) -> None:
     from calmstorm.problems.files import write_problems
 
     out.mkdir(parents=True, exist_ok=True)
@@ -297,29 +297,26 @@ def _write(out: Path, result: Split, report: dict[str, object]) -> None:
     note(f"written to {out}")
 
 
-def _print_split(result: Split, report: dict[str, object]) -> None:
+def _print_split(result: Split, report: _SplitReport) -> None:
     from calmstorm.problems.splits import Part
 
     rows = []
-    for each in result.benchmarks:
+    for benchmark in result.benchmarks:
+        asked, drawn = benchmark.asked, benchmark.drawn
         parts = [
-            str(each.drawn[part]) + ("" if each.drawn[part] == each.asked[part] else f" of {each.asked[part]}")
+            str(drawn[part]) if drawn[part] == asked[part] else f"{drawn[part]} of {asked[part]}"
             for part in (Part.SFT, Part.RL, Part.TEST)
         ]
-        left = {
-            "without number": each.without_number,
-            "suspect": each.suspect,
-            "in training": each.contaminated,
-            "elsewhere": each.elsewhere,
+        left_out = {
+            "without number": benchmark.without_number,
+            "suspect": benchmark.suspect,
+            "in training": benchmark.contaminated,
+            "elsewhere": benchmark.elsewhere,
         }
-        why = ", ".join(f"{count} {what}" for what, count in left.items() if count)
-        rows.append([each.benchmark, str(each.rows), *parts, why])
+        why = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
+        rows.append([benchmark.benchmark, str(benchmark.rows), *parts, why])
     table(["benchmark", "rows", "SFT", "RL", "test", "left out"], rows)
-    shared = report["shared_texts"]
-    assert isinstance(shared, dict)  # noqa: S101
-    say("texts shared: " + ", ".join(f"{pair} {count}" for pair, count in shared.items()))
-    found = report["contamination"]
-    assert isinstance(found, dict)  # noqa: S101
-    for path, each in found.items():
-        drawn = ", ".join(f"{count} drawn for {part}" for part, count in each["drawn"].items()) or "none of them drawn"
-        say(f"{path}: holds {each['problems']} of the problems, {drawn}")
+    say("texts shared: " + ", ".join(f"{pair} {count}" for pair, count in report["shared_texts"].items()))
+    for path, held in report["contamination"].items():
+        drawn_for = ", ".join(f"{count} drawn for {part}" for part, count in held["drawn"].items())
+        say(f"{path}: holds {held['problems']} of the problems, {drawn_for or 'none of them drawn'}")

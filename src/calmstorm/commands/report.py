@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calmstorm.commands.console import emit, note, say, table
 from calmstorm.errors import InputError
+from calmstorm.printable import percent, percent_interval, printable
+
+if TYPE_CHECKING:
+    from calmstorm.evaluation import Summary
+    from calmstorm.report.numbers import CurationNumbers, MacroNumbers, RunNumbers
 
 
 def register(app: typer.Typer) -> None:
@@ -32,67 +37,59 @@ def report(
     Several runs, such as evaluations of several models on the same benchmarks, become one report; they need --out.
     The folder holds every table as Markdown, CSV and LaTeX, and a page for each problem.
     """
-    from calmstorm.report import write_reports
+    from calmstorm.report import report_json, write_reports
 
     if len(runs) > 1 and out is None:
         raise InputError("a report on several runs belongs to none of them; name a folder for it with --out")
     folder = out or runs[0]
-    numbers = write_reports(runs, folder, pages=pages)
-    several: list[dict[str, Any]] = numbers.get("runs", [numbers])
-    for each in several:
-        for gap in each["missing"]:
-            note(f"missing: {gap}" if len(several) == 1 else f"{_plain(each['run']['name'])}: missing: {gap}")
+    reported = write_reports(runs, folder, pages=pages)
+    names = [f"{printable(numbers.run.name)}: " if len(runs) > 1 else "" for numbers in reported.runs]
+    for name, numbers in zip(names, reported.runs, strict=True):
+        for gap in numbers.missing:
+            note(f"{name}missing: {gap}")
     if as_json:
-        emit(numbers)
+        emit(report_json(reported))
         return
-    rows = [row for each in several for row in accuracy_rows(each, named=len(several) > 1)]
+    heads = ["suite", "stage", "pass@1", "95% interval"]
+    if len(runs) == 1:
+        rows = accuracy_rows(reported.runs[0])
+    else:
+        heads = ["run", *heads]
+        rows = [[printable(numbers.run.name), *row] for numbers in reported.runs for row in accuracy_rows(numbers)]
     if rows:
-        heads = ["suite", "stage", "pass@1", "95% interval"]
-        table(["run", *heads] if len(several) > 1 else heads, rows, title="Accuracy")
-    if len(several) == 1 and numbers["curation"]["attempts"]:
-        table(["", "before", "after"], curation_rows(numbers["curation"]), title="Curation")
+        table(heads, rows, title="Accuracy")
+    if len(runs) == 1 and reported.runs[0].curation.attempts:
+        table(["", "before", "after"], curation_rows(reported.runs[0].curation), title="Curation")
     say(f"{folder / 'report.html'}")
 
 
-def accuracy_rows(numbers: dict[str, Any], *, named: bool = False) -> list[list[str]]:
-    """Pass@1 with its interval, suite by suite, the macro average last; with the run's name before, if asked."""
-    evaluation = numbers["evaluation"]
-    suites = list(dict.fromkeys(suite for cells in evaluation.values() for suite in cells))
-    blocks = [(suite, {stage: cells.get(suite) for stage, cells in evaluation.items()}) for suite in suites]
+def accuracy_rows(numbers: RunNumbers) -> list[list[str]]:
+    """Returns pass@1 with its interval, suite by suite, the macro average last."""
+    suites = dict.fromkeys(suite for results in numbers.evaluation.values() for suite in results)
+    scores: list[tuple[str, str, Summary | MacroNumbers]] = [
+        (suite, stage, results[suite])
+        for suite in suites
+        for stage, results in numbers.evaluation.items()
+        if suite in results
+    ]
     if len(suites) > 1:
-        blocks.append(("macro average", numbers["macro"]))
-    name = [_plain(numbers["run"]["name"])] if named else []
+        scores += [("macro average", stage, macro) for stage, macro in numbers.macro.items()]
     return [
-        [*name, _plain(suite), _plain(stage), _percent(cell["pass_at_1"]), _bounds(cell["ci95"])]
-        for suite, cells in blocks
-        for stage, cell in cells.items()
-        if cell is not None
+        [printable(name), stage, percent(score.pass_at_1), percent_interval(score.ci95)]
+        for name, stage, score in scores
     ]
 
 
-def curation_rows(curation: dict[str, Any]) -> list[list[str]]:
-    """What the hints changed."""
+def curation_rows(curation: CurationNumbers) -> list[list[str]]:
+    """Returns what the hints changed."""
     return [
-        ["correct", _percent(curation["correct_before"]), _percent(curation["correct_after"])],
-        ["response tokens", _round(curation["tokens_before"]), _round(curation["tokens_after"])],
-        ["golden", str(curation["golden_without_hints"]), str(curation["golden"])],
-        ["hints per attempt", "", _round(curation["hints_per_problem"], 2)],
-        ["edited tokens", "", _percent(curation["edited_token_share"])],
+        ["correct", percent(curation.correct_before), percent(curation.correct_after)],
+        ["response tokens", _round(curation.tokens_before), _round(curation.tokens_after)],
+        ["golden", str(curation.golden_without_hints), str(curation.golden)],
+        ["hints per attempt", "", _round(curation.hints_per_problem, 2)],
+        ["edited tokens", "", percent(curation.edited_token_share)],
     ]
-
-
-def _bounds(interval: list[float] | None) -> str:
-    return "-" if interval is None else f"{100 * interval[0]:.1f} - {100 * interval[1]:.1f}%"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}%"
 
 
 def _round(value: float | None, digits: int = 0) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _plain(text: str) -> str:
-    """Text of the run as a terminal may show it: no control characters."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -7,26 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit, note, say
-from calmstorm.commands.options import (
-    PROBLEMS_HELP,
-    PROBLEMS_METAVAR,
-    Answer,
-    AsJson,
-    Download,
-    Folder,
-    Limit,
-    Override,
-    Question,
-    RecipeName,
-    Seed,
-    base_directory,
-    changes,
-)
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
     from calmstorm.settings import RunConfig
+
+
+_PROBLEMS_HELP = f"{options.PROBLEMS_HELP}; without, the run's own RL part."
 
 
 def register(app: typer.Typer) -> None:
@@ -40,22 +29,22 @@ def rl(
     ],
     problems: Annotated[
         str | None,
-        typer.Option("--problems", metavar=PROBLEMS_METAVAR, help=f"{PROBLEMS_HELP}; the run's own RL part without."),
+        typer.Option("--problems", metavar=options.PROBLEMS_METAVAR, help=_PROBLEMS_HELP),
     ] = None,
     start: Annotated[
         Path | None, typer.Option("--from", help="Model directory; RUN/models/sft where it exists, else the run's.")
     ] = None,
-    recipe: RecipeName = None,
+    recipe: options.RecipeName = None,
     objective: Annotated[str | None, typer.Option("--objective", help="grpo, dr_grpo or dapo.")] = None,
     engine: Annotated[str | None, typer.Option("--engine", help="trl.")] = None,
-    folder: Folder = None,
-    download: Download = False,
-    question: Question = None,
-    answer: Answer = None,
-    limit: Limit = None,
-    override: Override = None,
-    seed: Seed = None,
-    as_json: AsJson = False,
+    folder: options.Folder = None,
+    download: options.Download = False,
+    question: options.Question = None,
+    answer: options.Answer = None,
+    limit: options.Limit = None,
+    override: options.Override = None,
+    seed: options.Seed = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Reinforce a model with GRPO: binary reward, execution output masked. Run it again to resume."""
     from calmstorm.grading import is_gradable
@@ -68,9 +57,9 @@ def rl(
 
     config = _config(run, recipe)
     flags = {"seed": seed, "rl.objective": objective, "rl.engine": engine}
-    settings = changed(config, changes(override, flags), str(run))
+    settings = changed(config, options.changes(override, flags), str(run))
     tuned, target = model_path(run, Stage.SFT), model_path(run, Stage.RL)
-    base = start or (tuned if tuned.exists() else base_directory(settings))
+    base = start or (tuned if tuned.exists() else options.base_directory(settings))
     if target.exists():
         raise InputError(f"{target} exists; a trained model is never overwritten: remove it first")
     if problems is not None:
@@ -89,8 +78,8 @@ def rl(
 
 def _config(run: Path, recipe: str | None) -> RunConfig:
     """Returns the settings of the run, or for a new one those of the named recipe."""
-    from calmstorm.settings import RunConfig, load_recipe
-    from calmstorm.stages import recipe_of
+    from calmstorm.settings import load_recipe
+    from calmstorm.stages import config_of, recipe_of
 
     config = recipe_of(run)
     if config is None and recipe is None:
@@ -99,4 +88,4 @@ def _config(run: Path, recipe: str | None) -> RunConfig:
         raise InputError(
             f"--recipe is {recipe}, but {run} has its own settings; leave it out, or change some with --set"
         )
-    return config or RunConfig(**dict(load_recipe(recipe)))
+    return config or config_of(load_recipe(recipe), "run")

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit
-from calmstorm.commands.options import AsJson, DryRun, Override, Seed, changes
-from calmstorm.settings import Recipe, RunConfig, load_recipe
+from calmstorm.settings import Recipe, load_recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -23,13 +23,13 @@ def run_command(
         Path | None,
         typer.Option("--run", help="Run directory; an interrupted run goes on.", show_default="runs/<recipe>"),
     ] = None,
-    override: Override = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
+    override: options.Override = None,
+    seed: options.Seed = None,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Adapt a Reasoner: curate, fine-tune, reinforce, evaluate and report. Run it again to resume."""
-    settings = load_recipe(recipe, changes(override, {"seed": seed}))
+    settings = load_recipe(recipe, options.changes(override, {"seed": seed}))
     if dry_run:
         emit(settings)
         return
@@ -43,10 +43,10 @@ def adapt(recipe: Recipe, path: Path, as_json: bool) -> None:
     from calmstorm.pipeline import Adaptation
     from calmstorm.reasoner.opening import open_local
     from calmstorm.runs import RunDirectory
-    from calmstorm.stages import keep_config
+    from calmstorm.stages import config_of, keep_config
 
     base = base_directory(recipe)
     with RunDirectory(path) as run:
-        keep_config(run, RunConfig(**dict(recipe)))
+        keep_config(run, config_of(recipe, "run"))
         Adaptation(recipe, run, base, open_local, intervener_of(recipe)).execute()
     report([path], as_json=as_json)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit, say
-from calmstorm.commands.options import AsJson, Override, Run, Seed, base_directory, changes
 from calmstorm.errors import InputError
 
 
@@ -18,14 +18,14 @@ def register(app: typer.Typer) -> None:
 
 
 def sft(
-    run: Run,
+    run: options.Run,
     start: Annotated[
         Path | None, typer.Option("--from", help="Model directory to fine-tune; that of the run's Reasoner without.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Model directory to write; RUN/models/sft.")] = None,
-    override: Override = None,
-    seed: Seed = None,
-    as_json: AsJson = False,
+    override: options.Override = None,
+    seed: options.Seed = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Fine-tune the run's Reasoner gently on its golden trajectories. Run it again to resume."""
     from calmstorm.records import GoldenTrajectory, Stage
@@ -38,8 +38,8 @@ def sft(
         config = run_config(readable)
     if not golden:
         raise InputError(f"{run}: there are no golden trajectories in it; run calm curate and calm golden first")
-    recipe = changed(config, changes(override, {"seed": seed}), f"{run}/config.toml")
-    base = base_directory(recipe, start)
+    recipe = changed(config, options.changes(override, {"seed": seed}), f"{run}/config.toml")
+    base = options.base_directory(recipe, start)
     target = out or model_path(run, Stage.SFT)
     if target.exists():
         raise InputError(f"{target} exists; a trained model is never overwritten: remove it or name another with --out")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit
-from calmstorm.commands.options import AsJson, Model
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def solve(
     reasoner: Annotated[
         str, typer.Option("--reasoner", help="pocket, a model directory, or a server's base URL.")
     ] = "pocket",
-    model: Model = None,
+    model: options.Model = None,
     attempts: Annotated[
         int, typer.Option("--attempts", min=1, max=64, help="Rollouts; the best backed answer wins.")
     ] = 4,
@@ -41,7 +41,7 @@ def solve(
     save: Annotated[Path | None, typer.Option("--save", help="Write the solved model as an LP file.")] = None,
     show_all: Annotated[bool, typer.Option("--show-reasoning", help="Print the whole response as well.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling.")] = 1,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Solve a word problem and check the model behind the answer. Ends with status 1 when no answer could be backed."""
     from calmstorm.reasoner.opening import open_reasoner

@@ -24,7 +24,7 @@ def studio(
         str, typer.Option(help="Address to bind to. Anything but loopback lets others read.")
     ] = "127.0.0.1",
 ) -> None:
-    """Serve a run's report and trajectories to a browser on this machine, read-only."""
+    """Serve a run's report to a browser on this machine, read-only."""
     from calmstorm.studio import StudioServer
 
     with StudioServer(run, host=host, port=port) as server, suppress(KeyboardInterrupt):

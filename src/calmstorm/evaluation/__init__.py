@@ -5,7 +5,7 @@ from calmstorm.evaluation.evaluate import evaluate
 from calmstorm.evaluation.flaw_rates import FlawSummary, FlawTally, Rate, macro_flaws
 from calmstorm.evaluation.intervals import Estimate, clustered_interval, macro_average
 from calmstorm.evaluation.paired import Comparison, compare_outcomes, macro_comparison
-from calmstorm.evaluation.summary import Summary, Tally, pass_at_k, summarise, summarise_cells
+from calmstorm.evaluation.summary import Summary, Tally, pass_at_k, summarise
 
 __all__ = [
     "Agreement",
@@ -28,5 +28,4 @@ __all__ = [
     "pass_at_k",
     "read_labels",
     "summarise",
-    "summarise_cells",
 ]

@@ -9,14 +9,13 @@ each trigger on the yes-or-no question whether a response shows it, and overall 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from calmstorm.errors import ProblemFileError
 from calmstorm.evaluation.intervals import clustered_interval
-from calmstorm.problems.rows import Row, read_rows
+from calmstorm.problems.rows import SourceRow, read_rows
 from calmstorm.records import Record, Trigger
 
 DRAWS = 2000
@@ -71,7 +70,7 @@ def agreement(first: Mapping[str, Sequence[int]], second: Mapping[str, Sequence[
     if not common:
         return None
     same = [set(first[name]) == set(second[name]) for name in common]
-    accuracy = clustered_interval([float(each) for each in same], 1)
+    accuracy = clustered_interval([float(agrees) for agrees in same], 1)
     leading = np.array([[next(iter(side[name]), _FLAWLESS) for side in (first, second)] for name in common])
     return Agreement(
         responses=len(common),
@@ -89,7 +88,7 @@ def cohens_kappa(pairs: np.ndarray) -> float | None:
     """Returns Cohen's kappa (Cohen, 1960).
 
     Args:
-        pairs: (items, 2), the categories that two annotators gave, as numbers.
+        pairs: Shape (items, 2), the categories that two annotators gave, as numbers.
 
     Returns:
         None where chance alone would make them agree always, which leaves nothing to be measured.
@@ -104,22 +103,22 @@ def read_labels(path: Path) -> Labels:
     """Reads annotations: rows of `id` and `triggers`, or what `calm flaws --json` printed.
 
     Raises:
-        ProblemFileError: one line: file, place, what is wrong, what to do.
+        ProblemFileError: One line: file, place, what is wrong, what to do.
     """
-    found: Labels = {}
+    labels: Labels = {}
     for row in _rows(path):
         if "id" not in row.data or "triggers" not in row.data:
-            raise ProblemFileError(f"{path}, {row.place}: has no id or no triggers; give rows of id and triggers")
+            raise row.refused("has no id or no triggers", "give rows of id and triggers")
         triggers = row.data["triggers"]
         if triggers is None:
             continue  # a response that could not be annotated
-        if not isinstance(triggers, list) or not all(each in list(Trigger) for each in triggers):
-            raise ProblemFileError(f"{path}, {row.place}: triggers is {triggers!r}; give a list of numbers from 1 to 7")
+        if not isinstance(triggers, list) or not all(trigger in list(Trigger) for trigger in triggers):
+            raise row.refused(f"triggers is {triggers!r}", "give a list of numbers from 1 to 7")
         name = label_name(row.data)
-        if name in found:
-            raise ProblemFileError(f"{path}, {row.place}: {name} is labelled already; give each response once")
-        found[name] = tuple(triggers)
-    return found
+        if name in labels:
+            raise row.refused(f"{name} is labelled already", "give each response once")
+        labels[name] = tuple(triggers)
+    return labels
 
 
 def label_name(identity: Mapping[str, object]) -> str:
@@ -128,12 +127,12 @@ def label_name(identity: Mapping[str, object]) -> str:
     return ", ".join([str(identity["id"]), *parts])
 
 
-def _rows(path: Path) -> Iterable[Row]:
+def _rows(path: Path) -> Iterator[SourceRow]:
     for row in read_rows(path):
         results = row.data.get("results")
         if isinstance(results, list):
-            for number, each in enumerate(results, 1):
-                yield Row(f"result {number}", None, each if isinstance(each, dict) else {})
+            for number, result in enumerate(results, 1):
+                yield SourceRow(path, f"result {number}", None, result if isinstance(result, dict) else {})
         else:
             yield row
 

@@ -16,8 +16,8 @@ from calmstorm.errors import InputError, WorkError
 from calmstorm.evaluation.paired import Comparison, Outcome, compare_outcomes
 from calmstorm.evaluation.summary import Tally
 from calmstorm.grading import TOLERANCE, grade
-from calmstorm.problems.contamination import text_key
 from calmstorm.problems.files import load_responses
+from calmstorm.problems.texts import text_key
 from calmstorm.records import Problem, Record, StopReason, Trajectory, Verdict, VerdictStatus
 from calmstorm.rollout.fences import count_code_blocks
 from calmstorm.runs import RunDirectory
@@ -51,8 +51,8 @@ def read_answers(source: str, limit: int | None = None, tolerance: float = TOLER
     Answers of a run keep the verdict they were given there; responses of a file are graded now.
 
     Raises:
-        InputError: there is no such file, run or stage, or the run has several stages and none is named.
-        WorkError: a run lacks a problem that it has answers to.
+        InputError: There is no such file, run or stage, or the run has several stages and none is named.
+        WorkError: A run lacks a problem that it has answers to.
     """
     run, stage = _run_and_stage(source)
     if run is None:
@@ -85,12 +85,13 @@ def _of_run(path: Path, stage: str | None) -> Iterator[Answer]:
         problems = {problem.id: problem for problem in directory.read("problems", Problem)}
         stage = _stage(path, stage, [row["stage"] for row in directory.read_rows("trajectories")])
         seen = set()
-        for each in directory.trajectories(stage):
-            if each.problem_id not in problems:
-                raise WorkError(f"{path}: problems.jsonl lacks {each.problem_id!r}, which has trajectories; restore it")
-            if each.verdict is not None and each.key not in seen:
-                seen.add(each.key)
-                yield Answer(problems[each.problem_id], each.sample, each.verdict, each, 0, cut_off=False)
+        for trajectory in directory.trajectories(stage):
+            id, verdict = trajectory.problem_id, trajectory.verdict
+            if id not in problems:
+                raise WorkError(f"{path}: problems.jsonl lacks {id!r}, which has trajectories; restore it")
+            if verdict is not None and trajectory.key not in seen:
+                seen.add(trajectory.key)
+                yield Answer(problems[id], trajectory.sample, verdict, trajectory, 0, cut_off=False)
 
 
 def _stage(path: Path, given: str | None, there: Iterable[str]) -> str:
@@ -151,7 +152,7 @@ def compare_answers(first: Iterable[Answer], second: Iterable[Answer]) -> Paired
     """Compares two sources on the problems that both have, graded against the same label.
 
     Raises:
-        InputError: there is no such problem.
+        InputError: There is no such problem.
     """
     one, other = _Side(first), _Side(second)
     common = [key for key in one.outcomes if key in other.outcomes]
@@ -164,9 +165,8 @@ def compare_answers(first: Iterable[Answer], second: Iterable[Answer]) -> Paired
     pairs: defaultdict[str, list[tuple[Outcome, Outcome]]] = defaultdict(list)
     for key in same:
         pairs[one.problems[key][0]].append((one.outcomes[key], other.outcomes[key]))
-    found = {suite: compare_outcomes(each) for suite, each in pairs.items()}
     return Paired(
-        suites={suite: comparison for suite, comparison in found.items() if comparison is not None},
+        suites={suite: comparison for suite in pairs if (comparison := compare_outcomes(pairs[suite])) is not None},
         only_first=len(one.outcomes) - len(common),
         only_second=len(other.outcomes) - len(common),
         other_label=len(common) - len(same),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from calmstorm.errors import InfrastructureError
@@ -40,26 +40,26 @@ async def evaluate(
     that neither order nor resuming changes what is drawn.
 
     Args:
-        problems: with unique ids; may be endless.
-        reasoner: asked for `concurrency` rollouts at once.
-        interpreter: runs their code.
-        samples: rollouts per problem.
-        limits: of each rollout.
-        sampling: its seed is replaced.
-        stage: recorded in each trajectory.
-        on_trajectory: called in the event loop with each graded trajectory, in the order they end.
-        concurrency: rollouts in flight.
-        seed: of the evaluation.
-        done: keys (stage, problem id, sample, 0) that are left out.
-        tolerance: relative tolerance, unless a problem has its own.
-        context_tokens: prompt and response together, where the Reasoner is bounded; responses are shortened to fit, and
+        problems: With unique ids; may be endless.
+        reasoner: Asked for `concurrency` rollouts at once.
+        interpreter: Runs their code.
+        samples: Rollouts per problem.
+        limits: Of each rollout.
+        sampling: Its seed is replaced.
+        stage: Recorded in each trajectory.
+        on_trajectory: Called in the event loop with each graded trajectory, in the order they end.
+        concurrency: Rollouts in flight.
+        seed: Of the evaluation.
+        done: Keys (stage, problem id, sample, 0) that are left out.
+        tolerance: Relative tolerance, unless a problem has its own.
+        context_tokens: Prompt and response together, where the Reasoner is bounded; responses are shortened to fit, and
             a prompt that leaves no room is recorded as one that ran out of length.
 
     Returns:
         How many rollouts were handed on.
 
     Raises:
-        InfrastructureError: our machinery failed every rollout in flight; those are not handed on, so that resuming
+        InfrastructureError: Our machinery failed every rollout in flight; those are not handed on, so that resuming
             runs them again.
     """
     keys = frozenset(done)
@@ -70,22 +70,41 @@ async def evaluate(
         for problem, sample in work:  # shared by all workers, which take turns within one event loop
             own = sampling.model_copy(update={"seed": derive_seed(seed, stage, problem.id, sample)})
             prompt = reasoner.render(problem.question)
-            fitting = _fitting(limits, prompt, context_tokens)
-            if fitting is None:
-                result = _no_room(prompt)
-            else:
-                result = await rollout(reasoner, interpreter, prompt, limits=fitting, sampling=own)
+            result = await _fitted_rollout(reasoner, interpreter, prompt, limits, own, context_tokens)
             outlet.take(graded_trajectory(problem, result, stage=stage, sample=sample, tolerance=tolerance))
 
-    workers = [asyncio.create_task(worker()) for _ in range(concurrency)]
-    try:
-        await asyncio.gather(*workers)
-        outlet.finish()
-    finally:
-        for task in workers:
-            task.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+    await _together(worker, concurrency)
+    outlet.finish()
     return outlet.handed_on
+
+
+async def _together(worker: Callable[[], Coroutine[None, None, None]], count: int) -> None:
+    """Runs several workers at once; when one raises, the others are cancelled."""
+    tasks = [asyncio.create_task(worker()) for _ in range(count)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _fitted_rollout(
+    reasoner: Reasoner,
+    interpreter: CodeRunner,
+    prompt: Prefix,
+    limits: RolloutLimits,
+    sampling: Sampling,
+    context_tokens: int | None,
+) -> Rollout:
+    """Runs a rollout within what the prompt leaves of the context; where it leaves nothing, it ended by length."""
+    if context_tokens is not None and prompt.token_ids is not None:
+        room = min(limits.response_tokens, context_tokens - len(prompt.token_ids))
+        if room <= 0:
+            usage = Usage(prompt_tokens=len(prompt.token_ids))
+            return Rollout(prompt=prompt, spans=(), stop_reason=StopReason.LENGTH, executions=(), usage=usage)
+        limits = limits.model_copy(update={"response_tokens": room})
+    return await rollout(reasoner, interpreter, prompt, limits=limits, sampling=sampling)
 
 
 @dataclass
@@ -132,16 +151,3 @@ def _pending(
         for sample in range(samples):
             if (stage, problem.id, sample, 0) not in done:
                 yield problem, sample
-
-
-def _fitting(limits: RolloutLimits, prompt: Prefix, context_tokens: int | None) -> RolloutLimits | None:
-    """Returns the limits, shortened to what the prompt leaves of the context; None when it leaves nothing."""
-    if context_tokens is None or prompt.token_ids is None:
-        return limits
-    room = min(limits.response_tokens, context_tokens - len(prompt.token_ids))
-    return limits.model_copy(update={"response_tokens": room}) if room > 0 else None
-
-
-def _no_room(prompt: Prefix) -> Rollout:
-    usage = Usage(prompt_tokens=len(prompt.token_ids or ()))
-    return Rollout(prompt=prompt, spans=(), stop_reason=StopReason.LENGTH, executions=(), usage=usage)

@@ -14,12 +14,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 
 from calmstorm.evaluation.intervals import Estimate, clustered_interval, macro_average
-from calmstorm.records import Record, Trigger
+from calmstorm.records import Record, Trigger, TriggerGroup
 
-CATEGORIES = {
-    "code": (Trigger.PREMATURE_SOLVING, Trigger.FRAGMENTED_CODING, Trigger.REDUNDANT_VERIFICATION),
-    "expertise": (Trigger.NO_SANITY_CHECK, Trigger.FLAWED_MODELING, Trigger.IMPLEMENTATION_ERROR),
-}
+CATEGORIES = {group.value: group.triggers for group in (TriggerGroup.CODE, TriggerGroup.EXPERTISE)}
 """The paper's two categories: distrust of code, and lack of expertise. Trigger 7 is in neither."""
 MOST_NAMED = 2
 """Triggers that an annotator names in a response, at most (paper appendix J)."""
@@ -53,21 +50,21 @@ class FlawTally:
     def __init__(self) -> None:
         self._responses: Counter[Hashable] = Counter()
         self._flawless: Counter[Hashable] = Counter()
-        self._found: defaultdict[Trigger, Counter[Hashable]] = defaultdict(Counter)
+        self._shown: defaultdict[Trigger, Counter[Hashable]] = defaultdict(Counter)
 
     def add(self, problem: Hashable, triggers: Collection[int]) -> None:
         """Counts one response.
 
         Args:
-            problem: what tells its problem from the others.
-            triggers: those it shows, at most `MOST_NAMED`; one that is named twice counts once, and of more the first
+            problem: What tells its problem from the others.
+            triggers: Those it shows, at most `MOST_NAMED`; one that is named twice counts once, and of more the first
                 count.
         """
         shown = list(dict.fromkeys(map(Trigger, triggers)))[:MOST_NAMED]
         self._responses[problem] += 1
         self._flawless[problem] += not shown
         for trigger in shown:
-            self._found[trigger][problem] += 1
+            self._shown[trigger][problem] += 1
 
     @property
     def responses(self) -> int:
@@ -83,7 +80,7 @@ class FlawTally:
             problems=len(self._responses),
             flawless_count=self._flawless.total(),
             flawless=_rate(self._estimate(self._flawless)),
-            triggers={int(trigger): _rate(self._estimate(self._found[trigger])) for trigger in Trigger},
+            triggers={int(trigger): _rate(self._estimate(self._shown[trigger])) for trigger in Trigger},
             loads={name: self._load(members) for name, members in CATEGORIES.items()},
         )
 
@@ -95,16 +92,16 @@ class FlawTally:
     def _load(self, members: tuple[Trigger, ...]) -> Rate:
         together: Counter[Hashable] = Counter()
         for trigger in members:
-            together.update(self._found[trigger])
+            together.update(self._shown[trigger])
         return _rate(self._estimate(together, MOST_NAMED), MOST_NAMED)
 
 
-def macro_rate(parts: Sequence[Rate], most: int = 1) -> Rate:
+def _macro_rate(parts: Sequence[Rate], most: int = 1) -> Rate:
     """Returns the unweighted mean over suites; `parts` is not empty.
 
     Args:
-        parts: rates, or loads of one category.
-        most: what a rate or load can be at most.
+        parts: Rates, or loads of one category.
+        most: What a rate or load can be at most.
     """
     scaled = [Estimate(part.mean / most, part.ci95[0] / most, part.ci95[1] / most) for part in parts]
     return _rate(macro_average(scaled), most)
@@ -112,14 +109,14 @@ def macro_rate(parts: Sequence[Rate], most: int = 1) -> Rate:
 
 def macro_flaws(suites: Mapping[str, FlawSummary]) -> FlawSummary:
     """Returns the macro average of several suites, each weighing the same; `suites` is not empty."""
-    every = list(suites.values())
+    summaries = list(suites.values())
     return FlawSummary(
-        responses=sum(each.responses for each in every),
-        problems=sum(each.problems for each in every),
-        flawless_count=sum(each.flawless_count for each in every),
-        flawless=macro_rate([each.flawless for each in every]),
-        triggers={int(number): macro_rate([each.triggers[number] for each in every]) for number in Trigger},
-        loads={name: macro_rate([each.loads[name] for each in every], MOST_NAMED) for name in CATEGORIES},
+        responses=sum(summary.responses for summary in summaries),
+        problems=sum(summary.problems for summary in summaries),
+        flawless_count=sum(summary.flawless_count for summary in summaries),
+        flawless=_macro_rate([summary.flawless for summary in summaries]),
+        triggers={int(number): _macro_rate([summary.triggers[number] for summary in summaries]) for number in Trigger},
+        loads={name: _macro_rate([summary.loads[name] for summary in summaries], MOST_NAMED) for name in CATEGORIES},
     )
 
 

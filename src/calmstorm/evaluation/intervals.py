@@ -23,7 +23,7 @@ _PSEUDO_PROBLEMS = 1
 
 
 class Estimate(NamedTuple):
-    """A mean with its interval, all in [0, 1]."""
+    """A mean with its interval; a share, or a difference of two."""
 
     mean: float
     low: float
@@ -34,9 +34,9 @@ def clustered_interval(means: Sequence[float], samples: float, confidence: float
     """Returns the mean of problem means with its interval.
 
     Args:
-        means: accuracy of each problem over its samples, in [0, 1]; not empty.
-        samples: samples per problem, on average, >= 1.
-        confidence: of the interval, in (0, 1).
+        means: Accuracy of each problem over its samples, in [0, 1]; not empty.
+        samples: Samples per problem, on average, >= 1.
+        confidence: Of the interval, in (0, 1).
     """
     count = len(means)
     mean = math.fsum(means) / count
@@ -45,20 +45,25 @@ def clustered_interval(means: Sequence[float], samples: float, confidence: float
     spread = mean * (1 - mean)
     if count < 2 or spread <= 0:  # nothing varies, so nothing tells how alike the samples are
         return Estimate(mean, *whole)
-    variance = math.fsum((each - mean) ** 2 for each in means) / (count - 1)
+    variance = math.fsum((own - mean) ** 2 for own in means) / (count - 1)
     ratio = (count * variance / spread + _PSEUDO_PROBLEMS) / (count + _PSEUDO_PROBLEMS)
     ratio = min(max(ratio, 1 / samples), 1.0)
     estimated = _wilson(mean, count / ratio, float(stdtrit(count - 1, tail)))
     return Estimate(mean, *min(whole, estimated, key=lambda interval: interval[1] - interval[0]))
 
 
-def macro_average(parts: Sequence[Estimate]) -> Estimate:
-    """Returns the unweighted mean over independent suites with its interval; `parts` is not empty."""
+def macro_average(parts: Sequence[Estimate], lowest: float = 0.0) -> Estimate:
+    """Returns the unweighted mean over independent suites with its interval; it lies between `lowest` and 1.
+
+    Args:
+        parts: Of each suite; not empty.
+        lowest: What a part can be at least: 0 for shares, -1 for differences of shares.
+    """
     count = len(parts)
     mean = math.fsum(part.mean for part in parts) / count
     below = math.sqrt(math.fsum((part.mean - part.low) ** 2 for part in parts)) / count
     above = math.sqrt(math.fsum((part.high - part.mean) ** 2 for part in parts)) / count
-    return Estimate(mean, max(0.0, mean - below), min(1.0, mean + above))
+    return Estimate(mean, max(lowest, mean - below), min(1.0, mean + above))
 
 
 def _wilson(mean: float, count: float, quantile: float) -> tuple[float, float]:

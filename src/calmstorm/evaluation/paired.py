@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from scipy.special import stdtrit
 
-from calmstorm.evaluation.intervals import CONFIDENCE
+from calmstorm.evaluation.intervals import CONFIDENCE, Estimate, macro_average
 from calmstorm.records import Record
 
 Outcome = tuple[int, int]
@@ -42,8 +42,8 @@ def compare_outcomes(pairs: Sequence[tuple[Outcome, Outcome]], confidence: float
     """Returns the comparison over problems, each with its outcomes in the first and in the second evaluation.
 
     Args:
-        pairs: problems without a graded sample on one side are left out.
-        confidence: of the interval, in (0, 1).
+        pairs: Problems without a graded sample on one side are left out.
+        confidence: Of the interval, in (0, 1).
 
     Returns:
         None when no problem is left.
@@ -62,26 +62,23 @@ def compare_outcomes(pairs: Sequence[tuple[Outcome, Outcome]], confidence: float
         difference=math.fsum(differences) / len(graded),
         ci95=(low, high),
         problems=len(graded),
-        better=sum(each > 0 for each in differences),
-        worse=sum(each < 0 for each in differences),
+        better=sum(gain > 0 for gain in differences),
+        worse=sum(gain < 0 for gain in differences),
     )
 
 
 def macro_comparison(parts: Mapping[str, Comparison]) -> Comparison:
     """Returns the unweighted mean over independent suites; `parts` is not empty."""
-    every = list(parts.values())
-    count = len(every)
-    difference = math.fsum(each.difference for each in every) / count
-    below = math.sqrt(math.fsum((each.difference - each.ci95[0]) ** 2 for each in every)) / count
-    above = math.sqrt(math.fsum((each.ci95[1] - each.difference) ** 2 for each in every)) / count
+    comparisons = list(parts.values())
+    difference = macro_average([Estimate(part.difference, *part.ci95) for part in comparisons], lowest=-1.0)
     return Comparison(
-        first=math.fsum(each.first for each in every) / count,
-        second=math.fsum(each.second for each in every) / count,
-        difference=difference,
-        ci95=(max(-1.0, difference - below), min(1.0, difference + above)),
-        problems=sum(each.problems for each in every),
-        better=sum(each.better for each in every),
-        worse=sum(each.worse for each in every),
+        first=math.fsum(part.first for part in comparisons) / len(comparisons),
+        second=math.fsum(part.second for part in comparisons) / len(comparisons),
+        difference=difference.mean,
+        ci95=(difference.low, difference.high),
+        problems=sum(part.problems for part in comparisons),
+        better=sum(part.better for part in comparisons),
+        worse=sum(part.worse for part in comparisons),
     )
 
 
@@ -95,6 +92,6 @@ def _interval(differences: Sequence[float], samples: float, confidence: float) -
     mean = math.fsum(differences) / count
     if count < 2:
         return -1.0, 1.0
-    spread = math.fsum((each - mean) ** 2 for each in differences) + 2 * (1 / (2 * samples))
+    spread = math.fsum((gain - mean) ** 2 for gain in differences) + 2 * (1 / (2 * samples))
     half = float(stdtrit(count - 1, (1 + confidence) / 2)) * math.sqrt(spread / (count + 1) / count)
     return max(-1.0, mean - half), min(1.0, mean + half)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from calmstorm.evaluation.intervals import CONFIDENCE, Estimate, clustered_interval
 from calmstorm.records import Author, ExecutionStatus, Record, StopReason, Trajectory, Verdict, VerdictStatus
@@ -102,13 +102,9 @@ class Tally:
             verdict,
             code_blocks=count_code_blocks(text),
             tokens=trajectory.usage.completion_tokens,
-            executions=sum(each.status is not ExecutionStatus.INFRASTRUCTURE for each in trajectory.executions),
+            executions=sum(script.status is not ExecutionStatus.INFRASTRUCTURE for script in trajectory.executions),
             cut_off=trajectory.stop_reason in _LIMITS,
         )
-
-    def counts(self) -> list[tuple[int, int]]:
-        """Returns (graded, correct) for each problem."""
-        return list(self._outcomes.values())
 
     def outcomes(self) -> dict[tuple[str, str], tuple[int, int]]:
         """Returns (graded, correct) by (suite, problem id)."""
@@ -116,28 +112,29 @@ class Tally:
 
     def summary(self, confidence: float = CONFIDENCE) -> Summary:
         """Returns the cell for what was counted so far."""
-        counts = self.counts()
-        graded = sum(each for each, _ in counts)
+        counts = list(self._outcomes.values())
+        graded = sum(samples for samples, _ in counts)
         answered = self._statuses.total() - self._statuses[VerdictStatus.INFRASTRUCTURE]
         estimate = None
         if counts:
-            means = [correct / each for each, correct in counts]
+            means = [correct / samples for samples, correct in counts]
             estimate = clustered_interval(means, graded / len(counts), confidence)
-        samples = max((each for each, _ in counts), default=0)
-        at_k = {k: each for k in _doublings(samples) if (each := estimate_pass_at_k(counts, k, confidence)) is not None}
+        most = max((samples for samples, _ in counts), default=0)
+        tries = [2**power for power in range(most.bit_length())]
+        at_k = {k: chance for k in tries if (chance := pass_at_k(counts, k, confidence)) is not None}
         return Summary(
             pass_at_1=estimate.mean if estimate else None,
             ci95=(estimate.low, estimate.high) if estimate else None,
             problems=len(counts),
-            samples=samples,
+            samples=most,
             code_blocks=self._blocks / answered if answered else 0.0,
             executions=self._executions / answered if answered else 0.0,
             response_tokens=self._tokens / answered if answered else 0.0,
             protocol_ok=self._protocol_ok / graded if graded else None,
             no_answer=self._statuses[VerdictStatus.NO_ANSWER] / graded if graded else None,
             cut_off=self._cut_off / graded if graded else None,
-            pass_at_k={k: each.mean for k, each in at_k.items()},
-            pass_at_k_ci95={k: (each.low, each.high) for k, each in at_k.items()},
+            pass_at_k={k: chance.mean for k, chance in at_k.items()},
+            pass_at_k_ci95={k: (chance.low, chance.high) for k, chance in at_k.items()},
             infrastructure=self._statuses[VerdictStatus.INFRASTRUCTURE],
             ungraded=self._statuses[VerdictStatus.UNGRADED],
         )
@@ -151,43 +148,22 @@ def summarise(trajectories: Iterable[Trajectory]) -> Summary:
     return tally.summary()
 
 
-def summarise_cells(trajectories: Iterable[Trajectory]) -> dict[str, dict[str, Summary]]:
-    """Returns the cells {stage: {suite: summary}} of a run in one pass."""
-    tallies: dict[str, dict[str, Tally]] = {}
-    for trajectory in trajectories:
-        tallies.setdefault(trajectory.stage, {}).setdefault(trajectory.suite, Tally()).add_trajectory(trajectory)
-    return {stage: {suite: tally.summary() for suite, tally in suites.items()} for stage, suites in tallies.items()}
+def pass_at_k(counts: Iterable[tuple[int, int]], k: int, confidence: float = CONFIDENCE) -> Estimate | None:
+    """Returns the chance that at least one of k samples is correct, unbiased (Chen et al., 2021), with its interval.
 
-
-def pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float | None:
-    """Returns the chance that at least one of k samples is correct, unbiased (Chen et al., 2021).
+    The interval is clustered by problem. n samples hold n / k independent tries of k, and overlapping ones vary less
+    still: that bounds from below how far problems alike in difficulty differ, as k = 1 does for pass@1.
 
     Args:
-        counts: (samples, correct samples) of each problem, as `Tally.counts` gives them.
-        k: number of tries.
+        counts: (graded, correct) samples of each problem.
+        k: Number of tries.
+        confidence: Of the interval, in (0, 1).
 
     Returns:
         The mean over problems with at least k samples, or None when there is none.
-    """
-    estimate = estimate_pass_at_k(counts, k)
-    return estimate.mean if estimate else None
-
-
-def estimate_pass_at_k(counts: Iterable[tuple[int, int]], k: int, confidence: float = CONFIDENCE) -> Estimate | None:
-    """Returns pass@k with its interval, clustered by problem.
-
-    n samples hold n / k independent tries of k, and overlapping ones vary less still: that bounds from below how far
-    problems alike in difficulty differ, as k = 1 does for pass@1.
     """
     able = [(samples, correct) for samples, correct in counts if samples >= k]
     if not able:
         return None
     chances = [1 - math.comb(samples - correct, k) / math.comb(samples, k) for samples, correct in able]
     return clustered_interval(chances, sum(samples for samples, _ in able) / len(able) / k, confidence)
-
-
-def _doublings(most: int) -> Iterator[int]:
-    k = 1
-    while k <= most:
-        yield k
-        k *= 2

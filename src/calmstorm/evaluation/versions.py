@@ -14,9 +14,13 @@ from pathlib import Path
 from calmstorm.evaluation.answers import Answer
 from calmstorm.evaluation.summary import Summary, Tally
 from calmstorm.grading import TOLERANCE, is_gradable, regrade
-from calmstorm.problems.benchmarks import Version, load_version
-from calmstorm.problems.contamination import text_key
+from calmstorm.problems.benchmarks import load_version
+from calmstorm.problems.benchmarks_table import Version
+from calmstorm.problems.texts import text_key
 from calmstorm.records import Problem, Record
+
+_Name = tuple[str, str]
+"""(suite, problem id)."""
 
 
 class Change(Record):
@@ -58,21 +62,21 @@ def score_by_versions(
     """Grades answers against the labels of several versions, matched by normalised text.
 
     Args:
-        answers: graded against the labels they came with.
-        versions: those whose files are there.
-        folder: folder of benchmark data.
-        tolerance: relative tolerance, unless a label needs a coarser one.
+        answers: Graded against the labels they came with.
+        versions: Those whose files are there.
+        folder: Folder of benchmark data.
+        tolerance: Relative tolerance, unless a label needs a coarser one.
     """
     columns = [_Column(version, folder, tolerance) for version in versions]
-    keys: dict[tuple[str, str], str] = {}
-    matched: set[str] = set()
+    keys: dict[_Name, str] = {}
+    matched: set[_Name] = set()
     for answer in answers:
         name = (answer.problem.suite, answer.problem.id)
         if name not in keys:
             keys[name] = text_key(answer.problem.question) if answer.problem.question.strip() else ""
         for column in columns:
             if column.take(answer, keys[name]):
-                matched.add("\n".join(name))
+                matched.add(name)
     return VersionScores(
         versions=tuple(column.score() for column in columns if column.used),
         problems=len(keys),
@@ -85,16 +89,14 @@ class _Column:
 
     def __init__(self, version: Version, folder: Path | None, tolerance: float) -> None:
         self.version = version
-        self.used: dict[str, tuple[Problem, Problem]] = {}
+        self.used: dict[_Name, tuple[Problem, Problem]] = {}
         self._tolerance = tolerance
         self._problems: dict[str, Problem] = {}
         for problem in load_version(version, folder):
             if problem.question.strip():
                 self._problems.setdefault(text_key(problem.question), problem)
         self._own, self._given = Tally(), Tally()
-        self._samples: Counter[str] = Counter()
-        self._correct: Counter[str] = Counter()
-        self._correct_given: Counter[str] = Counter()
+        self._samples: Counter[_Name] = Counter()
 
     def take(self, answer: Answer, key: str) -> bool:
         """Counts an answer if the version has a usable label for it; says whether it has the problem at all."""
@@ -104,30 +106,30 @@ class _Column:
         if not is_gradable(problem):
             return True
         given = answer.problem
-        name = f"{given.suite}\n{given.id}"
+        name = (given.suite, given.id)
         verdict = regrade(problem, answer.verdict, tolerance=self._tolerance)
         self._own.add(given.suite, given.id, verdict)
         self._given.add(given.suite, given.id, answer.verdict)
         self.used[name] = given, problem
         self._samples[name] += 1
-        self._correct[name] += verdict.correct
-        self._correct_given[name] += answer.verdict.correct
         return True
 
     def score(self) -> VersionScore:
         """Returns the result."""
-        changes = [
-            Change(
-                problem_id=given.id,
-                given=given.label,
-                label=problem.label,
-                correct_given=self._correct_given[name],
-                correct=self._correct[name],
-                samples=self._samples[name],
-            )
-            for name, (given, problem) in self.used.items()
-            if self._correct_given[name] != self._correct[name]
-        ]
+        own, given = self._own.outcomes(), self._given.outcomes()
+        changes = []
+        for name, (problem, labelled) in self.used.items():
+            correct, correct_given = (outcomes.get(name, (0, 0))[1] for outcomes in (own, given))
+            if correct != correct_given:
+                change = Change(
+                    problem_id=problem.id,
+                    given=problem.label,
+                    label=labelled.label,
+                    correct_given=correct_given,
+                    correct=correct,
+                    samples=self._samples[name],
+                )
+                changes.append(change)
         return VersionScore(
             version=self.version.name,
             summary=self._own.summary(),

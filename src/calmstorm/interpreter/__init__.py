@@ -1,13 +1,13 @@
-"""Runs model-written code: fast, in a fresh process each, kept in by the kernel. Threat model in docs/interpreter.md.
+"""Runs model-written code, each script in a new process that the kernel confines. Threat model: docs/interpreter.md.
 
 from calmstorm.interpreter import Interpreter, Limits
 with Interpreter(workers=2) as interpreter:
     execution = interpreter.run("print(6 * 7)", Limits(wall_seconds=5))
 """
 
-from calmstorm.interpreter.host import Interpreter, Tier, probe
+from calmstorm.interpreter.api import Interpreter, Tier, probe
+from calmstorm.interpreter.highs_model import lp_text
 from calmstorm.interpreter.limits import Limits
-from calmstorm.interpreter.lp_format import lp_text
 from calmstorm.interpreter.verification import Doubt, Verification, verify
 from calmstorm.records import Constraint, Execution, ExecutionStatus, Formulation, Variable
 

@@ -1,4 +1,4 @@
-"""From what a script's process reported about its models to records one can rely on the shape of."""
+"""Reads what a script's process reported about its models into records."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from calmstorm.interpreter.lp_format import short_lp_text
-from calmstorm.records import LP_TEXT_BYTES, Formulation
+from calmstorm.records import Formulation
 
 _Fields = dict[str, Any]
 
 
 def parse(records: bytes) -> tuple[Formulation, ...]:
-    """Returns the formulations in a stream of JSON lines, in the order they were handed to a solver.
+    """Returns the formulations in a stream of JSON lines, in the order they were given to a solver.
 
-    A line tells a model, or under the same serial number what came of it. A line that is neither (a script can write
-    to its own channel) is passed over, and so is what came of a model that was not told.
+    A line is a model, or the outcome of the model with the same serial number. A line that is neither (a script can
+    write to its own channel) is passed over, and so is the outcome of a model that was not recorded.
     """
     models: dict[str | int, _Fields] = {}
     for line in records.splitlines():
@@ -27,7 +26,7 @@ def parse(records: bytes) -> tuple[Formulation, ...]:
             models[serial if isinstance(serial, str) else len(models)] = fields
         elif isinstance(serial, str) and serial in models:
             _add_outcome(models[serial], fields)
-    return tuple(found for fields in models.values() if (found := _formulation(fields)) is not None)
+    return tuple(filter(None, map(_formulation, models.values())))
 
 
 def _fields(line: bytes) -> _Fields:
@@ -49,7 +48,6 @@ def _add_outcome(model: _Fields, outcome: _Fields) -> None:
 
 def _formulation(fields: _Fields) -> Formulation | None:
     try:
-        found = Formulation.model_validate({**fields, "lp_text": ""})
+        return Formulation.model_validate(fields)
     except (ValidationError, RecursionError):
         return None
-    return found.model_copy(update={"lp_text": short_lp_text(found, LP_TEXT_BYTES)})

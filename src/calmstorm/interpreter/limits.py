@@ -28,7 +28,7 @@ class Limits(Record):
     file_mb: int = 64
     """MiB of any one file."""
     scratch_mb: int = 64
-    """MiB of all files together; enforced by the kernel in `namespaces`, by looking every 0.1 s elsewhere."""
+    """MiB of all files together; enforced by the kernel in `namespaces`, by a check every 0.1 s elsewhere."""
     open_files: int = 256
     stdout_bytes: int = 262_144
     stderr_bytes: int = 65_536
@@ -42,8 +42,8 @@ class Limits(Record):
                 raise InputError(f"{name} is {value}; a limit must be > 0: set Limits({name}=...)")
         return self
 
-    def for_worker(self) -> dict[str, float | int]:
-        """The limits as the worker wants them: plain numbers, none missing."""
+    def for_sandbox(self) -> dict[str, float | int]:
+        """The limits as the sandbox takes them: plain numbers, none missing."""
         values: dict[str, float | int] = dict(self)
         if self.cpu_seconds is None:
             values["cpu_seconds"] = self.wall_seconds + 1

@@ -10,6 +10,7 @@ The scripts are our own, so they run in this process; model-written code never d
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import multiprocessing
 import random
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from calmstorm.pocket.flaws import HABITS, NO_FLAWS, Habits
+from calmstorm.pocket.flaws import FLAW_RATES, NO_FLAWS
 from calmstorm.pocket.plan import plan_of
 from calmstorm.pocket.traces import Trace, read_result, write_trace
 from calmstorm.problems.generator import FAMILIES, Side, draw, side_of
@@ -43,7 +44,7 @@ PROMPT_WEIGHT = 0.1
 MAX_TOKENS = 900
 """Longer documents are left out."""
 HINTED_SHARE = 0.45
-"""Share of traces in which an Intervener is at work."""
+"""Share of traces with hints."""
 EXERCISES = 160
 """Copying exercises in each of the first `EXERCISE_CHUNKS` chunks."""
 EXERCISE_CHUNKS = 36
@@ -60,7 +61,7 @@ class Document:
 
 
 def run_in_process(script: str) -> str:
-    """Runs a script of our own and returns its output block, worded exactly as the rollout loop words it."""
+    """Runs a script of our own and returns its output block, exactly as the rollout loop would show it."""
     stdout = io.StringIO()
     status, stderr = ExecutionStatus.OK, ""
     try:
@@ -76,18 +77,6 @@ def run_in_process(script: str) -> str:
     return output_block(execution, RolloutLimits().output_characters)
 
 
-class _Cache:
-    """Output blocks by script; the traces of a problem share most of their scripts."""
-
-    def __init__(self) -> None:
-        self.blocks: dict[str, str] = {}
-
-    def __call__(self, script: str) -> str:
-        if script not in self.blocks:
-            self.blocks[script] = run_in_process(script)
-        return self.blocks[script]
-
-
 def traces(seed: int, chunk: int, sizes: tuple[int, ...]) -> Iterator[tuple[str, Trace]]:
     """Yields the problem texts and traces of a chunk."""
     rng = random.Random(f"corpus/{seed}/{chunk}")
@@ -97,16 +86,14 @@ def traces(seed: int, chunk: int, sizes: tuple[int, ...]) -> Iterator[tuple[str,
         case, optimum = draw(rng, family, rng.choice(sizes))
         if side_of(case.question) is not Side.PRETRAIN:
             continue
-        run = _Cache()
+        run = functools.cache(run_in_process)  # the traces of a problem share most of their scripts
         status, value = read_result(run(plan_of(case).script()))
         if status != "Optimal" or value is None or not agrees(value, optimum, 1e-4):
             continue
         for _ in range(TRACES):
-            habits: Habits = HABITS[family]
             hints = rng.choice((0.4, 0.6, 0.9)) if rng.random() < HINTED_SHARE else 0.0
-            if rng.random() < 0.04:
-                habits = NO_FLAWS
-            yield case.question, write_trace(rng, case, optimum, habits, run, hints=hints)
+            rates = NO_FLAWS if rng.random() < 0.04 else FLAW_RATES[family]
+            yield case.question, write_trace(rng, case, optimum, rates, run, hints=hints)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, trace: Trace, *, prompt: str) -> Document:
@@ -129,10 +116,10 @@ def encode(tokenizer: PreTrainedTokenizerBase, trace: Trace, *, prompt: str) -> 
 
 
 def copying_exercise(rng: random.Random, vocabulary: int, digits: list[int], reserved: int) -> Document:
-    """Returns a random token sequence said several times over, learnt from its second saying on.
+    """Returns a random token sequence that is repeated, learnt from its first repetition on.
 
-    Solving is mostly copying the right number. A model this small finds the trick of copying (look for what followed
-    last time) much sooner when some documents hold nothing else.
+    Solving is mostly copying the right number. A model this small learns to copy (look for what followed last time)
+    much sooner when some documents hold nothing else.
 
     Args:
         rng: Draws everything.

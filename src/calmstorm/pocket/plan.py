@@ -1,8 +1,8 @@
-"""How the pocket Reasoner writes a model down: lines of text first, then a script that copies them.
+"""How a model is written down in a trace: lines of text first, then a script that copies them.
 
-A plan is what the writer of a trace believes the model to be. It starts as a faithful copy of the reference and may
-be spoilt by `calmstorm.pocket.flaws`; text and code are both derived from it, so a spoilt plan gives a consistent
-wrong trace, and a spoilt copy made for the code alone gives an implementation error.
+A plan is the model as a trace states it. It starts as a faithful copy of the reference; `calmstorm.pocket.flaws` puts
+mistakes into it. Text and code are both derived from it, so a wrong plan gives a consistent wrong trace, and a wrong
+copy made for the code alone gives an implementation error.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from calmstorm.problems.case import Case, Layout
 from calmstorm.problems.wording import number
 from calmstorm.records import Domain, Sense
 
+_SUBJECTS = {Layout.LIST: "The variables", Layout.MATRIX: "The cells", Layout.SITES: "Opening choices"}
 _CATEGORY = {Domain.INTEGER: ', cat="Integer"', Domain.CONTINUOUS: "", Domain.BINARY: ', cat="Binary"'}
 
 
@@ -29,7 +30,7 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """The model as the writer of a trace believes it to be."""
+    """The model as a trace states it."""
 
     layout: Layout
     sense: Sense
@@ -48,7 +49,18 @@ class Plan:
 
     def lines(self) -> list[tuple[str, str]]:
         """Returns the lines of the plan as (key, text); keys are `objective`, `domain` and the names of rows."""
-        return {Layout.LIST: _list_lines, Layout.MATRIX: _matrix_lines, Layout.SITES: _site_lines}[self.layout](self)
+        describe = {Layout.LIST: _list_data, Layout.MATRIX: _matrix_data, Layout.SITES: _site_data}[self.layout]
+        details, data = describe(self)
+        rows = []
+        for row in self.rows:
+            left = _terms(self.names, row.coefficients) + " " if row.coefficients else ""
+            rows.append((row.name, f"- {row.name}: {left}{row.operator} {row.bound}"))
+        return [
+            ("objective", f"{self.direction.capitalize()} {self.objective}: {details}"),
+            *((name, f"- {name}: {values}") for name, values in data),
+            *rows,
+            ("domain", f"{_SUBJECTS[self.layout]} are {DOMAIN_WORDS[self.domain]}."),
+        ]
 
     def problem(self) -> str:
         """Returns the expression that makes the empty problem."""
@@ -75,16 +87,17 @@ def plan_of(case: Case) -> Plan:
     """Returns the faithful plan of a case."""
     model = case.model
     if case.layout is Layout.LIST:
-        rows = tuple(PlanRow(r.name, r.coefficients, r.operator, case.bound_text(i)) for i, r in enumerate(model.rows))
+        rows = tuple(
+            PlanRow(row.name, row.coefficients, row.operator, case.bound_text(i)) for i, row in enumerate(model.rows)
+        )
     elif case.layout is Layout.MATRIX:
-        n = len(case.names)
-        first, second = model.rows[:n], model.rows[n:]
+        supplies, demands = model.rows[: len(case.names)], model.rows[len(case.names) :]
         if model.rows[0].operator == "==":
             rows = (PlanRow("each row", (), "==", "1"), PlanRow("each column", (), "==", "1"))
         else:
             rows = (
-                PlanRow("supply", (), "<=", _numbers([r.bound for r in first])),
-                PlanRow("demand", (), ">=", _numbers([r.bound for r in second])),
+                PlanRow("supply", (), "<=", _numbers([row.bound for row in supplies])),
+                PlanRow("demand", (), ">=", _numbers([row.bound for row in demands])),
             )
     else:
         capacities = [-row.coefficients[len(case.names) + i] for i, row in enumerate(model.rows[1:])]
@@ -112,38 +125,22 @@ def _terms(names: tuple[str, ...], coefficients: tuple[float, ...]) -> str:
     return text
 
 
-def _domain_line(plan: Plan) -> tuple[str, str]:
-    subject = {Layout.LIST: "The variables", Layout.MATRIX: "The cells", Layout.SITES: "Opening choices"}[plan.layout]
-    return ("domain", f"{subject} are {DOMAIN_WORDS[plan.domain]}.")
+def _list_data(plan: Plan) -> tuple[str, list[tuple[str, str]]]:
+    """Returns how the objective is described, and the named lines of data, of which a list has none."""
+    return _terms(plan.names, plan.costs), []
 
 
-def _list_lines(plan: Plan) -> list[tuple[str, str]]:
-    lines = [("objective", f"{plan.direction.capitalize()} {plan.objective}: {_terms(plan.names, plan.costs)}")]
-    lines += [(r.name, f"- {r.name}: {_terms(plan.names, r.coefficients)} {r.operator} {r.bound}") for r in plan.rows]
-    return [*lines, _domain_line(plan)]
-
-
-def _matrix_lines(plan: Plan) -> list[tuple[str, str]]:
+def _matrix_data(plan: Plan) -> tuple[str, list[tuple[str, str]]]:
     width = len(plan.columns)
-    lines = [
-        ("objective", f"{plan.direction.capitalize()} {plan.objective}: a table with columns {', '.join(plan.columns)}")
-    ]
-    lines += [
-        (name, f"- {name}: {_numbers(plan.costs[i * width : (i + 1) * width])}") for i, name in enumerate(plan.names)
-    ]
-    lines += [(r.name, f"- {r.name}: {r.operator} {r.bound}") for r in plan.rows]
-    return [*lines, _domain_line(plan)]
+    lines = [(name, _numbers(plan.costs[i * width : (i + 1) * width])) for i, name in enumerate(plan.names)]
+    return f"a table with columns {', '.join(plan.columns)}", lines
 
 
-def _site_lines(plan: Plan) -> list[tuple[str, str]]:
-    n = len(plan.names)
-    lines = [("objective", f"{plan.direction.capitalize()} {plan.objective}: unit costs plus opening costs")]
-    lines += [
-        (name, f"- {name}: unit {number(plan.costs[i])}, open {number(plan.costs[n + i])}")
-        for i, name in enumerate(plan.names)
-    ]
-    lines += [(r.name, f"- {r.name}: {r.operator} {r.bound}") for r in plan.rows]
-    return [*lines, _domain_line(plan)]
+def _site_data(plan: Plan) -> tuple[str, list[tuple[str, str]]]:
+    sites = len(plan.names)
+    costs = zip(plan.names, plan.costs[:sites], plan.costs[sites:], strict=True)
+    lines = [(name, f"unit {number(unit)}, open {number(opening)}") for name, unit, opening in costs]
+    return "unit costs plus opening costs", lines
 
 
 def _list_code(plan: Plan) -> list[str]:
@@ -151,22 +148,23 @@ def _list_code(plan: Plan) -> list[str]:
     names = tuple(name.replace(" ", "_") for name in plan.names)
     variables = f"*[LpVariable(n, 0{_CATEGORY[plan.domain]}) for n in " + f'" {" ".join(names)}".split()]'
     lines = [f"m, {', '.join(names)} = {plan.problem()}, {variables}", f"m += {_terms(names, plan.costs)}"]
-    return lines + [f"m += {_terms(names, r.coefficients)} {r.operator} {r.bound}" for r in plan.rows]
+    return lines + [f"m += {_terms(names, row.coefficients)} {row.operator} {row.bound}" for row in plan.rows]
 
 
 def _matrix_code(plan: Plan) -> list[str]:
-    a, b = len(plan.names), len(plan.columns)
-    table = ", ".join(f"[{_numbers(plan.costs[i * b : (i + 1) * b])}]" for i in range(a))
+    height, width = len(plan.names), len(plan.columns)
+    variable = f'LpVariable(f"x{{i}}{{j}}", 0{_CATEGORY[plan.domain]})'
+    table = ", ".join(f"[{_numbers(plan.costs[i * width : (i + 1) * width])}]" for i in range(height))
     lines = [
         f"c = [{table}]",
-        f'x = [[LpVariable(f"x{{i}}{{j}}", 0{_CATEGORY[plan.domain]}) for j in range({b})] for i in range({a})]',
-        f"m += lpSum(lpDot(c[i], x[i]) for i in range({a}))",
+        f"x = [[{variable} for j in range({width})] for i in range({height})]",
+        f"m += lpSum(lpDot(c[i], x[i]) for i in range({height}))",
     ]
     for row in plan.rows:
         if row.name == "each row":
-            lines.append(f"for i in range({a}): m += lpSum(x[i]) {row.operator} {row.bound}")
+            lines.append(f"for i in range({height}): m += lpSum(x[i]) {row.operator} {row.bound}")
         elif row.name == "each column":
-            lines.append(f"for j in range({b}): m += lpSum(r[j] for r in x) {row.operator} {row.bound}")
+            lines.append(f"for j in range({width}): m += lpSum(r[j] for r in x) {row.operator} {row.bound}")
         elif row.name == "supply":
             lines.append(f"for i, s in enumerate([{row.bound}]): m += lpSum(x[i]) {row.operator} s")
         else:
@@ -175,13 +173,13 @@ def _matrix_code(plan: Plan) -> list[str]:
 
 
 def _site_code(plan: Plan) -> list[str]:
-    n = len(plan.names)
+    sites = len(plan.names)
     choice = ', cat="Integer"' if plan.domain is Domain.BINARY else _CATEGORY[plan.domain]
     lines = [
-        f"c = [{_numbers(plan.costs[:n])}]",
-        f"f = [{_numbers(plan.costs[n:])}]",
-        f'x = [LpVariable(f"x{{i}}", 0) for i in range({n})]',
-        f'y = [LpVariable(f"y{{i}}", 0, 1{choice}) for i in range({n})]',
+        f"c = [{_numbers(plan.costs[:sites])}]",
+        f"f = [{_numbers(plan.costs[sites:])}]",
+        f'x = [LpVariable(f"x{{i}}", 0) for i in range({sites})]',
+        f'y = [LpVariable(f"y{{i}}", 0, 1{choice}) for i in range({sites})]',
         "m += lpDot(c, x) + lpDot(f, y)",
     ]
     for row in plan.rows:

@@ -2,8 +2,8 @@
 
 A Qwen3 architecture of about 1.3 million parameters, one thread, bf16 autocast, Muon for matrices and AdamW for the
 rest. Batches are made of documents of similar length, so that little is padded. The learning rate is constant and
-falls linearly to zero over the last part of `tokens`; a run can be stopped and resumed, also towards another number
-of tokens.
+falls linearly to zero over the last part of `tokens`; a run can be stopped and resumed, also with another number of
+tokens.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from calmstorm.pocket.architecture import pocket_config
 from calmstorm.pocket.corpus import Document, stream
 from calmstorm.pocket.tokenizer import build_tokenizer
-from calmstorm.training.attention import right_padded
+from calmstorm.training.cpu.attention import right_padded
 
 BATCH_TOKENS = 4096
 WARMUP_STEPS = 60
@@ -51,50 +53,32 @@ class Progress:
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
-    """Returns an untrained model, head_dim 32 as vLLM needs it; embeddings are tied while it learns, see `export`."""
+    """Returns an untrained model."""
     torch.manual_seed(seed)
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model = Qwen3ForCausalLM(config)
+    model = Qwen3ForCausalLM(pocket_config(tokenizer))
     for name, parameter in model.named_parameters():
-        if parameter.dim() == 2 and "embed" not in name and "lm_head" not in name:
-            scale = 0.3 if "o_proj" in name or "down_proj" in name else 1.0  # quiet residual branches at the start
+        if _is_hidden_matrix(name, parameter):
+            scale = 0.3 if "o_proj" in name or "down_proj" in name else 1.0  # residual branches start small
             torch.nn.init.normal_(parameter, std=scale / parameter.shape[1] ** 0.5)
     return model
 
 
+def _is_hidden_matrix(name: str, parameter: torch.nn.Parameter) -> bool:
+    return parameter.dim() == 2 and "embed" not in name and "lm_head" not in name
+
+
 def batches(documents: list[Document], rng: random.Random) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yields (ids, weights), each of shape (B, T), right-padded with weight 0, of about `BATCH_TOKENS` tokens."""
-    order = sorted(range(len(documents)), key=lambda i: len(documents[i].token_ids) + rng.random())
-    groups: list[list[int]] = []
-    group: list[int] = []
-    for index in order:
-        if group and (len(group) + 1) * len(documents[index].token_ids) > BATCH_TOKENS:
-            groups.append(group)
-            group = []
-        group.append(index)
-    groups.append(group)
+    groups: list[list[Document]] = [[]]
+    for document in sorted(documents, key=lambda document: len(document.token_ids) + rng.random()):
+        if groups[-1] and (len(groups[-1]) + 1) * len(document.token_ids) > BATCH_TOKENS:
+            groups.append([])
+        groups[-1].append(document)
     rng.shuffle(groups)
-    for members in groups:
-        longest = max(len(documents[i].token_ids) for i in members)
-        ids = np.zeros((len(members), longest), dtype=np.int64)
-        weights = np.zeros((len(members), longest), dtype=np.float32)
-        for row, i in enumerate(members):
-            n = len(documents[i].token_ids)
-            ids[row, :n], weights[row, :n] = documents[i].token_ids, documents[i].weights
-        yield torch.from_numpy(ids), torch.from_numpy(weights)
+    for group in groups:
+        ids = pad_sequence([torch.from_numpy(document.token_ids) for document in group], batch_first=True)
+        weights = pad_sequence([torch.from_numpy(document.weights) for document in group], batch_first=True)
+        yield ids, weights
 
 
 def train(
@@ -121,13 +105,13 @@ def train(
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_path)
     training = _Training(new_model(tokenizer, seed), tokenizer, output / "checkpoint.pt")
     training.load()
-    meter = _Meter(on_progress)
+    reporter = _ProgressReporter(on_progress)
     last_save = time.monotonic()
     for chunk, documents in stream(str(tokenizer_path), seed, training.chunk):
         for ids, weights in batches(documents, random.Random(f"{seed}/{chunk}")):
             if training.tokens >= tokens:
                 break
-            meter.note(training, chunk, *training.update(ids, weights, training.tokens / tokens))
+            reporter.add(training, chunk, *training.update(ids, weights, training.tokens / tokens))
         training.chunk = chunk + 1
         if time.monotonic() - last_save > checkpoint_seconds or training.tokens >= tokens:
             training.save()
@@ -144,12 +128,11 @@ class _Training:
         self.model, self.checkpoint = model, checkpoint
         self.step, self.tokens, self.chunk = 0, 0, 0
         self.digits = torch.zeros(len(tokenizer), dtype=torch.bool)
-        self.digits[[tokenizer.convert_tokens_to_ids(d) for d in "0123456789"]] = True
+        self.digits[tokenizer.convert_tokens_to_ids(list("0123456789"))] = True
         matrices: list[torch.nn.Parameter] = []
         self.others: list[torch.nn.Parameter] = []
         for name, parameter in model.named_parameters():
-            is_matrix = parameter.dim() == 2 and "embed" not in name and "lm_head" not in name
-            (matrices if is_matrix else self.others).append(parameter)
+            (matrices if _is_hidden_matrix(name, parameter) else self.others).append(parameter)
         self.muon = torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.0)
         self.adam = torch.optim.AdamW(self.others, lr=OTHER_RATE, betas=(0.9, 0.95), weight_decay=0.0)
 
@@ -158,14 +141,15 @@ class _Training:
         return {"step": self.step, "tokens": self.tokens, "chunk": self.chunk}
 
     def load(self) -> None:
-        """Takes up the checkpoint, if there is one."""
+        """Loads the checkpoint, if there is one."""
         if not self.checkpoint.exists():
             return
         saved = torch.load(self.checkpoint, weights_only=True)
         self.model.load_state_dict(saved["model"])
         self.muon.load_state_dict(saved["muon"])
         self.adam.load_state_dict(saved["adam"])
-        self.step, self.tokens, self.chunk = (saved["state"][key] for key in ("step", "tokens", "chunk"))
+        state = saved["state"]
+        self.step, self.tokens, self.chunk = state["step"], state["tokens"], state["chunk"]
 
     def save(self) -> None:
         """Writes the checkpoint, whole or not at all."""
@@ -193,11 +177,8 @@ class _Training:
         loss = (losses * target_weights).sum() / target_weights.sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.others, 1.0)
-        optimizers: tuple[tuple[torch.optim.Optimizer, float], ...] = (
-            (self.muon, MATRIX_RATE),
-            (self.adam, OTHER_RATE),
-        )
-        for optimizer, base in optimizers:
+        rates: dict[torch.optim.Optimizer, float] = {self.muon: MATRIX_RATE, self.adam: OTHER_RATE}
+        for optimizer, base in rates.items():
             optimizer.param_groups[0]["lr"] = base * rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -209,8 +190,8 @@ class _Training:
         return float(losses.detach()[own].mean()), float(hits), count
 
 
-class _Meter:
-    """Averages what updates report, and passes it on about every 20 seconds."""
+class _ProgressReporter:
+    """Averages what updates report, and reports it about every 20 seconds."""
 
     def __init__(self, on_progress: Callable[[Progress], None]) -> None:
         self.on_progress = on_progress
@@ -218,7 +199,7 @@ class _Meter:
         self.seen = 0
         self.window: list[tuple[float, float]] = []
 
-    def note(self, training: _Training, chunk: int, loss: float, hits: float, count: int) -> None:
+    def add(self, training: _Training, chunk: int, loss: float, hits: float, count: int) -> None:
         self.seen += count
         self.window.append((loss, hits))
         now = time.monotonic()

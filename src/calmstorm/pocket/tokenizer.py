@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from calmstorm.pocket.flaws import HABITS
+from calmstorm.pocket.flaws import FLAW_RATES
 from calmstorm.pocket.plan import plan_of
 from calmstorm.pocket.traces import write_trace
 from calmstorm.problems.generator import FAMILIES, Side, draw, side_of
@@ -26,7 +26,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
 )
-# words; single digits; runs of punctuation, which take a following space along when a number comes next; white space
+# words; single digits; runs of punctuation, with the space after them when a number comes next; white space
 _PIECES = r"""\d|\n| ?[A-Za-z]+| ?[^\sA-Za-z\d]+(?: (?=\d))?|\s"""
 
 
@@ -40,7 +40,7 @@ def _texts(documents: int, seed: int) -> Iterator[str]:
         if side_of(case.question) is not Side.PRETRAIN:
             continue
         trace = write_trace(
-            rng, case, optimum, HABITS[family], lambda script: "```output\nOptimal 0.0\n```\n", hints=0.3
+            rng, case, optimum, FLAW_RATES[family], lambda script: "```output\nOptimal 0.0\n```\n", hints=0.3
         )
         yield case.question + "\n" + trace.text + "\n" + plan_of(case).script()
 

@@ -1,20 +1,19 @@
-"""Writes native reasoning traces: text, a complete script, its real output, reflection, box, with flaws and hints.
+"""Writes reasoning traces: text, a complete script, its real output, reflection, box, with flaws and hints.
 
-A trace is what the pocket Reasoner learns from before any adaptation, so it carries the habits that CALM is to
-correct. In some traces an Intervener's hint stands where a flaw would have been, followed by the right step: that is
-how the Reasoner learns what a hint is. Hints and execution output are never learnt themselves (see
-`calmstorm.pocket.corpus`).
+The pocket Reasoner learns from these traces before any adaptation, so they contain the flaws that CALM is to correct.
+In some traces an Intervener's hint stands where a flaw would have been, followed by the right step: that is how the
+Reasoner learns what a hint is. Hints and execution output are never learnt themselves (see `calmstorm.pocket.corpus`).
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from calmstorm.intervener.hints import DOMAIN_WORDS, OPEN_BLOCK, Correction, hint
-from calmstorm.pocket.flaws import Habits, Mistake, Spoilt, make_mistake
+from calmstorm.pocket.flaws import FlawRates, Mistake, MistakeKind, make_mistake
 from calmstorm.pocket.plan import Plan, plan_of
 from calmstorm.problems.case import Case
 from calmstorm.problems.wording import listing, number
@@ -28,7 +27,7 @@ STARTS = (
     "First, the model.|Let me formulate the problem.|I start with the formulation.|So, what do we have here?|"
     "Let me think about the model."
 ).split("|")
-BRIDGES = (
+BRIDGES = (  # the last is empty: some traces go straight to the code
     "Now I code it.|I will write the code.|Let me solve it with pulp.|Time to run the solver.|Next comes the script.|"
     "I put this into code.|"
 ).split("|")
@@ -65,20 +64,20 @@ class Trace:
 
     segments: list[tuple[Author, str]] = field(default_factory=list)
 
-    def say(self, text: str) -> None:
+    def write(self, text: str) -> None:
         """Adds words of the Reasoner."""
         if self.segments and self.segments[-1][0] is Author.REASONER:
             self.segments[-1] = (Author.REASONER, self.segments[-1][1] + text)
         elif text:
             self.segments.append((Author.REASONER, text))
 
-    def hear(self, text: str) -> None:
-        """Adds a hint."""
+    def add_hint(self, text: str) -> None:
+        """Adds a hint of the Intervener."""
         self.segments.append((Author.INTERVENER, text))
 
-    def run(self, run: Run, script: str, *, opened: bool = False) -> str:
+    def add_script(self, run: Run, script: str, *, opened: bool = False) -> str:
         """Adds a code block and its output; `opened` when a hint has opened the block already. Returns the output."""
-        self.say(("" if opened else "```python\n") + script + "```\n")
+        self.write(("" if opened else "```python\n") + script + "```\n")
         block = run(script)
         self.segments.append((Author.INTERPRETER, block))
         return block
@@ -95,32 +94,33 @@ def read_result(block: str) -> tuple[str, float | None]:
     return (match.group(1), float(match.group(2))) if match else ("", None)
 
 
-def write_trace(rng: random.Random, case: Case, optimum: float, habits: Habits, run: Run, *, hints: float) -> Trace:
+def write_trace(rng: random.Random, case: Case, optimum: float, rates: FlawRates, run: Run, *, hints: float) -> Trace:
     """Writes one trace.
 
     Args:
         rng: Decides everything that is open.
         case: The problem.
         optimum: Its optimal value.
-        habits: How often each flaw occurs where no hint prevents it.
+        rates: How often each flaw occurs where no hint prevents it.
         run: Runs a script and returns its output block.
         hints: Probability that a hint is given at a point where one could be.
     """
-    writer = _Writer(rng, case, optimum, habits, run, hints)
-    return writer.write()
+    return _TraceWriter(rng, case, optimum, rates, run, hints).write_all()
 
 
-class _Writer:
-    """State of one trace being written; each method writes one station of the reasoning flow."""
+class _TraceWriter:
+    """State of one trace being written; each method writes one part of it."""
 
-    def __init__(self, rng: random.Random, case: Case, optimum: float, habits: Habits, run: Run, hints: float) -> None:
-        self.rng, self.optimum, self.habits, self.run, self.hints = rng, optimum, habits, run, hints
-        self.true = plan_of(case)
+    def __init__(
+        self, rng: random.Random, case: Case, optimum: float, rates: FlawRates, run: Run, hints: float
+    ) -> None:
+        self.rng, self.optimum, self.rates, self.run, self.hints = rng, optimum, rates, run, hints
+        self.true_plan = plan_of(case)
         self.trace = Trace()
         self.mistake: Mistake | None = None
 
-    def write(self) -> Trace:
-        self.trace.say(self.rng.choice(STARTS) + "\n")
+    def write_all(self) -> Trace:
+        self.write_one_of(STARTS)
         plan = self.write_plan()
         value = self.solve(plan)
         self.answer(value)
@@ -129,7 +129,21 @@ class _Writer:
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability
 
-    def names(self, plan: Plan, row: str = "") -> dict[str, str]:
+    def write(self, text: str) -> None:
+        self.trace.write(text)
+
+    def write_one_of(self, wordings: Sequence[str], **values: str) -> None:
+        self.write(self.rng.choice(wordings).format(**values) + "\n")
+
+    def write_correction(self, correction: Correction) -> None:
+        """Lets the Reasoner correct itself, in the words of a hint."""
+        self.write(hint(self.rng, correction) + "\n")
+
+    def add_hint(self, correction: Correction, *, end: str = "\n", **values: str) -> None:
+        self.trace.add_hint(hint(self.rng, correction, **values) + end)
+
+    def names(self, plan: Plan, row: str) -> dict[str, str]:
+        """Returns what the wordings of hints name."""
         return {
             "direction": plan.direction,
             "objective": plan.objective,
@@ -140,15 +154,19 @@ class _Writer:
     # -------------------------------------------------------------- the plan
 
     def write_plan(self) -> Plan:
-        """Writes the plan, spoilt or not, and returns what the writer now believes."""
-        hinted = self.chance(self.hints)
-        if not hinted and self.chance(self.habits.modeling):
-            self.mistake = make_mistake(self.rng, self.true)
-        plan = self.mistake.plan if self.mistake else self.true
+        """Writes the plan, right or wrong, and returns it."""
+        if self.chance(self.hints):
+            self.write_hinted_plan(self.true_plan)
+            return self.true_plan
+        if self.chance(self.rates.modeling):
+            self.mistake = make_mistake(self.rng, self.true_plan)
+        plan = self.mistake.plan if self.mistake else self.true_plan
+        self.write("".join(text + "\n" for _, text in plan.lines()))
+        return plan
+
+    def write_hinted_plan(self, plan: Plan) -> None:
+        """Writes the plan with a hint before one of its lines."""
         lines = plan.lines()
-        if not hinted:
-            self.trace.say("".join(text + "\n" for _, text in lines))
-            return plan
         rows = {row.name for row in plan.rows}
         index = self.rng.choice([0, len(lines) - 1, *range(1, len(lines) - 1)])
         key, text = lines[index]
@@ -162,158 +180,135 @@ class _Writer:
             correction = Correction.DOMAIN if key == "domain" else Correction.ROW
         if self.chance(0.06):
             index, correction = 0, Correction.REREAD
-        for i, (_, line) in enumerate(lines):
-            if i == index:
-                self.trace.hear(hint(self.rng, correction, **self.names(plan, key)) + "\n")
-            self.trace.say(line + "\n")
-        return plan
+        for position, (_, line) in enumerate(lines):
+            if position == index:
+                self.add_hint(correction, **self.names(plan, key))
+            self.write(line + "\n")
 
     # -------------------------------------------------------------- solving
 
     def solve(self, plan: Plan) -> float | None:
         """Writes how the plan is solved and what is thought of the result; returns the value to be answered."""
         draw = self.rng.random()
-        opened = False
         if self.chance(self.hints * 0.6):
-            correction = self.rng.choice((Correction.USE_SOLVER, Correction.ONE_SCRIPT))
-            self.trace.hear(hint(self.rng, correction) + OPEN_BLOCK)
-            opened = True
-        elif draw < self.habits.by_hand:
-            guess = self.by_hand(plan)
-            if guess is not None:
-                return guess
-        elif draw < self.habits.by_hand + self.habits.fragments:
-            guess = self.in_fragments(plan)
-            if guess is not None:
-                return guess
+            self.add_hint(self.rng.choice((Correction.USE_SOLVER, Correction.ONE_SCRIPT)), end=OPEN_BLOCK)
+            return self.solve_by_script(plan, opened=True)
+        guess = None
+        if draw < self.rates.by_hand:
+            guess = self.solve_by_hand(plan)
+        elif draw < self.rates.by_hand + self.rates.fragments:
+            guess = self.solve_in_fragments(plan)
         elif bridge := self.rng.choice(BRIDGES):
-            self.trace.say(bridge + "\n")
-        return self.by_script(plan, opened)
+            self.write(bridge + "\n")
+        return guess if guess is not None else self.solve_by_script(plan, opened=False)
 
-    def by_hand(self, plan: Plan) -> float | None:
-        """Trigger 1. Returns the guess, or None when the writer turns to code after all."""
-        self.trace.say(self.rng.choice(BY_HAND) + "\n")
+    def solve_by_hand(self, plan: Plan) -> float | None:
+        """Writes trigger 1. Returns the guess, or None when it is given up for code after all."""
+        self.write_one_of(BY_HAND)
         guess = self.optimum
         for attempt in range(self.rng.choice((1, 2, 3))):
-            guess = self.off_by_some()
-            self.trace.say(f"Try plan {attempt + 1}: the {plan.objective} is {number(guess)}.\n")
-        if self.chance(self.habits.recover):
-            self.trace.say(hint(self.rng, Correction.USE_SOLVER) + "\n")
+            guess = self.estimate()
+            self.write(f"Try plan {attempt + 1}: the {plan.objective} is {number(guess)}.\n")
+        if self.chance(self.rates.recover):
+            self.write_correction(Correction.USE_SOLVER)
             return None
-        self.trace.say(self.rng.choice(("", "", f"So the best plan gives {number(guess)}.\n")))
+        self.write(self.rng.choice(("", "", f"So the best plan gives {number(guess)}.\n")))
         return guess
 
-    def in_fragments(self, plan: Plan) -> float | None:
-        """Trigger 2. Returns the estimate, or None when the writer turns to a whole script after all."""
+    def solve_in_fragments(self, plan: Plan) -> float | None:
+        """Writes trigger 2. Returns the estimate, or None when it is given up for a whole script after all."""
         head, body, tail = plan.script_parts()
-        self.trace.say(self.rng.choice(FRAGMENT) + "\n")
-        self.trace.run(self.run, "\n".join((*head, body[0], 'print("ok")')) + "\n")
-        self.trace.say("Now I solve it.\n")
-        self.trace.run(self.run, "\n".join(tail[:2]) + "\n")
-        if self.chance(self.habits.recover):
-            self.trace.say(hint(self.rng, Correction.ONE_SCRIPT) + "\n")
+        self.write_one_of(FRAGMENT)
+        self.trace.add_script(self.run, "\n".join((*head, body[0], 'print("ok")')) + "\n")
+        self.write("Now I solve it.\n")
+        self.trace.add_script(self.run, "\n".join(tail[:2]) + "\n")
+        if self.chance(self.rates.recover):
+            self.write_correction(Correction.ONE_SCRIPT)
             return None
-        self.trace.say(self.rng.choice(FRAGMENT_FAILED) + "\n")
-        return self.off_by_some()
+        self.write_one_of(FRAGMENT_FAILED)
+        return self.estimate()
 
-    def off_by_some(self) -> float:
-        return float(
-            round(
-                self.optimum
-                * self.rng.choice((0.6, 0.7, 0.8, 0.85, 0.9, 1.1, 1.15, 1.25, 1.3, 1.0 if self.chance(0.3) else 1.2))
-            )
-        )
+    def estimate(self) -> float:
+        """Returns a value somewhere near the optimum."""
+        factors = (0.6, 0.7, 0.8, 0.85, 0.9, 1.1, 1.15, 1.25, 1.3, 1.0 if self.chance(0.3) else 1.2)
+        return float(round(self.optimum * self.rng.choice(factors)))
 
-    def by_script(self, plan: Plan, opened: bool) -> float | None:
-        """Writes the script, spoilt or not, its output and the reflection."""
-        code = plan
-        slip: Mistake | None = None
+    def solve_by_script(self, plan: Plan, *, opened: bool) -> float | None:
+        """Writes the script, right or wrong, its output and the reflection; returns the value that is believed."""
+        code_mistake: Mistake | None = None
         if not opened and self.chance(self.hints * 0.4):
-            self.hear_about_code(plan)
-        elif self.mistake is None and self.chance(self.habits.coding):
-            slip = make_mistake(self.rng, plan, in_code=True)
-            code = slip.plan
-        status, value = read_result(self.trace.run(self.run, code.script(), opened=opened))
-        wrong = self.mistake or slip
+            self.add_hint_about_code(plan)
+        elif self.mistake is None and self.chance(self.rates.coding):
+            code_mistake = make_mistake(self.rng, plan, in_code=True)
+        code = code_mistake.plan if code_mistake else plan
+        status, value = read_result(self.trace.add_script(self.run, code.script(), opened=opened))
+        mistake = self.mistake or code_mistake
         hinted = self.chance(self.hints * 0.6)
         if hinted:
-            correction = self.rng.choice((Correction.REFLECT, Correction.REFLECT, Correction.TRUST))
-            self.trace.hear(hint(self.rng, correction) + "\n")
-        if wrong is not None and (self.chance(self.habits.catch) or (status != "Optimal" and self.chance(0.5))):
-            value = self.mend(wrong, status)
-        elif hinted or not self.chance(self.habits.no_reflection):
-            rows = listing([row.name for row in code.rows])
-            self.trace.say(self.rng.choice(PLAUSIBLE).format(rows=rows) + "\n")
+            self.add_hint(self.rng.choice((Correction.REFLECT, Correction.REFLECT, Correction.TRUST)))
+        if mistake is not None and (self.chance(self.rates.notice) or (status != "Optimal" and self.chance(0.5))):
+            value = self.correct(mistake, status)
+        elif hinted or not self.chance(self.rates.no_reflection):
+            self.write_one_of(PLAUSIBLE, rows=listing([row.name for row in code.rows]))
         if not hinted and self.chance(self.hints * 0.4):
-            self.trace.hear(hint(self.rng, Correction.TRUST) + "\n")
-        elif not hinted and self.chance(self.habits.recheck):
-            value = self.recheck(value)
+            self.add_hint(Correction.TRUST)
+        elif not hinted and self.chance(self.rates.recheck):
+            value = self.recheck_by_hand(value)
         return value
 
-    def hear_about_code(self, plan: Plan) -> None:
-        """A hint for trigger 6, before the code is written again."""
+    def add_hint_about_code(self, plan: Plan) -> None:
+        """Adds a hint for trigger 6, before the code is written again."""
         correction = self.rng.choice(
             (Correction.CODE, Correction.CODE_SENSE, Correction.CODE_DOMAIN, Correction.CODE_ROW, Correction.CODE_ROW)
         )
-        self.trace.hear(hint(self.rng, correction, **self.names(plan, self.rng.choice(plan.rows).name)) + "\n")
+        self.add_hint(correction, **self.names(plan, self.rng.choice(plan.rows).name))
 
-    def mend(self, wrong: Mistake, status: str) -> float | None:
-        """The writer notices a mistake and runs a right script."""
+    def correct(self, mistake: Mistake, status: str) -> float | None:
+        """Writes that a mistake is noticed, and a right script; returns its value."""
         lead = self.rng.choice(NOT_OPTIMAL) + " " if status != "Optimal" else "Check: "
-        domain = DOMAIN_WORDS[self.true.domain]
         reason = {
-            Spoilt.SENSE: f"I used the wrong direction, I should {self.true.direction}.",
-            Spoilt.DOMAIN: f"the values should be {domain} but I missed that.",
-            Spoilt.DROPPED: f"I missed the {wrong.row} limit.",
-            Spoilt.OPERATOR: f"the {wrong.row} limit has the wrong sign.",
-            Spoilt.NUMBER: "the code does not match the numbers.",
-        }[wrong.kind]
-        self.trace.say(f"{lead}{reason} {self.rng.choice(('I fix it.', 'Let me correct it.', 'I write it again.'))}\n")
-        _, value = read_result(self.trace.run(self.run, self.true.script()))
+            MistakeKind.SENSE: f"I used the wrong direction, I should {self.true_plan.direction}.",
+            MistakeKind.DOMAIN: f"the values should be {DOMAIN_WORDS[self.true_plan.domain]} but I missed that.",
+            MistakeKind.DROPPED: f"I missed the {mistake.row} limit.",
+            MistakeKind.OPERATOR: f"the {mistake.row} limit has the wrong sign.",
+            MistakeKind.NUMBER: "the code does not match the numbers.",
+        }[mistake.kind]
+        self.write(f"{lead}{reason} {self.rng.choice(('I fix it.', 'Let me correct it.', 'I write it again.'))}\n")
+        _, value = read_result(self.trace.add_script(self.run, self.true_plan.script()))
         if self.chance(0.5):
-            self.trace.say(self.rng.choice(PLAUSIBLE).format(rows=listing([row.name for row in self.true.rows])) + "\n")
+            self.write_one_of(PLAUSIBLE, rows=listing([row.name for row in self.true_plan.rows]))
         return value
 
-    def recheck(self, value: float | None) -> float | None:
-        """Trigger 3: the value is computed again by hand, often wrongly, and the wrong one is believed."""
-        self.trace.say(self.rng.choice(RECHECK) + "\n")
-        base = value if value is not None else self.optimum
-        found = base
+    def recheck_by_hand(self, value: float | None) -> float | None:
+        """Writes trigger 3: the value is computed again by hand, often wrongly, and the wrong one is believed."""
+        self.write_one_of(RECHECK)
+        base = recomputed = value if value is not None else self.optimum
         for _ in range(self.rng.choice((1, 2))):
-            found = float(round(base * self.rng.choice((0.9, 0.95, 1.05, 1.1)))) if self.chance(0.7) else base
-            self.trace.say(f"By hand I get {number(found)}.\n")
-        if self.chance(self.habits.recover):
-            self.trace.say(hint(self.rng, Correction.TRUST) + "\n")
+            wrong = self.chance(0.7)
+            recomputed = float(round(base * self.rng.choice((0.9, 0.95, 1.05, 1.1)))) if wrong else base
+            self.write(f"By hand I get {number(recomputed)}.\n")
+        if self.chance(self.rates.recover):
+            self.write_correction(Correction.TRUST)
             return value
-        return found
+        return recomputed
 
     # -------------------------------------------------------------- the answer
 
     def answer(self, value: float | None) -> None:
         """Writes the final answer, boxed or not (trigger 7)."""
-        self.trace.say("</think>\n\n")
+        self.write("</think>\n\n")
         final = number(value if value is not None else 0)
-        adjective = "maximum" if self.true.sense is Sense.MAXIMIZE else "minimum"
-        if self.chance(self.hints * 0.5):
-            self.trace.hear(hint(self.rng, Correction.BOX) + "\n")
-        elif self.chance(self.habits.no_box):
-            self.trace.say(
-                self.rng.choice(
-                    (
-                        f"The {adjective} {self.true.objective} is {final}.",
-                        f"So the answer is {final}.",
-                        f"The best value is {final}.",
-                        f"\\boxed{{{final} in total}}",
-                    )
-                )
-            )
-            return
-        self.trace.say(
-            self.rng.choice(
-                (
-                    f"\\boxed{{{final}}}",
-                    f"The {adjective} {self.true.objective} is \\boxed{{{final}}}.",
-                    f"The answer is \\boxed{{{final}}}.",
-                )
-            )
+        adjective = "maximum" if self.true_plan.sense is Sense.MAXIMIZE else "minimum"
+        subject = f"The {adjective} {self.true_plan.objective}"
+        boxed = (f"\\boxed{{{final}}}", f"{subject} is \\boxed{{{final}}}.", f"The answer is \\boxed{{{final}}}.")
+        unboxed = (
+            f"{subject} is {final}.",
+            f"So the answer is {final}.",
+            f"The best value is {final}.",
+            f"\\boxed{{{final} in total}}",
         )
+        if self.chance(self.hints * 0.5):
+            self.add_hint(Correction.BOX)
+            self.write(self.rng.choice(boxed))
+        else:
+            self.write(self.rng.choice(unboxed if self.chance(self.rates.no_box) else boxed))

@@ -12,32 +12,15 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from calmstorm.errors import InputError, MissingExtraError, ProblemFileError, WorkError
 from calmstorm.problems.benchmarks_results import choose_objective
-from calmstorm.problems.benchmarks_table import VERSIONS, Kind, Source, Version
-from calmstorm.problems.files import load_problems, published_label
+from calmstorm.problems.benchmarks_table import VERSIONS, Version
+from calmstorm.problems.files import load_problems, problems_with_rows, published_label
 from calmstorm.problems.labels import Label, parse_label, status_word
-from calmstorm.problems.rows import Row, read_rows
+from calmstorm.problems.rows import read_rows
 from calmstorm.records import LabelStatus, Problem
-
-__all__ = [
-    "FOLDER_VARIABLE",
-    "VERSIONS",
-    "Kind",
-    "Source",
-    "Version",
-    "benchmark_folder",
-    "count_differences",
-    "doubts",
-    "fetch",
-    "find_version",
-    "load_version",
-    "locate",
-    "open_problems",
-    "require",
-    "versions_of",
-]
 
 FOLDER_VARIABLE = "CALM_BENCHMARKS"
 """Environment variable that names the folder of benchmark data."""
@@ -46,20 +29,27 @@ _PAPER_TOLERANCE = 1e-3
 """What an answer is held against by default (paper eq. 3); a rounded label never needs less."""
 
 
+class Labelled(NamedTuple):
+    """A problem as one version has it."""
+
+    problem: Problem
+    doubt: str = ""
+    """Why its published label may not be the objective; empty where there is no doubt."""
+
+
 def versions_of(name: str) -> tuple[Version, ...]:
     """Returns the versions that a name stands for: all of a benchmark, or the one of `benchmark/version`.
 
     Raises:
-        InputError: no version has that name; the message names near ones.
+        InputError: No version has that name; the message names near ones.
     """
     wanted = name.strip().lower()
-    found = tuple(version for version in VERSIONS if wanted in (version.benchmark, version.name))
-    if found:
-        return found
-    names = [*dict.fromkeys(version.benchmark for version in VERSIONS), *(version.name for version in VERSIONS)]
-    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5) or list(
-        dict.fromkeys(version.benchmark for version in VERSIONS)
-    )
+    versions = tuple(version for version in VERSIONS if wanted in (version.benchmark, version.name))
+    if versions:
+        return versions
+    benchmarks = list(dict.fromkeys(version.benchmark for version in VERSIONS))
+    names = [*benchmarks, *(version.name for version in VERSIONS)]
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5) or benchmarks
     raise InputError(
         f"{name!r} is no benchmark; near names are {', '.join(near)}: see them all with calm problems list"
     )
@@ -69,17 +59,17 @@ def find_version(name: str) -> Version:
     """Returns the version of a name; the bare name of a benchmark stands for its default version.
 
     Raises:
-        InputError: no version has that name.
+        InputError: No version has that name.
     """
-    found = versions_of(name)
-    return next((version for version in found if version.default), found[0])
+    versions = versions_of(name)
+    return next((version for version in versions if version.default), versions[0])
 
 
 def benchmark_folder(given: str | Path | None = None) -> Path | None:
     """Returns the folder of benchmark data: the given one, else that of the environment, else None.
 
     Raises:
-        InputError: the folder is not there.
+        InputError: The folder is not there.
     """
     value = given or os.environ.get(FOLDER_VARIABLE)
     if not value:
@@ -103,7 +93,7 @@ def require(version: Version, folder: Path | None) -> Path:
     """Returns the file of a version.
 
     Raises:
-        InputError: it is not there; the message says where to get it and where to put it.
+        InputError: It is not there; the message says where to get it and where to put it.
     """
     path = locate(version, folder)
     if path is None:
@@ -113,38 +103,54 @@ def require(version: Version, folder: Path | None) -> Path:
 
 
 def load_version(
+    version: Version, folder: Path | None, limit: int | None = None, path: Path | None = None
+) -> Iterator[Problem]:
+    """Yields the problems of a version as `load_labelled` does, without the doubts."""
+    return (problem for problem, _ in load_labelled(version, folder, limit, path))
+
+
+def load_labelled(
     version: Version,
     folder: Path | None,
     limit: int | None = None,
-    *,
     path: Path | None = None,
+    *,
     as_published: bool = False,
-) -> Iterator[Problem]:
+) -> Iterator[Labelled]:
     """Yields the problems of a version by its rules, one by one; ids are those of the file, the suite the benchmark.
 
     Args:
-        version: which one.
-        folder: folder of benchmark data.
-        limit: stop after this many.
-        path: the file itself, where it is not under the folder.
-        as_published: count labels as others do: the last of several named results, magic numbers as numbers.
+        version: Which one.
+        folder: Folder of benchmark data.
+        limit: Stop after this many.
+        path: The file itself, where it is not under the folder.
+        as_published: Count labels as others do: the last of several named results, magic numbers as numbers.
 
     Raises:
-        InputError: the file is not there, or is not as it must be; one line.
+        InputError: The file is not there, or is not as it must be; one line.
     """
     path = path or require(version, folder)
     reasons = _reasons(version, path)
-    for problem, row in zip(load_problems(path, limit=limit), read_rows(path), strict=False):
-        label = _label(version, problem, row, reasons, as_published)
-        yield problem.model_copy(
-            update={
-                "suite": version.benchmark,
-                "label_version": version.name,
-                "answer": label.answer,
-                "status": label.status,
-                "tolerance": _tolerance(version, label),
-            }
-        )
+    for problem, row in problems_with_rows(path, limit=limit):
+        results = row.data.get("results") if version.results else None
+        label, doubt = Label(problem.answer, problem.status), ""
+        if isinstance(results, Mapping) and results:
+            entry, doubt = choose_objective(problem.question, results)
+            label = parse_label(results[list(results)[-1] if as_published else entry])
+        if label.status is LabelStatus.SENTINEL and as_published:
+            label = parse_label(published_label(row.data), magic=True)
+        elif label.status is LabelStatus.SENTINEL:
+            label = Label(None, version.sentinel_means)
+        elif label.status is LabelStatus.MISSING and problem.id in reasons:
+            label = Label(None, status_word(reasons[problem.id]) or LabelStatus.MISSING)
+        update = {
+            "suite": version.benchmark,
+            "label_version": version.name,
+            "answer": label.answer,
+            "status": label.status,
+            "tolerance": _tolerance(version, label),
+        }
+        yield Labelled(problem.model_copy(update=update), doubt)
 
 
 def open_problems(
@@ -159,15 +165,15 @@ def open_problems(
     """Returns the problems of a file or of a benchmark, and the version where it is one.
 
     Args:
-        source: a file, or the name of a benchmark or version. A file of that name goes first.
-        folder: folder of benchmark data, else that of the environment.
-        question: column of the text, for files.
-        answer: column of the label, for files.
-        limit: stop after this many.
-        download: fetch a version that is not there from the Hugging Face hub.
+        source: A file, or the name of a benchmark or version. A file of that name goes first.
+        folder: Folder of benchmark data, else that of the environment.
+        question: Column of the text, for files.
+        answer: Column of the label, for files.
+        limit: Stop after this many.
+        download: Fetch a version that is not there from the Hugging Face hub.
 
     Raises:
-        InputError: neither is there; one line.
+        InputError: Neither is there; one line.
     """
     path = Path(source)
     if path.exists() or path.suffix or question or answer:
@@ -175,15 +181,7 @@ def open_problems(
     version = find_version(str(source))
     where = benchmark_folder(folder)
     fetched = fetch(version) if download and locate(version, where) is None else None
-    return load_version(version, where, limit, path=fetched), version
-
-
-def doubts(version: Version, folder: Path | None) -> Iterator[str]:
-    """Yields for each row why its published label may not be the objective; empty where there is no doubt."""
-    path = require(version, folder)
-    for problem, row in zip(load_problems(path), read_rows(path), strict=True):
-        results = row.data.get("results") if version.results else None
-        yield choose_objective(problem.question, results).doubt if isinstance(results, Mapping) and results else ""
+    return load_version(version, where, limit, fetched), version
 
 
 def count_differences(version: Version, statuses: Mapping[LabelStatus, int]) -> list[str]:
@@ -201,9 +199,9 @@ def fetch(version: Version) -> Path:
     What the hub holds is not pinned to the revision of the table: check it with `count_differences`.
 
     Raises:
-        InputError: the version is not on the hub.
-        MissingExtraError: huggingface_hub is not installed.
-        WorkError: it could not be downloaded.
+        InputError: The version is not on the hub.
+        MissingExtraError: The package huggingface_hub is not installed.
+        WorkError: It could not be downloaded.
     """
     if version.hub is None:
         raise InputError(
@@ -224,21 +222,6 @@ def fetch(version: Version) -> Path:
             f"{version.name}: {repository} could not be fetched from the hub ({type(error).__name__}: {why}); "
             f"get it from {version.address} and put it under the folder of benchmark data"
         ) from None
-
-
-def _label(version: Version, problem: Problem, row: Row, reasons: Mapping[str, str], as_published: bool) -> Label:
-    label = Label(problem.answer, problem.status)
-    results = row.data.get("results") if version.results else None
-    if isinstance(results, Mapping) and results:
-        entry = list(results)[-1] if as_published else choose_objective(problem.question, results).entry
-        label = parse_label(results[entry])
-    if label.status is LabelStatus.SENTINEL and as_published:
-        return parse_label(published_label(row.data), magic=True)
-    if label.status is LabelStatus.SENTINEL:
-        return Label(None, version.sentinel_means)
-    if label.status is LabelStatus.MISSING and problem.id in reasons:
-        return Label(None, status_word(reasons[problem.id]) or LabelStatus.MISSING)
-    return label
 
 
 def _tolerance(version: Version, label: Label) -> float | None:

@@ -38,8 +38,8 @@ def choose_objective(question: str, results: Mapping[str, object]) -> Choice:
     """Returns the entry of `results` that answers what `question` asks to optimize.
 
     Args:
-        question: the text of the problem.
-        results: named results in the order of the file; at least one.
+        question: The text of the problem.
+        results: Named results in the order of the file; at least one.
     """
     entries = list(results)
     last = entries[-1]
@@ -71,5 +71,5 @@ def _bare(entry: str, article: str) -> str:
 
 def _words(text: str) -> list[str]:
     """Returns the stems of the words that tell one quantity from another."""
-    found = re.findall(r"[a-z]{3,}", text.lower())
-    return [_ENDINGS.sub("", word)[:5] for word in found if word not in _SAYS_NOTHING]
+    words = re.findall(r"[a-z]{3,}", text.lower())
+    return [_ENDINGS.sub("", word)[:5] for word in words if word not in _SAYS_NOTHING]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from calmstorm.records import LinearModel
+from calmstorm.problems.wording import number
+from calmstorm.records import Domain, LinearModel, ReferenceConstraint, Sense
 
 
 class Layout(StrEnum):
@@ -24,8 +26,6 @@ class Case:
     """A generated problem with everything needed to write a trace for it."""
 
     family: str
-    size: int
-    """Number of names (list, sites) or of rows (matrix)."""
     question: str
     model: LinearModel
     layout: Layout
@@ -39,5 +39,33 @@ class Case:
         """Returns the right-hand side of row `index` as written in plans and code."""
         if self.bounds and self.bounds[index]:
             return self.bounds[index]
-        bound = round(self.model.rows[index].bound, 2)
-        return str(int(bound)) if bound == int(bound) else f"{bound:.2f}".rstrip("0")
+        return number(self.model.rows[index].bound)
+
+
+def constraint(
+    name: str, coefficients: Iterable[float], operator: str, bound: float, group: str = ""
+) -> ReferenceConstraint:
+    """Returns a constraint of a reference model."""
+    return ReferenceConstraint(
+        name=name, coefficients=tuple(map(float, coefficients)), operator=operator, bound=bound, group=group
+    )
+
+
+def linear_model(
+    maximize: bool,
+    objective: str,
+    variables: Iterable[str],
+    costs: Iterable[float],
+    rows: Iterable[ReferenceConstraint],
+    domains: Sequence[Domain] | Domain,
+) -> LinearModel:
+    """Returns a reference model; one domain stands for all variables."""
+    variables = tuple(variables)
+    return LinearModel(
+        sense=Sense.MAXIMIZE if maximize else Sense.MINIMIZE,
+        objective=objective,
+        variables=variables,
+        costs=tuple(costs),
+        rows=tuple(rows),
+        domains=(domains,) * len(variables) if isinstance(domains, Domain) else tuple(domains),
+    )

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
-import unicodedata
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 
@@ -21,6 +19,7 @@ from calmstorm.problems.case import Case
 from calmstorm.problems.families import LIST_FAMILIES
 from calmstorm.problems.matrix_families import MATRIX_FAMILIES
 from calmstorm.problems.solve import solve_with_highs, solvers_agree
+from calmstorm.problems.texts import normalised
 from calmstorm.records import LabelStatus, Problem
 
 FAMILIES: dict[str, Callable[[random.Random, int], Case]] = {**LIST_FAMILIES, **MATRIX_FAMILIES}
@@ -39,14 +38,9 @@ class Side(StrEnum):
     EVALUATE = "evaluate"
 
 
-def normalise(text: str) -> str:
-    """Returns the text reduced to its lower-case letters and digits, as problem texts are compared."""
-    return re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKC", text).lower())
-
-
 def side_of(text: str) -> Side:
     """Returns the side that a problem text belongs to, by the hash of its normalised form."""
-    bucket = hashlib.sha256(normalise(text).encode()).digest()[0] % 8
+    bucket = hashlib.sha256(normalised(text).encode()).digest()[0] % 8
     return Side.EVALUATE if bucket == 0 else Side.ADAPT if bucket == 1 else Side.PRETRAIN
 
 
@@ -72,7 +66,7 @@ def cases(
         for family in families:
             while True:
                 case, optimum = draw(rng, family, rng.choice(sizes))
-                if side_of(case.question) is side and (text := normalise(case.question)) not in seen:
+                if side_of(case.question) is side and (text := normalised(case.question)) not in seen:
                     break
             seen.add(text)
             yield case, optimum
@@ -109,7 +103,7 @@ def generate(
     for case, optimum in cases(seed, side, sizes, families):
         if made == count:
             return
-        if normalise(case.question) in exclude or not solvers_agree(case.model):
+        if normalised(case.question) in exclude or not solvers_agree(case.model):
             continue
         made += 1
         yield Problem(

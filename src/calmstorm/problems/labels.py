@@ -63,11 +63,11 @@ def parse_label(value: object, *, magic: bool = False) -> Label:
     results, of which the last that names an objective counts, else the last.
 
     Args:
-        value: what the file holds.
-        magic: take a magic number (-9999, 4.08e+35) as the number it is written as, to count labels as published.
+        value: What the file holds.
+        magic: Take a magic number (-9999, 4.08e+35) as the number it is written as, to count labels as published.
 
     Raises:
-        ValueError: the value is no label; the message says what it is.
+        ValueError: The value is no label; the message says what it is.
     """
     if value is None or value == [] or value == {}:
         return Label(None, LabelStatus.MISSING)

@@ -8,14 +8,15 @@ once, if at all: by one benchmark, in one part. What a part lacks is reported, n
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import combinations
 from typing import NamedTuple
 
-from calmstorm.problems.contamination import near_pairs, normalised, text_key
-from calmstorm.records import LabelStatus, Problem, Record
+from calmstorm.problems.benchmarks import Labelled
+from calmstorm.problems.texts import near_pairs, normalised, text_key
+from calmstorm.records import Problem, Record
 
 
 class Part(StrEnum):
@@ -72,15 +73,8 @@ class Split(NamedTuple):
     benchmarks: list[BenchmarkSplit]
 
 
-class Candidate(NamedTuple):
-    """A problem that may be drawn."""
-
-    problem: Problem
-    suspect: bool = False
-
-
 def draw_splits(
-    pools: Mapping[str, Iterable[Candidate]],
+    pools: Mapping[str, Iterable[Labelled]],
     sizes: Mapping[str, Sizes],
     seed: int,
     contaminated: Iterable[str] = (),
@@ -88,47 +82,41 @@ def draw_splits(
     """Draws the parts. The same pools, sizes and seed give the same parts.
 
     Args:
-        pools: the problems of each benchmark.
-        sizes: how many of each to draw. Benchmarks with fewer to spare draw first; those that lack some anyway, last.
-        seed: of the draw.
-        contaminated: normalised texts that must not be drawn.
+        pools: The problems of each benchmark; those with a doubtful label are not drawn.
+        sizes: How many of each to draw. Benchmarks with fewer to spare draw first; those that lack some anyway, last.
+        seed: Of the draw.
+        contaminated: Normalised texts that must not be drawn.
     """
-    forbidden = set(contaminated)
-    read = {name: list(pool) for name, pool in pools.items()}
-    usable = {
-        name: [each.problem for each in pool if _is_usable(each) and normalised(each.problem.question) not in forbidden]
-        for name, pool in read.items()
-    }
-    units = _units([problem for pool in usable.values() for problem in pool])
-    members: dict[str, dict[int, list[Problem]]] = {name: defaultdict(list) for name in usable}
-    for name, pool in usable.items():
-        for problem in pool:
-            members[name][units[text_key(problem.question)]].append(problem)
-    taken: set[int] = set()
+    members, counts = _members(pools, frozenset(contaminated))
+    slack = {name: counts[name]["usable"] - sum(sizes[name]) for name in pools}
     parts: dict[Part, list[Problem]] = {part: [] for part in Part}
     done: dict[str, BenchmarkSplit] = {}
-    slack = {name: len(pool) - sum(sizes[name]) for name, pool in usable.items()}
-    for name in sorted(usable, key=lambda name: (slack[name] < 0, slack[name], name)):
-        others = {other: pool for other, pool in members.items() if other != name}
-        wanted = {  # by how many that lack some anyway, and by how many in all
-            unit: (sum(slack[other] < 0 for other in holders), len(holders))
-            for unit in members[name]
-            if (holders := [other for other, pool in others.items() if unit in pool])
-        }
-        done[name] = _draw(name, members[name], sizes[name], seed, taken, wanted, parts)
-    for name, candidates in read.items():
-        numbers = [each for each in candidates if each.problem.answer is not None]
-        update = {
-            "rows": len(candidates),
-            "without_number": len(candidates) - len(numbers),
-            "suspect": sum(each.suspect for each in numbers),
-            "contaminated": sum(map(_is_usable, candidates)) - len(usable[name]),
-        }
-        done[name] = done[name].model_copy(update=update)
-    order = {name: number for number, name in enumerate(read)}
+    taken: set[int] = set()
+    for name in sorted(pools, key=lambda name: (slack[name] < 0, slack[name], name)):
+        own = members[name]
+        free = sorted(unit for unit in own if unit not in taken)
+        holders = {unit: [other for other in pools if other != name and unit in members[other]] for unit in free}
+        # by how many of the others lack some anyway, and by how many there are
+        wanted = {unit: (sum(slack[other] < 0 for other in others), len(others)) for unit, others in holders.items()}
+        asked = {Part.TEST: sizes[name].test, Part.SFT: sizes[name].sft, Part.RL: sizes[name].rl}
+        drawn = _draw(f"{seed}/{name}", {unit: len(own[unit]) for unit in free}, asked, wanted)
+        for part, units in drawn.items():
+            taken.update(units)
+            parts[part] += [_renamed(name, problem) for unit in units for problem in own[unit]]
+        done[name] = BenchmarkSplit(
+            benchmark=name,
+            rows=counts[name].total(),
+            without_number=counts[name]["without_number"],
+            suspect=counts[name]["suspect"],
+            contaminated=counts[name]["contaminated"],
+            elsewhere=len(own) - len(free),
+            asked=asked,
+            drawn={part: sum(len(own[unit]) for unit in units) for part, units in drawn.items()},
+        )
+    order = list(pools)
     for problems in parts.values():
-        problems.sort(key=lambda problem: order[problem.suite])
-    return Split(parts, [done[name] for name in read])
+        problems.sort(key=lambda problem: order.index(problem.suite))
+    return Split(parts, [done[name] for name in pools])
 
 
 def shared_texts(parts: Mapping[str, Sequence[Problem]]) -> dict[tuple[str, str], int]:
@@ -137,52 +125,61 @@ def shared_texts(parts: Mapping[str, Sequence[Problem]]) -> dict[tuple[str, str]
     return {(one, other): len(keys[one] & keys[other]) for one, other in combinations(keys, 2)}
 
 
-def _is_usable(each: Candidate) -> bool:
-    return each.problem.status is LabelStatus.OPTIMAL and each.problem.answer is not None and not each.suspect
+def _members(
+    pools: Mapping[str, Iterable[Labelled]], forbidden: Collection[str]
+) -> tuple[dict[str, dict[int, list[Problem]]], dict[str, Counter[str]]]:
+    """Returns for each benchmark the problems that may be drawn, by unit, and how many may be, or why not."""
+    usable: dict[str, list[Problem]] = {name: [] for name in pools}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in pools}
+    for name, pool in pools.items():
+        for problem, doubt in pool:
+            if problem.answer is None:
+                what = "without_number"
+            elif doubt:
+                what = "suspect"
+            elif normalised(problem.question) in forbidden:
+                what = "contaminated"
+            else:
+                what = "usable"
+                usable[name].append(problem)
+            counts[name][what] += 1
+    units = _units(problem for problems in usable.values() for problem in problems)
+    members: dict[str, dict[int, list[Problem]]] = {name: defaultdict(list) for name in pools}
+    for name, problems in usable.items():
+        for problem in problems:
+            members[name][units[text_key(problem.question)]].append(problem)
+    return members, counts
 
 
 def _draw(
-    name: str,
-    members: Mapping[int, list[Problem]],
-    sizes: Sizes,
-    seed: int,
-    taken: set[int],
-    wanted: Mapping[int, tuple[int, int]],
-    parts: dict[Part, list[Problem]],
-) -> BenchmarkSplit:
-    """Draws one benchmark: units that other benchmarks want least first, whole units only, the test part first."""
-    free = sorted(unit for unit in members if unit not in taken)
-    random.Random(f"{seed}/{name}").shuffle(free)
-    free.sort(key=lambda unit: wanted.get(unit, (0, 0)))
-    asked = {Part.TEST: sizes.test, Part.SFT: sizes.sft, Part.RL: sizes.rl}
-    elsewhere = len(members) - len(free)
-    drawn = {}
+    seed: str, free: Mapping[int, int], asked: Mapping[Part, int], wanted: Mapping[int, tuple[int, int]]
+) -> dict[Part, list[int]]:
+    """Draws the units of one benchmark: those that others want least first, whole ones only, the test part first.
+
+    Args:
+        seed: Of the draw.
+        free: Problems of each unit that may be drawn.
+        asked: Problems of each part.
+        wanted: How much other benchmarks want a unit.
+    """
+    units = list(free)
+    random.Random(seed).shuffle(units)
+    units.sort(key=lambda unit: wanted[unit])
     needed = sum(asked.values())
-    pool = free[:needed]
-    random.Random(f"{seed}/{name}/parts").shuffle(pool)
-    waiting = pool + free[needed:]
-    for part, size in asked.items():
-        left, later = size, []
+    waiting, spare = units[:needed], units[needed:]
+    random.Random(f"{seed}/parts").shuffle(waiting)
+    waiting += spare
+    drawn: dict[Part, list[int]] = {part: [] for part in asked}
+    for part, left in asked.items():
+        later = []
         for unit in waiting:
-            problems = members[unit]
-            if len(problems) <= left:
-                left -= len(problems)
-                taken.add(unit)
-                parts[part] += [_renamed(name, problem) for problem in problems]
+            if free[unit] <= left:
+                left -= free[unit]
+                drawn[part].append(unit)
             else:
                 later.append(unit)
         waiting = later
-        drawn[part] = size - left
-    return BenchmarkSplit(
-        benchmark=name,
-        rows=0,
-        without_number=0,
-        suspect=0,
-        contaminated=0,
-        elsewhere=elsewhere,
-        asked=asked,
-        drawn=drawn,
-    )
+    return drawn
 
 
 def _renamed(benchmark: str, problem: Problem) -> Problem:
@@ -198,14 +195,8 @@ def _units(problems: Iterable[Problem]) -> dict[str, int]:
         if key not in numbers:
             numbers[key] = len(texts)
             texts.append(problem.question)
-    leader = list(range(len(texts)))
-
-    def find(number: int) -> int:
-        while leader[number] != number:
-            leader[number] = leader[leader[number]]
-            number = leader[number]
-        return number
-
+    units = list(range(len(texts)))
     for one, other in near_pairs(texts):
-        leader[find(other)] = find(one)
-    return {key: find(number) for key, number in numbers.items()}
+        first, second = units[one], units[other]
+        units = [first if unit == second else unit for unit in units]
+    return {key: units[number] for key, number in numbers.items()}

@@ -1,13 +1,26 @@
 """Turning numbers and names into English, with many ways to say each thing.
 
 A problem's wording is drawn part by part (who acts, how the data are laid out, how a limit is put, what is asked), so
-that no two problems of a family need read alike.
+that no two problems of a family need read alike. Nouns and phrases stand in `vocabulary.toml`. Made-up words keep a
+small model from learning the list instead of learning to copy: what a problem calls its products does not matter to
+its mathematics.
 """
 
 from __future__ import annotations
 
 import random
+import tomllib
 from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from calmstorm.records import Domain
+
+_VOCABULARY = tomllib.loads((resources.files("calmstorm.problems") / "vocabulary.toml").read_text(encoding="utf-8"))
+NOUNS: dict[str, list[str]] = {theme: nouns.split() for theme, nouns in _VOCABULARY.pop("nouns").items()}
+"""By theme."""
+PHRASES: dict[str, dict[str, list[Any]]] = _VOCABULARY
+"""By family (or `common`) and kind; texts with fields in braces, or rows of texts that belong together."""
 
 
 def number(value: float) -> str:
@@ -55,88 +68,49 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def at_most(rng: random.Random, amount: str, what: str) -> str:
-    """Returns a sentence that limits `what` from above; `amount` carries number and unit."""
-    return sentence(
-        rng.choice(
-            (
-                f"at most {amount} of {what} are available.",
-                f"there are {amount} of {what} available.",
-                f"only {amount} of {what} can be used.",
-                f"no more than {amount} of {what} may be used.",
-                f"the supply of {what} is limited to {amount}.",
-                f"the total {what} cannot exceed {amount}.",
-                f"total {what} used must not be more than {amount}.",
-                f"{what} is limited to {amount}.",
-                f"{amount} of {what} are on hand.",
-                f"the available {what} is {amount}.",
-                f"a maximum of {amount} of {what} can be spent.",
-                f"we have {amount} of {what} per week.",
-            )
-        )
-    )
+def phrase(rng: random.Random, family: str, kind: str, **values: object) -> str:
+    """Returns one of the phrases of a kind, filled in; a float is printed after the phrase was chosen."""
+    form = rng.choice(PHRASES[family][kind])
+    texts = {name: printed(rng, value) if isinstance(value, float) else value for name, value in values.items()}
+    return str(form.format(**texts))
 
 
-def at_least(rng: random.Random, amount: str, what: str) -> str:
-    """Returns a sentence that demands at least an amount of `what`."""
-    return sentence(
-        rng.choice(
-            (
-                f"at least {amount} of {what} are needed.",
-                f"the total {what} must be at least {amount}.",
-                f"a minimum of {amount} of {what} is required.",
-                f"no less than {amount} of {what} must be provided.",
-                f"we need {amount} or more of {what}.",
-                f"{what} must reach {amount}.",
-                f"not less than {amount} of {what} is acceptable.",
-                f"the requirement for {what} is {amount} at minimum.",
-                f"{amount} of {what} must be covered at least.",
-            )
-        )
-    )
+def intro(rng: random.Random, family: str, **values: object) -> str:
+    """Returns the sentence that says who decides what."""
+    form = rng.choice(PHRASES[family]["intro"])
+    return str(form.format(actor=rng.choice(PHRASES["common"]["actors"]), **values))
 
 
-WHOLE = (
-    "Only whole units are possible.|Units cannot be split.|All quantities must be whole numbers.|"
-    "Fractions make no sense here.|Each quantity must be an integer.|Nothing can be done in part.|"
-    "Only full units count."
-).split("|")
-FRACTIONAL = (
-    "Fractional amounts are allowed.|Any fraction is possible.|Quantities need not be whole.|Partial amounts are fine.|"
-    "Amounts can be any nonnegative number.|Everything can be divided freely."
-).split("|")
-EITHER_OR = (
-    "Each one is either taken or left.|Each can be chosen once or not at all.|Every choice is yes or no.|"
-    "There is only one of each.|Nothing can be chosen twice or in part."
-).split("|")
+def closing(rng: random.Random, domain: Domain, family: str = "") -> str:
+    """Returns the sentence on the domain of the variables: a common one, or one of the family's own."""
+    return str(rng.choice([*PHRASES["common"][domain], *PHRASES.get(family, {}).get("closing", [])]))
 
 
 def question(rng: random.Random, maximize: bool, objective: str) -> str:
     """Returns the sentence that asks for the optimum."""
-    if maximize:
-        return rng.choice(
-            (
-                f"What is the maximum {objective}?",
-                f"How large can the total {objective} be?",
-                f"Find the best possible {objective}.",
-                f"Maximize the total {objective}.",
-                f"What is the highest {objective} that can be reached?",
-                f"Determine the largest total {objective}.",
-                f"How should one plan to maximize {objective}?",
-                f"Which plan gives the most {objective}?",
-                f"Compute the greatest achievable {objective}.",
-            )
-        )
-    return rng.choice(
-        (
-            f"What is the minimum {objective}?",
-            f"How small can the total {objective} be?",
-            f"Find the lowest total {objective}.",
-            f"Minimize the total {objective}.",
-            f"What is the least {objective} that is possible?",
-            f"Determine the smallest total {objective}.",
-            f"How should one plan to minimize {objective}?",
-            f"Which plan has the lowest {objective}?",
-            f"Compute the least achievable {objective}.",
-        )
-    )
+    return phrase(rng, "common", "maximize" if maximize else "minimize", objective=objective)
+
+
+def pick(
+    rng: random.Random, theme: str, count: int, *, invented_share: float = 0.35, two_words: float = 0.1
+) -> list[str]:
+    """Draws `count` distinct names, some made up, some of two words."""
+    names: list[str] = []
+    made_up = rng.random() < invented_share
+    while len(names) < count:
+        name = _invented(rng) if made_up and rng.random() < 0.8 else rng.choice(NOUNS[theme])
+        if theme in ("people", "places"):
+            name = name.capitalize()
+        elif rng.random() < two_words:
+            name = f"{rng.choice(NOUNS['adjectives'])} {name}"
+        if name not in names:
+            names.append(name)
+    return names
+
+
+def _invented(rng: random.Random) -> str:
+    """Returns a made-up lower-case word of two or three syllables."""
+    while True:
+        word = "".join(rng.choice(NOUNS["syllables"]) for _ in range(rng.choice((2, 2, 3))))
+        if not word.endswith("s"):  # its plural must differ
+            return word

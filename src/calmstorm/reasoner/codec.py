@@ -1,4 +1,4 @@
-"""A Hugging Face tokenizer as a `TokenCodec`: nothing added, nothing cleaned up, nothing smuggled in."""
+"""A Hugging Face tokenizer as a `TokenCodec`: adds no special tokens, recognises none in text, cleans nothing up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class TokenizerCodec:
     """Text to ids and back with a `transformers` tokenizer.
 
-    Text that merely looks like a special token ("<|im_end|>" printed by a script) is encoded as ordinary text, so that
+    Text that only looks like a special token ("<|im_end|>" printed by a script) is encoded as ordinary text, so that
     execution output and hints cannot end a turn.
     """
 
@@ -25,7 +25,7 @@ class TokenizerCodec:
     def encode(self, text: str) -> list[int]:
         """Returns the ids of `text`, with no special tokens added or recognised."""
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [int(i) for i in ids]
+        return [int(token) for token in ids]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Returns the text of the ids; special tokens are rendered as their text."""
@@ -41,8 +41,8 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     """Loads the tokenizer of a model directory or hub id.
 
     Raises:
-        InputError: there is none.
-        MissingExtraError: transformers is not installed.
+        InputError: There is none.
+        MissingExtraError: `transformers` is not installed.
     """
     try:
         from transformers import AutoTokenizer
@@ -57,10 +57,12 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
 
 
 def check_source(model: str | Path) -> str:
-    """Returns a model directory or hub id as given; a path must exist, lest a slip become a request to the hub.
+    """Returns a model directory or hub id as given.
+
+    A path must exist, so that a typing error in it does not become a request to the hub.
 
     Raises:
-        InputError: it is neither.
+        InputError: It is neither.
     """
     path = Path(model).expanduser()
     if path.is_dir():

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -19,9 +19,9 @@ try:
     import torch
     from transformers import Qwen3ForCausalLM
 
-    from calmstorm.reasoner.drawing import stream_key
-    from calmstorm.reasoner.engine import Drawn, Engine, EngineCounts, EngineSettings, Request
-    from calmstorm.reasoner.qwen import QwenStepper
+    from calmstorm.reasoner.engine.qwen3 import Qwen3Runner
+    from calmstorm.reasoner.engine.sampler import stream_key
+    from calmstorm.reasoner.engine.scheduler import EngineCounts, EngineSettings, Request, RequestOutput, Scheduler
 except ImportError as error:  # pragma: no cover - exercised by an install without extras
     raise MissingExtraError(error.name or "torch", "pocket") from error
 
@@ -33,7 +33,7 @@ class LocalReasoner:
     """Decodes all concurrent `generate` calls together, and keeps their caches between calls.
 
     Lifecycle: the engine's thread starts with the first `generate` and ends with `close`. Concurrency: `generate` may
-    be awaited by any number of tasks; `max_rows` of them decode at once, the others wait their turn.
+    be awaited by any number of tasks; `max_sequences` of them decode at once, the others wait their turn.
     """
 
     def __init__(
@@ -48,29 +48,30 @@ class LocalReasoner:
         """Loads a model.
 
         Args:
-            model: a Hugging Face directory or hub id of a Qwen3 model.
-            prompt: name of a prompt; by default what the directory's `calmstorm.json` says, else "calm-1".
+            model: A Hugging Face directory or hub id of a Qwen3 model.
+            prompt: Name of a prompt; by default what the directory's `calmstorm.json` says, else "calm-1".
             device: "cpu", "cuda", "cuda:1"; "auto" takes a GPU where there is one.
             dtype: "float32", "bfloat16"; "auto" is float32 on a CPU, bfloat16 on a GPU.
-            settings: bounds of the engine.
+            settings: Bounds of the engine.
 
         Raises:
-            InputError: there is no such model, or it is not one the engine runs.
+            InputError: There is no such model, or it is not one the engine runs.
         """
-        where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        kind = ("float32" if where.startswith("cpu") else "bfloat16") if dtype == "auto" else dtype
-        if kind not in ("float32", "bfloat16"):
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if dtype == "auto":
+            dtype = "float32" if device.startswith("cpu") else "bfloat16"
+        if dtype not in ("float32", "bfloat16"):
             raise InputError(f"dtype is {dtype!r}; it must be auto, float32 or bfloat16: set dtype")
         source = check_source(model)
         tokenizer = load_tokenizer(source)
         try:
-            loaded = Qwen3ForCausalLM.from_pretrained(source, dtype=getattr(torch, kind))
-            torch.nn.Module.to(loaded, where)
+            loaded = Qwen3ForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
+            torch.nn.Module.to(loaded, device)
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(f"{model} cannot be loaded as a Qwen3 model ({reason}): check the path or name") from error
-        chosen = prompt or prompt_of_model(Path(source))
-        self._setup(loaded, tokenizer, chosen, str(model), settings or EngineSettings())
+        self._set_up(loaded, tokenizer, prompt or prompt_of_model(Path(source)), str(model), settings)
 
     @classmethod
     def from_model(
@@ -87,114 +88,100 @@ class LocalReasoner:
         Call `reset_cache` whenever its weights have changed. The model is not copied, moved or reconfigured.
         """
         self = cls.__new__(cls)
-        self._setup(model, tokenizer, prompt, name, settings or EngineSettings())
+        self._set_up(model, tokenizer, prompt, name, settings)
         return self
 
-    def _setup(
+    def _set_up(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         prompt: str,
         name: str,
-        settings: EngineSettings,
+        settings: EngineSettings | None,
     ) -> None:
-        self._model = model
-        self._name = name
-        self._prompt = prompt
-        self._codec = TokenizerCodec(tokenizer)
-        self._eos = _eos_ids(model, tokenizer)
         user_message(prompt, "")  # an unknown prompt is an error now, not at the first problem
-        self._engine = Engine(QwenStepper(model), self._codec.decode, self._eos, settings)
-
-    @property
-    def name(self) -> str:
+        self.model = model
+        self.name = name
         """The directory or hub id."""
-        return self._name
-
-    @property
-    def codec(self) -> TokenizerCodec:
-        """The model's tokenizer."""
-        return self._codec
-
-    @property
-    def prompt(self) -> str:
+        self.prompt = prompt
         """Name of the prompt in use, for results."""
-        return self._prompt
+        self.codec = TokenizerCodec(tokenizer)
+        """The model's tokenizer."""
+        self.end_of_turn = _end_of_turn(model, tokenizer)
+        """Ids that end a turn."""
+        self._scheduler = Scheduler(
+            Qwen3Runner(model), self.codec.decode, self.end_of_turn, settings or EngineSettings()
+        )
 
     @property
     def counts(self) -> EngineCounts:
         """What the engine has done so far."""
-        return self._engine.counts
+        return self._scheduler.counts
 
     def render(self, question: str) -> Prefix:
         """Returns the prompt for a problem text."""
-        text = chat(self._codec.tokenizer, user_message(self._prompt, question))
-        ids = self._codec.tokenizer(text, add_special_tokens=False)["input_ids"]
+        text = chat(self.codec.tokenizer, user_message(self.prompt, question))
+        ids = self.codec.tokenizer(text, add_special_tokens=False)["input_ids"]
         return Prefix(text=text, token_ids=tuple(ids))
 
     async def generate(self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, sampling: Sampling) -> Completion:
         """Continues `prefix` in the running batch.
 
         Raises:
-            InputError: the prefix has no tokens, or it and `max_tokens` exceed what model and memory allow.
-            InfrastructureError: the engine failed.
+            InputError: The prefix has no tokens, or it and `max_tokens` exceed what model and memory allow.
+            InfrastructureError: The engine failed.
         """
         ids = self._check(prefix, max_tokens)
         seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Drawn] = loop.create_future()
+        future: asyncio.Future[RequestOutput] = loop.create_future()
 
-        def deliver(result: Drawn | CalmstormError) -> None:
+        def deliver(result: RequestOutput | CalmstormError) -> None:
             loop.call_soon_threadsafe(_resolve, future, result)
 
-        key = stream_key(seed, ids)
-        request = Request(ids, tuple(stop), max_tokens, sampling, key, deliver)
-        self._engine.submit(request)
+        request = Request(ids, tuple(stop), max_tokens, sampling, stream_key(seed, ids), deliver)
+        self._scheduler.submit(request)
         try:
-            drawn = await future
+            output = await future
         except asyncio.CancelledError:
             request.cancelled = True
             raise
-        ended = drawn.stop is CompletionStop.END_OF_TURN
+        ended = output.stop is CompletionStop.END_OF_TURN
         return Completion(
-            text=self._codec.decode(drawn.token_ids[:-1] if ended else drawn.token_ids),
-            token_ids=tuple(drawn.token_ids),
-            logprobs=tuple(drawn.logprobs),
-            stop=drawn.stop,
+            text=self.codec.decode(output.token_ids[:-1] if ended else output.token_ids),
+            token_ids=tuple(output.token_ids),
+            logprobs=tuple(output.logprobs),
+            stop=output.stop,
         )
 
     def _check(self, prefix: Prefix, max_tokens: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
         if not prefix.token_ids:
             raise InputError("the prefix has no token ids; a local model needs them: use render() and codec.encode()")
         total = len(prefix.token_ids) + max_tokens
-        if max_tokens < 1 or total > self._engine.max_length:
-            rule = f"max_tokens must be >= 1 and the sum <= {self._engine.max_length} (model positions, cache memory)"
+        longest = self._scheduler.max_length
+        if max_tokens < 1 or total > longest:
             raise InputError(
-                f"prefix of {len(prefix.token_ids)} tokens and max_tokens {max_tokens} make {total}; {rule}: "
-                "lower response_tokens"
+                f"prefix of {len(prefix.token_ids)} tokens and max_tokens {max_tokens} make {total}; max_tokens must "
+                f"be >= 1 and the sum <= {longest} (model positions, cache memory): lower response_tokens"
             )
         return np.array(prefix.token_ids, np.int32)
 
     def reset_cache(self) -> None:
         """Drops all cached keys and values. Must be called after the model's weights changed."""
-        self._engine.forget()
+        self._scheduler.reset_cache()
 
-    def reload(self, weights: dict[str, Any] | str | Path) -> None:
-        """Takes over weights of the same architecture, from a state dict or a model directory.
-
-        Call it between rollouts: a row that is decoding meanwhile would see both.
-        """
-        if not isinstance(weights, dict):
-            weights = Qwen3ForCausalLM.from_pretrained(check_source(weights)).state_dict()
-        self._model.load_state_dict(weights)
-        self.reset_cache()
+    def save(self, directory: Path) -> Path:
+        """Writes model, tokenizer, chat template and generation config."""
+        self.model.save_pretrained(directory)
+        self.codec.tokenizer.save_pretrained(directory)
+        return directory
 
     async def close(self) -> None:
         """Stops the engine and frees its cache."""
-        await asyncio.to_thread(self._engine.close)
+        await asyncio.to_thread(self._scheduler.close)
 
 
-def _resolve(future: asyncio.Future[Drawn], result: Drawn | CalmstormError) -> None:
+def _resolve(future: asyncio.Future[RequestOutput], result: RequestOutput | CalmstormError) -> None:
     if future.done():  # cancelled meanwhile
         return
     if isinstance(result, CalmstormError):
@@ -203,12 +190,11 @@ def _resolve(future: asyncio.Future[Drawn], result: Drawn | CalmstormError) -> N
         future.set_result(result)
 
 
-def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """End-of-turn ids of the tokenizer and the generation settings together."""
-    found = {tokenizer.eos_token_id}
+def _end_of_turn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Returns the end-of-turn ids of the tokenizer and the generation settings together."""
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    found.update(configured if isinstance(configured, list) else [configured])
-    ids = frozenset(int(i) for i in found if i is not None)
+    named = {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
+    ids = frozenset(int(token) for token in named if token is not None)
     if not ids:
         raise InputError("neither tokenizer nor model names an end-of-turn token: set eos_token in the tokenizer")
     return ids

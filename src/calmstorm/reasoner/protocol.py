@@ -1,7 +1,7 @@
-"""The seam to every model: what a Reasoner is asked, and what it answers.
+"""The interface to every model: what a Reasoner is asked, and what it answers.
 
 A Reasoner continues a prefix until it ends its turn, writes a stop string or runs out of tokens. It knows nothing of
-code execution, hints or problems: those live in `calmstorm.rollout` and above.
+code execution, hints or problems: those are the business of `calmstorm.rollout` and above.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CompletionStop(StrEnum):
 class Prefix(Record):
     """Everything the model has seen so far: rendered prompt and response.
 
-    `token_ids` is the truth where the Reasoner has ids; `text` is then only for the eye.
+    Where the Reasoner has token ids, `token_ids` is what counts, and `text` only describes it.
     """
 
     text: str
@@ -95,7 +95,7 @@ class Reasoner(Protocol):
         """Continues `prefix`.
 
         Raises:
-            InfrastructureError: the engine or server failed.
+            InfrastructureError: The engine or server failed.
         """
         ...
 

@@ -5,8 +5,20 @@ several, `write_report` and `write_reports` do all of it and write the files. A 
 far as it is.
 """
 
-from calmstorm.report.build import RunReport, build_report, read_run
-from calmstorm.report.page import render_html
-from calmstorm.report.write import FILES, write_report, write_reports
+from calmstorm.report.collect import RunReport, build_report, read_run
+from calmstorm.report.numbers import RunNumbers, SeveralNumbers
+from calmstorm.report.pages import render_html
+from calmstorm.report.write import FILES, report_json, write_report, write_reports
 
-__all__ = ["FILES", "RunReport", "build_report", "read_run", "render_html", "write_report", "write_reports"]
+__all__ = [
+    "FILES",
+    "RunNumbers",
+    "RunReport",
+    "SeveralNumbers",
+    "build_report",
+    "read_run",
+    "render_html",
+    "report_json",
+    "write_report",
+    "write_reports",
+]

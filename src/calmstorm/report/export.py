@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from calmstorm.report.html import visible
-from calmstorm.report.tables import Cell, Row, Table
+from calmstorm.printable import visible
+from calmstorm.report.tables import Table, TableRow
 
 OURS, PAPERS = "this report", "published"
 
@@ -40,18 +40,17 @@ def to_markdown(table: Table) -> str:
     heads = [markdown_text(column.name) for column in table.columns]
     if table.has_published:
         heads, aligned = ["source", *heads], ["---", *aligned]
-    grouped = any(row.group for row in table.rows)
-    if grouped:
+    if table.grouped:
         heads, aligned = ["", *heads], ["---", *aligned]
     lines = [f"**{markdown_text(table.title)}**", ""]
     if table.subtitle:
         lines += [markdown_text(table.subtitle), ""]
     lines += [_line(heads), _line(aligned)]
     for row in table.rows:
-        cells = [markdown_text(_whole(cell)) for cell in row.cells]
+        cells = [markdown_text(f"{cell.shown} {cell.bounds}") for cell in row.cells]
         if table.has_published:
             cells.insert(0, _source(row))
-        if grouped:
+        if table.grouped:
             cells.insert(0, markdown_text(row.group))
         lines.append(_line([f"**{cell}**" if row.total and cell else cell for cell in cells]))
     lines += [line for note in table.notes for line in ("", markdown_text(note))]
@@ -75,18 +74,18 @@ def _line(cells: list[str]) -> str:
 
 def to_csv(table: Table) -> str:
     """Returns the table as comma-separated values, one header line, numbers as numbers."""
-    grouped = any(row.group for row in table.rows)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    heads = ["source"] * table.has_published + ["group"] * grouped
+    heads = ["source"] * table.has_published + ["group"] * table.grouped
     for column, has_range in zip(table.columns, table.ranged, strict=True):
         name = csv_text(column.name) or "name"
         heads += [name, f"{name} low", f"{name} high"] if has_range else [name]
     writer.writerow(heads)
     for row in table.rows:
-        values = [_source(row)] * table.has_published + [csv_text(row.group)] * grouped
+        values = [_source(row)] * table.has_published + [csv_text(row.group)] * table.grouped
         for cell, has_range in zip(row.cells, table.ranged, strict=True):
-            values += [_plain(cell.value), *([_plain(cell.low), _plain(cell.high)] if has_range else [])]
+            ends = cell.interval or (None, None)
+            values += map(_plain, (cell.value, *ends) if has_range else (cell.value,))
         writer.writerow(values)
     return out.getvalue()
 
@@ -132,17 +131,15 @@ def _latex_rows(table: Table, width: int) -> Iterator[str]:
             group = row.group
             if group:
                 yield f"\\multicolumn{{{width}}}{{l}}{{\\textit{{{latex_text(group)}}}}} \\\\"
-        cells = [_latex_cell(cell) for cell in row.cells]
+        cells = [
+            latex_text(cell.shown) + (f" {{\\scriptsize {latex_text(cell.bounds)}}}" if cell.bounds else "")
+            for cell in row.cells
+        ]
         if table.has_published:
             cells.insert(1, _source(row))
         if row.total:
             cells = [f"\\textbf{{{cell}}}" if cell else "" for cell in cells]
         yield " & ".join(cells) + " \\\\"
-
-
-def _latex_cell(cell: Cell) -> str:
-    shown = latex_text(cell.shown)
-    return f"{shown} {{\\scriptsize {latex_text(cell.interval)}}}" if cell.interval else shown
 
 
 _LATEX = {
@@ -178,26 +175,19 @@ def latex_text(text: str) -> str:
     """Text that LaTeX sets as it is; a character its fonts have no sign for is written out as `<U+1F600>`."""
     flat = re.sub(r"\s+", " ", visible(text)).strip()
     flat = re.sub("-(?=-)", "\x00", flat)  # two hyphens would become a dash; no text has this character any more
-    return "".join(_LATEX.get(letter) or (letter if _is_set(letter) else _written_out(letter)) for letter in flat)
+    return "".join(_LATEX.get(letter) or _latex_letter(letter) for letter in flat)
 
 
-def _is_set(letter: str) -> bool:
-    return letter.isascii() or (letter.isalpha() and "\u00c0" <= letter <= "\u017f")
-
-
-def _written_out(letter: str) -> str:
-    return f"\\textless{{}}U+{ord(letter):04X}\\textgreater{{}}"
+def _latex_letter(letter: str) -> str:
+    is_set = letter.isascii() or (letter.isalpha() and "\u00c0" <= letter <= "\u017f")
+    return letter if is_set else f"\\textless{{}}U+{ord(letter):04X}\\textgreater{{}}"
 
 
 # ------------------------------------------------------------------ all
 
 
-def _source(row: Row) -> str:
+def _source(row: TableRow) -> str:
     return PAPERS if row.published else OURS
-
-
-def _whole(cell: Cell) -> str:
-    return f"{cell.shown} {cell.interval}".strip()
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "csv": to_csv, "tex": to_latex}

@@ -1,4 +1,4 @@
-"""What the report's pages are made of, and the walls between hostile text and the reader's browser.
+"""Pages from templates, and what keeps hostile text from acting in the reader's browser.
 
 Templates escape everything (jinja2, autoescape on), JSON is written in ASCII with `<`, `>` and `&` escaped, characters
 that hide or turn text are written out; and should that ever fail, the content security policy runs only scripts whose
@@ -11,29 +11,40 @@ import base64
 import gzip
 import hashlib
 import json
-import re
 from functools import cache
 from importlib import resources
 
 import jinja2
 from plotly.offline import get_plotlyjs
 
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+from calmstorm.algebra import formulation_lines
+from calmstorm.printable import visible
+from calmstorm.report.published import suite_name
+from calmstorm.report.tables import share
+from calmstorm.report.transcripts import written
+from calmstorm.rollout.fences import script_of
 
 
-def visible(text: str) -> str:
-    """The text with characters that show nothing, break lines or turn the writing direction written out as `<U+202E>`.
+def document(
+    template: str, *, scripts: tuple[str, ...] = (), foreign_scripts: tuple[str, ...] = (), **values: object
+) -> str:
+    """Returns a page.
 
-    Left in, they could reorder what stands around them, or make code read otherwise than it runs.
+    Args:
+        template: Name of the template.
+        scripts: Names of the package's scripts that the page holds beside `theme.js`.
+        foreign_scripts: Texts of others that it may run.
+        values: What the template shows.
     """
-    return _INVISIBLE.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
+    texts = [asset(name) for name in ("theme.js", *scripts)]
+    policy = content_policy(*texts, *foreign_scripts)
+    return _environment().get_template(template).render(policy=policy, **values)
 
 
 def content_policy(*scripts: str) -> str:
-    """The content security policy: no request at all, and no script but these, by their hash."""
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts
-    )
+    """Returns the content security policy: no request at all, and no script but these, by their hash."""
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
@@ -41,26 +52,20 @@ def content_policy(*scripts: str) -> str:
 
 
 def script_json(value: object) -> str:
-    """JSON that can stand inside a script element: pure ASCII, no character that HTML could take for markup."""
+    """Returns JSON that can stand inside a script element: pure ASCII, no character that HTML takes for markup."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 @cache
-def template(name: str) -> jinja2.Template:
-    """One of the package's templates."""
-    return _environment().get_template(name)
-
-
-@cache
 def asset(name: str) -> str:
-    """The text of a stylesheet or script of the package."""
+    """Returns the text of a stylesheet or script of the package."""
     return (resources.files("calmstorm.report") / "templates" / name).read_text(encoding="utf-8").strip()
 
 
 @cache
 def plotly() -> tuple[str, str]:
-    """plotly.js as its text, and as it is embedded: gzip, base64."""
+    """Returns plotly.js as its text, and as it is embedded: gzip, base64."""
     source: str = get_plotlyjs()
     packed = gzip.compress(source.encode(), compresslevel=9, mtime=0)
     return source, base64.b64encode(packed).decode()
@@ -77,9 +82,12 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["count"] = _count
+    environment.globals |= {"asset": asset, "share": share}
+    environment.filters |= {
+        "count": lambda value: "" if value is None else f"{value:,}",
+        "lines_of": formulation_lines,
+        "script": script_of,
+        "suite": suite_name,
+        "written": written,
+    }
     return environment
-
-
-def _count(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"

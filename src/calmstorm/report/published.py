@@ -30,50 +30,53 @@ class PublishedScores(Record):
     """Points above the base, by benchmark, the macro average last."""
 
 
-class PublishedTable(Record):
+class PublishedExhibit(Record):
+    """A table or figure of the paper."""
+
+    key: str
+    """Of our exhibit: letters, digits and hyphens."""
+    title: str
+    about: str
+    """What our exhibit shows, and where it differs."""
+    where: str
+    """Its place in the paper."""
+    says: str = ""
+    """What the paper reads from it, where its text gives no values."""
+
+
+class PublishedTable(PublishedExhibit):
     """A table of scores."""
 
-    where: str
     rows: tuple[PublishedScores, ...]
     note: str = ""
     """What has to be said about its numbers."""
 
 
-class PublishedPicture(Record):
-    """A figure of which the text gives no values."""
+class PublishedStages(PublishedExhibit):
+    """Figure 4."""
 
-    where: str
-    says: str
-    """What the paper reads from it."""
-
-
-class PublishedStages(Record):
-    """Figure 4: macro averages by stage; percent."""
-
-    where: str
     macro: dict[str, float]
+    """Macro averages by stage, percent."""
 
 
-class PublishedCuration(Record):
-    """Figure 5."""
+class PublishedCuration(PublishedExhibit):
+    """Figure 5; shares in percent."""
 
-    where: str
     raw: int
     """Examples that curation began with."""
     correct: int
     """Correct after the hints."""
     golden: int
     selection: float
-    """Golden of all, percent."""
+    """Golden of all."""
     success_before: float
-    """Percent."""
     success_after: float
     tokens_before: float
     tokens_after: float
     hints: float
     """Per problem."""
     edited_below: float
-    """Share of tokens that hints make up, percent: an upper bound."""
+    """Share of tokens that hints make up: an upper bound."""
 
 
 class Paper(Record):
@@ -94,11 +97,11 @@ class Published(Record):
     paper: Paper
     table_1: PublishedTable
     table_2: PublishedTable
-    figure_2: PublishedPicture
+    figure_2: PublishedExhibit
     figure_4: PublishedStages
     figure_5: PublishedCuration
-    figure_6: PublishedPicture
-    figure_7: PublishedPicture
+    figure_6: PublishedExhibit
+    figure_7: PublishedExhibit
 
 
 @cache

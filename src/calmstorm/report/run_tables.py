@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from statistics import fmean
 
-from calmstorm.report.arms import Arm, stage_name, suites_of
-from calmstorm.report.build import RunReport
+from calmstorm.evaluation import Summary
+from calmstorm.records import Trigger
+from calmstorm.report.arms import STAGE_NAMES, Arm, suites_of
+from calmstorm.report.collect import RunReport
+from calmstorm.report.numbers import CurationNumbers, RunNumbers
 from calmstorm.report.published import suite_name
-from calmstorm.report.tables import Cell, Column, Row, Table, columns, number, rate, row, seconds, share, text
-from calmstorm.report.triggers import TRIGGER_GROUPS, TRIGGER_NAMES
+from calmstorm.report.tables import Cell, Column, Table, TableRow, columns, number, rate, row, seconds, share, text
 
 MACRO = "Macro average"
+BUDGET_NAMES = {
+    "response_tokens": "Response tokens, at most",
+    "executions": "Executions, at most",
+    "wall_seconds": "Seconds per script, at most",
+    "memory_mb": "Memory per script, MiB",
+    "output_characters": "Output kept, characters",
+    "temperature": "Temperature",
+    "top_p": "Top-p",
+    "tolerance": "Relative tolerance",
+}
+COMPARED = ("Prompt", "Response tokens, at most", "Executions, at most", "Temperature", "Top-p", "Relative tolerance")
+"""Settings that have to be equal for scores to be comparable."""
 
 
 # ------------------------------------------------------------------ accuracy
@@ -19,65 +33,58 @@ MACRO = "Macro average"
 
 def accuracy_table(arms: Sequence[Arm]) -> Table:
     """Pass@1 suite by suite, the arms within, the macro average last."""
-    rows = _by_suite(
-        arms,
-        lambda cell: (
-            share(cell["pass_at_1"], cell["ci95"]),
-            number(cell["problems"]),
-            number(cell["samples"]),
-            number(cell["code_blocks"], 2),
-            number(cell["response_tokens"]),
-        ),
-    )
+    cells = {
+        "Pass@1": lambda result: share(result.pass_at_1, result.ci95),
+        "Problems": lambda result: number(result.problems),
+        "Samples per problem": lambda result: number(result.samples),
+        "Code blocks": lambda result: number(result.code_blocks, 2),
+        "Response tokens": lambda result: number(result.response_tokens),
+    }
+    rows = _by_suite(arms, cells)
     if len(suites_of(arms)) > 1:
-        blank = (text(""),) * 4
         means = [(arm.name, arm.macro) for arm in arms if arm.macro is not None]
-        rows += [row(name, share(cell["pass_at_1"], cell["ci95"]), *blank, group=MACRO) for name, cell in means]
-    heads = columns("Model", "Pass@1", "Problems", "Samples per problem", "Code blocks", "Response tokens")
-    return Table("accuracy", "The same numbers, and what the responses look like", heads, tuple(rows))
+        blank = (text(),) * (len(cells) - 1)
+        rows += [row(name, share(macro.pass_at_1, macro.ci95), *blank, group=MACRO) for name, macro in means]
+    title = "The same numbers, and what the responses look like"
+    return Table("accuracy", title, columns("Model", *cells), tuple(rows))
 
 
 def endings_table(arms: Sequence[Arm]) -> Table:
     """How responses end, and what is in no rate."""
-    rows = _by_suite(
-        arms,
-        lambda cell: (
-            number(cell["executions"], 2),
-            share(cell["cut_off"]),
-            share(cell["no_answer"]),
-            share(cell["protocol_ok"]),
-            number(cell["infrastructure"]),
-            number(cell["ungraded"]),
-        ),
-    )
-    heads = columns(
-        "Model", "Executions", "Cut off", "No answer", "Box as asked", "Machinery failed", "No usable label"
-    )
+    cells = {
+        "Executions": lambda result: number(result.executions, 2),
+        "Cut off": lambda result: share(result.cut_off),
+        "No answer": lambda result: share(result.no_answer),
+        "Box as asked": lambda result: share(result.protocol_ok),
+        "Machinery failed": lambda result: number(result.infrastructure),
+        "No usable label": lambda result: number(result.ungraded),
+    }
     note = (
         "Cut off: ended by the limit of tokens or executions; graded like any other. The last two columns count "
         "responses that are in no rate: those that our own machinery failed, and those to problems without a usable "
         "label."
     )
-    return Table("responses", "What responses cost, and how they end", heads, tuple(rows), notes=(note,))
+    title = "What responses cost, and how they end"
+    return Table("responses", title, columns("Model", *cells), tuple(_by_suite(arms, cells)), notes=(note,))
 
 
 def pass_at_k_table(arms: Sequence[Arm]) -> Table | None:
     """pass@k by suite, where there is more than one sample."""
-    tries = sorted({int(k) for arm in arms for cell in arm.cells.values() for k in cell["pass_at_k"]})
+    tries = sorted({k for arm in arms for result in arm.cells.values() for k in result.pass_at_k})
     if len(tries) < 2:
         return None
 
-    def at(cell: dict[str, Any], k: int) -> Cell:
-        return share(cell["pass_at_k"].get(str(k)), cell["pass_at_k_ci95"].get(str(k)))
+    def chance(k: int) -> Callable[[Summary], Cell]:
+        return lambda result: share(result.pass_at_k.get(k), result.pass_at_k_ci95.get(k))
 
-    rows = _by_suite(arms, lambda cell: tuple(at(cell, k) for k in tries))
+    cells = {f"pass@{k}": chance(k) for k in tries}
     subtitle = "chance that one of k samples is right, 95% interval"
-    return Table("pass-at-k", "Several tries", columns("Model", *(f"pass@{k}" for k in tries)), tuple(rows), subtitle)
+    return Table("pass-at-k", "Several tries", columns("Model", *cells), tuple(_by_suite(arms, cells)), subtitle)
 
 
-def _by_suite(arms: Sequence[Arm], cells: Callable[[dict[str, Any]], tuple[Cell, ...]]) -> list[Row]:
+def _by_suite(arms: Sequence[Arm], cells: dict[str, Callable[[Summary], Cell]]) -> list[TableRow]:
     return [
-        row(arm.name, *cells(arm.cells[suite]), group=suite_name(suite))
+        row(arm.name, *(cell(arm.cells[suite]) for cell in cells.values()), group=suite_name(suite))
         for suite in suites_of(arms)
         for arm in arms
         if suite in arm.cells
@@ -88,70 +95,68 @@ def labels_table(reports: Sequence[RunReport]) -> Table:
     """Which published version of the labels the answers were held against."""
     rows = []
     for report in reports:
-        for suite, labels in report.numbers["labels"].items():
-            version = ", ".join(filter(None, labels["versions"])) or "not recorded"
-            rows.append(row(suite_name(suite), text(version), text(report.name), number(labels["problems"])))
-    heads = (*(Column(name, numeric=False) for name in ("Suite", "Label version", "Run")), Column("Problems"))
+        for suite, labels in report.numbers.labels.items():
+            version = ", ".join(filter(None, labels.versions)) or "not recorded"
+            rows.append(row(suite_name(suite), text(version), text(report.name), number(labels.problems)))
+    heads = (*columns("Suite", "Label version", "Run", numeric=False), Column("Problems"))
     return Table("labels", "What the answers were held against", heads, tuple(rows))
 
 
 # ------------------------------------------------------------------ curation and training
 
 
-def curation_table(report: RunReport, key: str) -> Table:
+def curation_table(key: str, curation: CurationNumbers) -> Table:
     """What the hints changed."""
-    found = report.numbers["curation"]
     rows = (
         row(
             "Correct",
-            share(found["correct_before"], found["correct_before_ci95"]),
-            share(found["correct_after"], found["correct_after_ci95"]),
+            share(curation.correct_before, curation.correct_before_ci95),
+            share(curation.correct_after, curation.correct_after_ci95),
         ),
-        row("Response tokens, mean", number(found["tokens_before"]), number(found["tokens_after"])),
-        row("Golden", number(found["golden_without_hints"]), number(found["golden"])),
-        row("Hints per attempt", text(""), number(found["hints_per_problem"], 2)),
-        row("Edited tokens, golden set", text(""), share(found["edited_token_share"])),
+        row("Response tokens, mean", number(curation.tokens_before), number(curation.tokens_after)),
+        row("Golden", number(curation.golden_without_hints), number(curation.golden)),
+        row("Hints per attempt", text(), number(curation.hints_per_problem, 2)),
+        row("Edited tokens, golden set", text(), share(curation.edited_token_share)),
     )
     return Table(key, "What the hints changed", columns("", "Before", "After"), rows)
 
 
-def interventions_table(report: RunReport, key: str) -> Table:
+def interventions_table(key: str, curation: CurationNumbers) -> Table:
     """Interventions by trigger."""
-    found = report.numbers["curation"]
-    total = found["interventions"]
-    rows = [
-        row(
-            f"{n}\N{EN SPACE}{TRIGGER_NAMES[n]}",
-            number(found["triggers"][str(n)]),
-            share(found["triggers"][str(n)] / total if total else None, digits=0),
-            group=group,
-        )
-        for group, numbers in TRIGGER_GROUPS.items()
-        for n in numbers
+    total = curation.interventions
+
+    def cells(trigger: Trigger) -> tuple[Cell, Cell]:
+        count = curation.triggers[trigger]
+        return number(count), share(count / total if total else None, digits=0)
+
+    rows = (*trigger_rows(cells), row("All", number(total), text(), total=True))
+    return Table(key, "Interventions by trigger", columns("Trigger", "Count", "Share"), rows)
+
+
+def trigger_rows(cells: Callable[[Trigger], Sequence[Cell]], *, grouped: bool = True) -> list[TableRow]:
+    """Returns a row for each trigger."""
+    return [
+        row(f"{trigger:d}\N{EN SPACE}{trigger.label}", *cells(trigger), group=trigger.group.label if grouped else "")
+        for trigger in Trigger
     ]
-    rows.append(row("All", number(total), text(""), total=True))
-    return Table(key, "Interventions by trigger", columns("Trigger", "Count", "Share"), tuple(rows))
 
 
-def learning_table(report: RunReport, key: str) -> Table | None:
+def learning_table(key: str, numbers: RunNumbers) -> Table | None:
     """Start and end of every curve: means over its first and last quarter."""
-    quantities = {"rl": [("reward", 2), ("code blocks", 2), ("response tokens", 0)], "sft": [("loss", 3)]}
     rows = []
-    for log, steps in report.numbers["learning"].items():
-        for name, digits in quantities["rl" if log.endswith("rl") else "sft"]:
-            values = [step[name.replace(" ", "_")] for step in steps if step.get(name.replace(" ", "_")) is not None]
+    for log, steps in numbers.learning.items():
+        quantities = {"reward": 2, "code blocks": 2, "response tokens": 0} if log.endswith("rl") else {"loss": 3}
+        for name, digits in quantities.items():
+            values = [value for step in steps if (value := step.get(name.replace(" ", "_"))) is not None]
             if values:
                 quarter = max(1, len(values) // 4)
-                start, end = sum(values[:quarter]) / quarter, sum(values[-quarter:]) / quarter
+                ends = (fmean(values[:quarter]), fmean(values[-quarter:]))
                 rows.append(
-                    row(f"{stage_name(log)} {name}", number(len(values)), number(start, digits), number(end, digits))
+                    row(f"{STAGE_NAMES[log]} {name}", number(len(values)), *(number(end, digits) for end in ends))
                 )
+    heads = columns("", "Steps", "Start", "End")
     subtitle = "mean of the first and the last quarter"
-    return (
-        Table(key, "Start and end of training", columns("", "Steps", "Start", "End"), tuple(rows), subtitle)
-        if rows
-        else None
-    )
+    return Table(key, "Start and end of training", heads, tuple(rows), subtitle) if rows else None
 
 
 # ------------------------------------------------------------------ flaws
@@ -159,16 +164,12 @@ def learning_table(report: RunReport, key: str) -> Table | None:
 
 def flaws_table(arms: Sequence[Arm]) -> Table:
     """Share of responses that show each trigger."""
-    found = [(arm.name, arm.flaws.all) for arm in arms if arm.flaws is not None]
-    rows = [
-        row(f"{n}\N{EN SPACE}{TRIGGER_NAMES[n]}", *(rate(flaws.triggers[n]) for _, flaws in found), group=group)
-        for group, numbers in TRIGGER_GROUPS.items()
-        for n in numbers
-    ]
-    rows.append(row("No flaw at all", *(rate(flaws.flawless) for _, flaws in found), group="All", total=True))
-    rows.append(row("Responses", *(number(flaws.responses) for _, flaws in found), group="All"))
-    heads = columns("Trigger", *(name for name, _ in found))
-    return Table("flaws", "Share of responses by trigger", heads, tuple(rows), "95% interval clustered by problem")
+    searched = {arm.name: arm.flaws.all for arm in arms if arm.flaws is not None}
+    rows = trigger_rows(lambda trigger: [rate(flaws.triggers[trigger]) for flaws in searched.values()])
+    rows.append(row("No flaw at all", *(rate(flaws.flawless) for flaws in searched.values()), group="All", total=True))
+    rows.append(row("Responses", *(number(flaws.responses) for flaws in searched.values()), group="All"))
+    subtitle = "95% interval clustered by problem"
+    return Table("flaws", "Share of responses by trigger", columns("Trigger", *searched), tuple(rows), subtitle)
 
 
 # ------------------------------------------------------------------ how it was made
@@ -177,87 +178,66 @@ def flaws_table(arms: Sequence[Arm]) -> Table:
 def settings_table(reports: Sequence[RunReport], arms: Sequence[Arm]) -> Table:
     """What a response could use, and what it was asked with: a score says little without it."""
 
-    def budget(key: str) -> tuple[Cell, ...]:
-        values = [report.numbers["run"]["budget"][key] for report in reports]
-        return tuple(
-            text("not recorded" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:g}")
-            for value in values
-        )
+    def samples(report: RunReport) -> int | None:
+        counts = [result.samples for arm in arms if arm.report is report for result in arm.cells.values()]
+        return max(counts, default=None)
 
-    def said(key: str) -> tuple[Cell, ...]:
-        values = [report.numbers["run"][key] for report in reports]
-        return tuple(text("not recorded" if value is None else str(value)) for value in values)
+    def line(name: str, value: Callable[[RunReport], object]) -> TableRow:
+        values = [value(report) for report in reports]
+        return row(name, *(text("not recorded" if item is None else str(item)) for item in values))
 
-    samples = [
-        max((cell["samples"] for arm in arms if arm.report is report for cell in arm.cells.values()), default=0)
-        for report in reports
-    ]
     rows = (
-        row("Reasoner", *said("reasoner")),
-        row("Prompt", *said("prompt")),
-        row("Seed", *said("seed")),
-        row("Samples per problem", *(text(str(count) if count else "none") for count in samples)),
-        row("Response tokens, at most", *budget("response_tokens")),
-        row("Executions, at most", *budget("executions")),
-        row("Seconds per script, at most", *budget("wall_seconds")),
-        row("Memory per script, MiB", *budget("memory_mb")),
-        row("Output kept, characters", *budget("output_characters")),
-        row("Temperature", *budget("temperature")),
-        row("Top-p", *budget("top_p")),
-        row("Relative tolerance", *budget("tolerance")),
-        row("Flaws named by", *(text(", ".join(report.numbers["annotators"]) or "nobody") for report in reports)),
-        row("calmstorm", *(text(report.numbers["versions"].get("calmstorm", "not recorded")) for report in reports)),
-        row("Commit", *(text(str(report.numbers["run"]["commit"] or "not recorded")[:12]) for report in reports)),
+        line("Reasoner", lambda report: report.numbers.run.reasoner),
+        line("Prompt", lambda report: report.numbers.run.prompt),
+        line("Seed", lambda report: report.numbers.run.seed),
+        line("Samples per problem", lambda report: samples(report) or "none"),
+        *(row(name, *(text(_bound(report, key)) for report in reports)) for key, name in BUDGET_NAMES.items()),
+        line("Flaws named by", lambda report: ", ".join(report.numbers.annotators) or "nobody"),
+        line("calmstorm", lambda report: report.numbers.versions.get("calmstorm")),
+        line("Commit", lambda report: (report.numbers.run.commit or "not recorded")[:12]),
     )
-    heads = [Column(name, numeric=False) for name in ("", *(report.name for report in reports))]
-    return Table("settings", "What each response could use", tuple(heads), rows)
+    heads = columns("", *(report.name for report in reports), numeric=False)
+    return Table("settings", "What each response could use", heads, rows)
 
 
-def timing_table(report: RunReport) -> Table | None:
+def _bound(report: RunReport, key: str) -> str:
+    value = getattr(report.numbers.run.budget, key)
+    if value is None:
+        return "not recorded"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def timing_table(numbers: RunNumbers) -> Table | None:
     """Time per stage."""
-    timing = report.numbers["timing"]
-    total = sum(timing.values())
-    if not timing:
-        return None
+    total = sum(numbers.timing.values())
     rows = [
-        row(stage, seconds(value), share(value / total if total else None, digits=0)) for stage, value in timing.items()
+        row(stage, seconds(value), share(value / total if total else None, digits=0))
+        for stage, value in numbers.timing.items()
     ]
-    rows.append(row("All", seconds(total), text(""), total=True))
-    return Table("timing", "Time per stage", columns("Stage", "Time", "Share"), tuple(rows))
+    rows.append(row("All", seconds(total), text(), total=True))
+    heads = columns("Stage", "Time", "Share")
+    return Table("timing", "Time per stage", heads, tuple(rows)) if numbers.timing else None
 
 
-def versions_table(report: RunReport) -> Table | None:
+def versions_table(numbers: RunNumbers) -> Table | None:
     """Versions of packages and machine."""
-    rows = tuple(row(name, text(value)) for name, value in report.numbers["versions"].items())
-    heads = (columns("Package")[0], columns("Version")[0])
-    return Table("versions", "Versions", heads, rows) if rows else None
+    rows = tuple(row(name, text(version)) for name, version in numbers.versions.items())
+    return Table("versions", "Versions", columns("Package", "Version", numeric=False), rows) if rows else None
 
 
 def differences(reports: Sequence[RunReport]) -> list[str]:
-    """What keeps the runs of a report from being compared on equal terms, in words."""
-    found = []
-    names = {
-        "response_tokens": "response tokens",
-        "executions": "executions",
-        "temperature": "temperature",
-        "top_p": "top-p",
-        "tolerance": "tolerance",
-    }
-    for key, name in names.items():
-        values = list(dict.fromkeys(report.numbers["run"]["budget"][key] for report in reports))
-        if len(values) > 1:
-            shown = ", ".join("not recorded" if value is None else f"{value:,}" for value in values)
-            found.append(f"the runs differ in {name}: {shown}")
-    prompts = list(dict.fromkeys(str(report.numbers["run"]["prompt"] or "not recorded") for report in reports))
-    if len(prompts) > 1:
-        found.append(f"the runs differ in the prompt: {', '.join(prompts)}")
-    labels: dict[str, dict[str, None]] = {}
+    """Returns what keeps the runs of a report from being compared on equal terms, in words."""
+    differing = []
+    for line in settings_table(reports, ()).rows:
+        name, *values = (cell.shown for cell in line.cells)
+        if name in COMPARED and len(set(values)) > 1:
+            what = name.removesuffix(", at most").lower()
+            differing.append(f"the runs differ in {what}: {', '.join(dict.fromkeys(values))}")
+    versions: dict[str, dict[str, None]] = {}
     for report in reports:
-        for suite, each in report.numbers["labels"].items():
-            labels.setdefault(suite, {})[", ".join(each["versions"])] = None
-    found += [
-        f"{suite_name(suite)} was held against different labels: {'; '.join(each)}"
-        for suite, each in labels.items()
-        if len(each) > 1
-    ]
-    return found
+        for suite, labels in report.numbers.labels.items():
+            versions.setdefault(suite, {})[", ".join(labels.versions)] = None
+    for suite, labelled in versions.items():
+        if len(labelled) > 1:
+            differing.append(f"{suite_name(suite)} was held against different labels: {'; '.join(labelled)}")
+    return differing

@@ -1,80 +1,38 @@
-"""The report's tables as data: the page, the Markdown, CSV and LaTeX files are all made from these.
+"""Tables as data: the page, the Markdown, CSV and LaTeX files are all made from these.
 
 A cell knows its number and its interval, so that nobody has to read them out of text again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from calmstorm import printable
 from calmstorm.evaluation import Rate
+from calmstorm.report.numbers import Interval
 
 UNKNOWN = "\N{EN DASH}"
 """Stands where there is no number."""
 MINUS = "\N{MINUS SIGN}"
-Interval = Sequence[float] | None
-
-
-class Unit(StrEnum):
-    """How a number is meant and written."""
-
-    TEXT = "text"
-    SHARE = "share"
-    """0..1, written with a percent sign."""
-    PERCENT = "percent"
-    """0..1, written as percent without the sign, as the paper's tables have it."""
-    POINTS = "points"
-    """Difference of two shares, -1..1, written in points with its sign."""
-    NUMBER = "number"
-    SECONDS = "seconds"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One entry of a table."""
 
-    value: float | str | None = None
-    unit: Unit = Unit.TEXT
-    digits: int = 0
-    low: float | None = None
-    """Lower end of the 95 % interval, where there is one."""
-    high: float | None = None
-    fine: bool = True
-    """The interval is written with as many digits as the value, else with none."""
-    mark: str = ""
-    """Refers to a note, such as the paper's asterisk."""
+    value: float | str | None
+    shown: str
+    """The value as people read it, without its interval."""
+    interval: Interval | None = None
+    """The 95 % interval, where there is one."""
+    bounds: str = ""
+    """The interval as people read it."""
 
     @property
-    def shown(self) -> str:
-        """The value as people read it, without its interval."""
-        if self.value is None:
-            return "" if self.unit is Unit.TEXT else UNKNOWN
-        return self.value if isinstance(self.value, str) else self._number(self.value, self.digits) + self.mark
-
-    @property
-    def interval(self) -> str:
-        """The interval as people read it, or nothing."""
-        if self.low is None or self.high is None:
-            return ""
-        digits = self.digits if self.fine else 0
-        ends = [self._number(end, digits).removesuffix("%") for end in (self.low, self.high)]
-        return f"[{ends[0]}, {ends[1]}]"
-
-    def _number(self, value: float, digits: int) -> str:
-        match self.unit:
-            case Unit.SHARE:
-                return f"{100 * value:.{digits}f}%"
-            case Unit.PERCENT:
-                return f"{100 * value:.{digits}f}"
-            case Unit.POINTS:
-                shown = f"{100 * value:+.{digits}f}"
-                return (shown if float(shown) else shown[1:]).replace("-", MINUS)
-            case Unit.SECONDS:
-                return duration(value)
-            case _:
-                return f"{value:,.{digits}f}".replace("-", MINUS)
+    def number(self) -> float:
+        """The value, where it is a number; else 0."""
+        return self.value if isinstance(self.value, float | int) else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +44,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """Cells, the first of which names the row."""
 
     cells: tuple[Cell, ...]
@@ -105,14 +63,24 @@ class Table:
     """Names the exported files and the place on the page: letters, digits and hyphens."""
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     subtitle: str = ""
     notes: tuple[str, ...] = ()
+
+    def without_column(self, place: int) -> Table:
+        """Returns the table without one of its columns."""
+        rows = tuple(replace(row, cells=(*row.cells[:place], *row.cells[place + 1 :])) for row in self.rows)
+        return replace(self, columns=(*self.columns[:place], *self.columns[place + 1 :]), rows=rows)
 
     @property
     def ranged(self) -> tuple[bool, ...]:
         """By column, whether any of its cells has an interval."""
-        return tuple(any(row.cells[index].interval for row in self.rows) for index in range(len(self.columns)))
+        return tuple(any(row.cells[place].interval for row in self.rows) for place in range(len(self.columns)))
+
+    @property
+    def grouped(self) -> bool:
+        """Whether some rows stand under a heading."""
+        return any(row.group for row in self.rows)
 
     @property
     def has_published(self) -> bool:
@@ -120,60 +88,79 @@ class Table:
         return any(row.published for row in self.rows)
 
 
-def columns(first: str, *numbers: str) -> tuple[Column, ...]:
-    """The usual headings: a name, then numbers."""
-    return (Column(first, numeric=False), *(Column(name) for name in numbers))
+def columns(first: str, *names: str, numeric: bool = True) -> tuple[Column, ...]:
+    """Returns the usual headings: a name, then numbers."""
+    return (Column(first, numeric=False), *(Column(name, numeric) for name in names))
 
 
-def row(name: str, *cells: Cell, group: str = "", published: bool = False, total: bool = False) -> Row:
-    """A row that begins with its name."""
-    return Row((text(name), *cells), group=group, published=published, total=total)
+def row(name: str, *cells: Cell, group: str = "", published: bool = False, total: bool = False) -> TableRow:
+    """Returns a row that begins with its name."""
+    return TableRow((text(name), *cells), group, published, total)
 
 
-def text(value: str | None) -> Cell:
-    """Words."""
-    return Cell(value)
+def text(value: str = "") -> Cell:
+    """Returns a cell of words."""
+    return Cell(value, value)
 
 
-def share(value: float | None, interval: Interval = None, digits: int = 1) -> Cell:
-    """A share of 0..1, with a percent sign."""
-    return _with(Cell(value, Unit.SHARE, digits, fine=False), interval)
+def share(value: float | None, interval: Interval | None = None, digits: int = 1) -> Cell:
+    """Returns a share of 0..1, with a percent sign."""
+    return _cell(value, lambda share: printable.percent(share, digits), interval, _percents)
 
 
-def percent(value: float | None, interval: Interval = None, mark: str = "") -> Cell:
-    """A share of 0..1 in the manner of the paper's tables."""
-    return _with(Cell(value, Unit.PERCENT, 1, fine=False, mark=mark), interval)
+def percent(value: float | None, interval: Interval | None = None, mark: str = "") -> Cell:
+    """Returns a share of 0..1 in the manner of the paper's tables; a mark refers to a note."""
+    return _cell(value, lambda share: _percents(share, 1) + mark, interval, _percents)
 
 
-def points(value: float | None, interval: Interval = None) -> Cell:
-    """A difference of shares."""
-    return _with(Cell(value, Unit.POINTS, 1), interval)
+def points(value: float | None, interval: Interval | None = None) -> Cell:
+    """Returns a difference of shares, in points with its sign."""
+
+    def signed(difference: float) -> str:
+        shown = f"{100 * difference:+.1f}"
+        return (shown if float(shown) else shown[1:]).replace("-", MINUS)
+
+    return _cell(value, signed, interval, signed)
 
 
-def number(value: float | None, digits: int = 0, interval: Interval = None) -> Cell:
-    """A number of anything."""
-    return _with(Cell(value, Unit.NUMBER, digits), interval)
+def number(value: float | None, digits: int = 0) -> Cell:
+    """Returns a number of anything."""
+    return _cell(value, lambda count: f"{count:,.{digits}f}".replace("-", MINUS))
 
 
-def seconds(value: float | None) -> Cell:
-    """A duration."""
-    return Cell(value, Unit.SECONDS)
+def rate(value: Rate) -> Cell:
+    """Returns a share of responses with its interval."""
+    return _cell(value.mean, lambda share: printable.percent(share, 1), value.ci95, lambda end: _percents(end, 1))
 
 
-def rate(value: Rate | None, digits: int = 1) -> Cell:
-    """A rate with its interval."""
-    return share(None) if value is None else _with(Cell(value.mean, Unit.SHARE, digits), value.ci95)
+def load(value: Rate) -> Cell:
+    """Returns a number of flaws per response with its interval."""
+    return _cell(value.mean, "{:.2f}".format, value.ci95, "{:.2f}".format)
 
 
-def _with(cell: Cell, interval: Interval) -> Cell:
-    if interval is None or cell.value is None:
-        return cell
-    low, high = interval
-    return replace(cell, low=low, high=high)
+def seconds(value: float) -> Cell:
+    """Returns a duration."""
+    return Cell(value, duration(value))
+
+
+def _percents(share: float, digits: int = 0) -> str:
+    return printable.percent(share, digits).removesuffix("%")
+
+
+def _cell(
+    value: float | None,
+    write: Callable[[float], str],
+    interval: Interval | None = None,
+    write_end: Callable[[float], str] = str,
+) -> Cell:
+    if value is None:
+        return Cell(None, UNKNOWN)
+    bounds = f"[{write_end(interval[0])}, {write_end(interval[1])}]" if interval else ""
+    return Cell(value, write(value), interval, bounds)
 
 
 def duration(value: float) -> str:
-    """Seconds as people read them."""
+    """Returns seconds as people read them."""
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)

@@ -1,114 +1,132 @@
-"""Trajectories as the templates show them: plain text by author, with what became of each script."""
+"""Trajectories laid out for reading: what each author wrote, and what the hints replaced."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from calmstorm.algebra import formulation_lines
-from calmstorm.records import Execution, Formulation, Trajectory
-from calmstorm.report.examples import Example
-from calmstorm.report.passages import Passage
-from calmstorm.report.triggers import TRIGGER_NAMES
+from calmstorm.records import Execution, Intervention, Span, SpanKind, Trajectory, Trigger
+from calmstorm.report.collect import RunReport
+from calmstorm.report.index import AttemptKey
 
-AUTHORS = {
-    "text": "Reasoner",
-    "code": "Reasoner, code",
-    "output": "Interpreter",
-    "dropped": "Dropped",
-    "hint": "Intervener",
-}
+DROPPED = "dropped"
+"""Kind of a passage that a hint replaced; all others are those of spans."""
 
 
-def verdict_words(trajectory: Trajectory) -> str:
-    """What grading came to, in words."""
-    verdict = trajectory.verdict
-    return "not graded" if verdict is None else verdict.status.value.replace("_", " ")
+@dataclass(frozen=True)
+class Passage:
+    """A stretch of a transcript as it is shown."""
+
+    kind: str
+    text: str
+    execution: Execution | None = None
+    """Of an output: what was run."""
+    intervention: Intervention | None = None
+    """Of a hint or a dropped passage: the intervention that made it."""
+    rest: str = ""
+    """Of a dropped passage: what followed the flawed target and was dropped with it."""
 
 
-def is_correct(trajectory: Trajectory) -> bool:
-    """Whether it was graded correct."""
-    return trajectory.verdict is not None and trajectory.verdict.correct
+@dataclass(frozen=True)
+class Transcript:
+    """One trajectory to read."""
+
+    name: str
+    trajectory: Trajectory
+    passages: tuple[Passage, ...]
+    anchor: str = ""
+    """Its place on the page."""
+    flaws: tuple[Trigger, ...] | None = None
+    """Triggers that it shows; None where it was not searched."""
+    is_golden: bool = False
+    earlier: tuple[Transcript, ...] = ()
+    """Of an attempt of the curation: its earlier rounds, as they were."""
+    hints: int = 0
+    replaced: int = 0
+    """Hints that a later intervention cut away again; they are not shown."""
+
+    @property
+    def is_correct(self) -> bool:
+        """Whether it was graded correct."""
+        return self.trajectory.verdict is not None and self.trajectory.verdict.correct
+
+    @property
+    def verdict(self) -> str:
+        """What grading came to, in words."""
+        verdict = self.trajectory.verdict
+        return "not graded" if verdict is None else verdict.status.value.replace("_", " ")
 
 
-def example_view(example: Example) -> dict[str, Any]:
-    """What the page shows of an example."""
-    trajectory = example.trajectory
-    verdict = trajectory.verdict
-    tokens = f"{trajectory.usage.completion_tokens:,}"
-    if example.first is not None:
-        tokens = f"{example.first.usage.completion_tokens:,} before, {tokens} after"
-    facts = [
-        ("Stage", f"{trajectory.stage}, sample {trajectory.sample}, round {trajectory.round}"),
-        ("Answer", written(trajectory.answer)),
-        ("Label", written(verdict.expected if verdict else None)),
-        ("Tokens", tokens),
+def plain(trajectory: Trajectory) -> tuple[Passage, ...]:
+    """Returns the spans of a trajectory, one by one; each output with its execution."""
+    executions = iter(trajectory.executions)
+    return tuple(
+        Passage(span.kind, span.text, next(executions, None) if span.kind is SpanKind.OUTPUT else None)
+        for span in trajectory.spans
+    )
+
+
+def read_attempt(report: RunReport, key: AttemptKey, name: str, anchor: str = "") -> Transcript:
+    """Reads an attempt of the curation, as it came out after its last hint."""
+    index = report.index
+    rounds = {number: index.trajectory(place) for number, place in index.attempts[key].items()}
+    *earlier, last = rounds
+    passages, replaced = annotate(rounds, index.interventions(key))
+    return Transcript(
+        name,
+        rounds[last],
+        passages,
+        anchor,
+        is_golden=key in index.golden,
+        earlier=tuple(
+            Transcript(f"Round {number}, as it was", rounds[number], plain(rounds[number])) for number in earlier
+        ),
+        hints=len(index.hints.get(key, [])),
+        replaced=replaced,
+    )
+
+
+def annotate(rounds: Mapping[int, Trajectory], hints: Sequence[Intervention]) -> tuple[tuple[Passage, ...], int]:
+    """Lays the dropped passages back into the last round's transcript, each before the hint that replaced it.
+
+    Args:
+        rounds: The trajectories of one attempt, by round.
+        hints: The interventions of that attempt.
+
+    Returns:
+        The passages to show, and how many hints a later intervention cut away again.
+    """
+    last = max(rounds)
+    made = sorted((hint for hint in hints if hint.round < last and hint.round in rounds), key=lambda hint: hint.round)
+    pending = [
+        hint for place, hint in enumerate(made) if all(later.position > hint.position for later in made[place + 1 :])
     ]
-    if example.first is not None:
-        before = "correct" if is_correct(example.first) else "wrong"
-        facts.insert(1, ("Before the hint", f"{before} ({written(example.first.answer)})"))
-    return {
-        "title": example.title,
-        "problem_id": trajectory.problem_id,
-        "golden": example.golden,
-        "correct": is_correct(trajectory),
-        "status": verdict_words(trajectory),
-        "facts": facts,
-        "question": example.problem.question if example.problem else "",
-        "passages": passage_views(example.passages, trajectory.executions),
-        "replaced_hints": example.replaced_hints,
-    }
+    replaced = len(made) - len(pending)
+    passages: list[Passage] = []
+    offset = 0
+    for span, passage in zip(rounds[last].spans, plain(rounds[last]), strict=True):
+        hint = _hint_behind(span, offset, pending)
+        if hint is not None:
+            pending.remove(hint)
+            dropped = rounds[hint.round].response[hint.position :]
+            target = hint.target if dropped.startswith(hint.target) else dropped
+            passages.append(Passage(DROPPED, target, intervention=hint, rest=dropped[len(target) :]))
+        passages.append(Passage(passage.kind, passage.text, passage.execution, hint))
+        offset += len(span.text)
+    return tuple(passages), replaced
+
+
+def _hint_behind(span: Span, offset: int, pending: Sequence[Intervention]) -> Intervention | None:
+    """The intervention a hint span came from: at this offset, else the next (a splice may trim white space)."""
+    if span.kind is not SpanKind.HINT or not pending:
+        return None
+    return next((hint for hint in pending if hint.position == offset), pending[0])
 
 
 def written(answer: float | str | None) -> str:
-    """An answer or a label for people: whole numbers without a point."""
+    """Returns an answer or a label for people: whole numbers without a point."""
     if answer is None:
         return "none"
     if isinstance(answer, str):
         return answer
     return str(int(answer)) if answer.is_integer() and abs(answer) < 1e15 else repr(answer)
-
-
-def plain_passages(trajectory: Trajectory) -> tuple[Passage, ...]:
-    """The spans of a trajectory, one by one."""
-    return tuple(Passage(span.kind.value, span.text) for span in trajectory.spans)
-
-
-def passage_views(passages: Sequence[Passage], executions: Sequence[Execution] = ()) -> list[dict[str, Any]]:
-    """What the page shows of passages; the executions stand with the outputs, in order."""
-    remaining = iter(executions)
-    return [_passage(each, next(remaining, None) if each.kind == "output" else None) for each in passages]
-
-
-def _passage(passage: Passage, execution: Execution | None) -> dict[str, Any]:
-    hint = passage.intervention
-    return {
-        "kind": passage.kind,
-        "who": AUTHORS.get(passage.kind, passage.kind),
-        "text": unfenced(passage.text) if passage.kind in ("code", "output") else passage.text.strip("\n"),
-        "rest": passage.rest.strip("\n"),
-        "trigger": "" if hint is None else f"Trigger {int(hint.trigger)}: {TRIGGER_NAMES[hint.trigger].lower()}.",
-        "why": "" if hint is None else hint.analysis,
-        "run": ""
-        if execution is None
-        else f"{execution.status.value.replace('_', ' ')}, {execution.wall_seconds:.2f} s",
-        "models": [] if execution is None else [_model(each) for each in execution.formulations],
-    }
-
-
-def _model(formulation: Formulation) -> dict[str, Any]:
-    """A model that a script handed to a solver."""
-    status = formulation.solver_status or "status unknown"
-    objective = "" if formulation.objective is None else f", objective {written(formulation.objective)}"
-    solver = f" by {formulation.solver}" if formulation.solver else ""
-    cut = "; too large to be recorded whole" if formulation.truncated else ""
-    return {
-        "title": f"Model that was solved{solver}: {status}{objective}{cut}",
-        "lines": "\n".join(formulation_lines(formulation)),
-    }
-
-
-def unfenced(text: str) -> str:
-    """A code or output span without its Markdown fence, which the page shows by colour instead."""
-    return re.sub(r"\n?```\s*\Z", "", re.sub(r"\A\s*```[a-z]*\n", "", text)).strip("\n")

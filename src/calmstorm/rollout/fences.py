@@ -75,8 +75,8 @@ def opened_python(tail: str) -> int | None:
 
 
 def count_code_blocks(text: str) -> int:
-    """Returns the number of Python blocks that a response opens."""
-    return sum(fence.is_python for fence in fences(text))
+    """Returns the number of Python blocks that a response opens, also where it opens one inside another."""
+    return sum(line[2].lower() in PYTHON for line in _FENCE_LINE.finditer(text))
 
 
 def script_of(code: str) -> str:

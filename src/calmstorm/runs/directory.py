@@ -198,10 +198,6 @@ class RunDirectory:
             return {}
         return kept
 
-    def write_report(self, report: Mapping[str, object]) -> None:
-        """Writes `report.json`, whole or not at all."""
-        self.write_text("report.json", json.dumps(_without_nan(report), indent=1, ensure_ascii=False) + "\n")
-
     def write_text(self, name: str, text: str) -> None:
         """Writes a whole file of the run, or leaves the old one."""
         self._require_writable()

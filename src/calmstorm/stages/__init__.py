@@ -4,7 +4,7 @@ A stage looks at what is in the run directory first and does only what is missin
 them together; a command calls the one it is named after.
 """
 
-from calmstorm.stages.config import keep_config, recipe_of, run_config
+from calmstorm.stages.config import PACE, config_of, keep_config, recipe_of, run_config
 from calmstorm.stages.curation import curate, curation_progress, curation_stage
 from calmstorm.stages.evaluation import evaluate_model
 from calmstorm.stages.flaws import KeptFlaws, find_flaws
@@ -13,10 +13,12 @@ from calmstorm.stages.problems import Parts, collect_problems, keep_problems
 from calmstorm.stages.training import fine_tune, model_path, reinforce
 
 __all__ = [
+    "PACE",
     "Funnel",
     "KeptFlaws",
     "Parts",
     "collect_problems",
+    "config_of",
     "curate",
     "curation_progress",
     "curation_stage",

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from calmstorm.errors import InputError
 from calmstorm.runs import RunDirectory
-from calmstorm.settings import RunConfig, validate
+from calmstorm.settings import Recipe, RunConfig, validate
 
 PACE = frozenset({"rollout.concurrency", "rollout.workers"})
 """Settings that say how fast a run goes and not what comes of it: they may change when it is resumed."""
+
+
+def config_of(recipe: Recipe, command: Literal["run", "curate", "eval"], prompt: str | None = None) -> RunConfig:
+    """Returns the settings of a run that a command begins with a recipe."""
+    return RunConfig.model_validate({**dict(recipe), "command": command, "prompt": prompt})
 
 
 def keep_config(run: RunDirectory, config: RunConfig, may_change: frozenset[str] = PACE) -> None:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from calmstorm.errors import InputError
 from calmstorm.problems.files import load_problems
-from calmstorm.problems.generator import COMPLEX_SIZES, EASY_SIZES, Side, generate, normalise
+from calmstorm.problems.generator import COMPLEX_SIZES, EASY_SIZES, Side, generate
 from calmstorm.problems.splits import Part
+from calmstorm.problems.texts import normalised
 from calmstorm.progress import track
 from calmstorm.records import Problem
 from calmstorm.runs import RunDirectory
@@ -111,6 +112,6 @@ def _missing(recipe: Recipe, wanted: dict[str, int], suites: dict[str, list[Prob
         )
         stored = len(suites[suite])
         for index, problem in enumerate(drawn):
-            seen.add(normalise(problem.question))
+            seen.add(normalised(problem.question))
             if index >= stored:
                 yield problem

@@ -1,41 +1,28 @@
-"""Serves one run to a browser on this machine: its report, and its trajectories as JSON. Reads only.
+"""Serves the report of one run to a browser on this machine. Reads only.
 
 What it protects from: other web pages (no cross-origin access is granted, and a request whose Host is not this server's
 is refused, which stops DNS rebinding), path traversal (the routes are fixed, and the one file name in them is made of
 letters, digits and hyphens), slow and malformed clients. What it does not: it has no login, so whoever can open a
 connection can read the run. It therefore binds to the loopback interface unless told otherwise.
 
-    /                     report.html, rendered anew when the run has none yet
+    /                                   report.html, rendered anew when the run has none yet
     /report_files/problems/NAME.html    the pages it leads to, as `calm report` wrote them
-    /api/report           report.json
-    /api/problems         {items: [Problem], next}
-    /api/trajectories     {items: [Trajectory], next}; filters: stage, problem_id
-
-Lists take `offset` and `limit`; `next` is the offset of the next page, or null.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
 import re
 import socket
-from collections.abc import Iterable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from calmstorm.errors import CalmstormError, InputError
-from calmstorm.records import Problem, Trajectory
-from calmstorm.report import FILES, build_report, read_run, render_html
+from calmstorm.report import FILES, read_run, render_html
 from calmstorm.runs import RunDirectory
-
-PAGE_LIMIT = 200
-"""Most records a list route returns at once."""
 
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -44,12 +31,9 @@ SAFE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
+    "Content-Security-Policy": "frame-ancestors 'none'",
 }
-JSON_POLICY = "default-src 'none'; frame-ancestors 'none'"
-PAGE_POLICY = "frame-ancestors 'none'"
-"""The page itself carries a stricter policy, with the hashes of its scripts; a browser enforces both."""
-
-
+"""A page carries a stricter content policy of its own, with the hashes of its scripts; a browser enforces both."""
 _PROBLEM_PAGE = re.compile(rf"/{FILES}/problems/([a-z0-9-]+\.html)")
 
 
@@ -62,12 +46,12 @@ class StudioServer(ThreadingHTTPServer):
         """Binds, but does not serve yet: call `serve_forever`.
 
         Args:
-            run_path: the run directory.
-            host: address or name to bind to; anything but loopback lets others read the run.
+            run_path: The run directory.
+            host: Address or name to bind to; anything but loopback lets others read the run.
             port: 0 takes a free one, see `url`.
 
         Raises:
-            InputError: no such run, or the address cannot be bound.
+            InputError: No such run, or the address cannot be bound.
         """
         self.run = RunDirectory(run_path, readonly=True)
         self.host = host
@@ -112,7 +96,7 @@ class StudioServer(ThreadingHTTPServer):
 
 
 class StudioHandler(BaseHTTPRequestHandler):
-    """Answers GET and HEAD on the routes."""
+    """Answers GET and HEAD."""
 
     protocol_version = "HTTP/1.1"
     server_version = "calmstorm"
@@ -120,70 +104,41 @@ class StudioHandler(BaseHTTPRequestHandler):
     timeout = 30
     server: StudioServer
 
-    routes: ClassVar[dict[str, str]] = {
-        "/": "page",
-        "/api/report": "report",
-        "/api/problems": "problems",
-        "/api/trajectories": "trajectories",
-    }
-
     def do_GET(self) -> None:
         """Answers a request."""
         if not self.server.is_own_host(self.headers.get("Host")):
-            self._send_json({"error": "this Host is not served here"}, HTTPStatus.FORBIDDEN)
-            return
-        parts = urlsplit(self.path)
-        route = self.routes.get(parts.path)
-        written = _PROBLEM_PAGE.fullmatch(parts.path)
-        page = self.server.run.path / FILES / "problems" / written[1] if written else None
-        if page is not None and page.is_file():
-            self._send(page.read_bytes(), "text/html; charset=utf-8", PAGE_POLICY)
-            return
-        if route is None:
-            self._send_json({"error": f"no such page; there are {', '.join(self.routes)}"}, HTTPStatus.NOT_FOUND)
+            self._refuse(HTTPStatus.FORBIDDEN, "this Host is not served here")
             return
         try:
-            query = _query(parts.query)
-            if route == "page":
-                self._send(self._page(), "text/html; charset=utf-8", PAGE_POLICY)
-            else:
-                self._send_json(self._data(route, query))
-        except InputError as error:
-            self._send_json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+            page = self._page(self.path.partition("?")[0])
         except CalmstormError as error:
-            self._send_json({"error": str(error)}, HTTPStatus.INTERNAL_SERVER_ERROR)
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            return
+        if page is None:
+            self._refuse(HTTPStatus.NOT_FOUND, "no such page; the report is at /")
+        else:
+            self._send(page, "text/html")
 
     do_HEAD = do_GET
 
-    def _page(self) -> bytes:
-        written = self.server.run.path / "report.html"
-        if written.is_file():
-            return written.read_bytes()
-        return render_html([read_run(self.server.run.path)]).encode()
+    def _page(self, path: str) -> bytes | None:
+        run_path = self.server.run.path
+        if (problem := _PROBLEM_PAGE.fullmatch(path)) is not None:
+            page = run_path / FILES / "problems" / problem[1]
+            return page.read_bytes() if page.is_file() else None
+        if path != "/":
+            return None
+        report = run_path / "report.html"
+        return report.read_bytes() if report.is_file() else render_html([read_run(run_path)]).encode()
 
-    def _data(self, route: str, query: dict[str, str]) -> dict[str, Any]:
-        run = self.server.run
-        if route == "report":
-            return build_report(run.path)
-        if route == "problems":
-            return _listing((each.model_dump(mode="json") for each in run.read("problems", Problem)), query)
-        chosen: Iterable[Trajectory] = (
-            each
-            for each in run.trajectories(query.get("stage"))
-            if query.get("problem_id", each.problem_id) == each.problem_id
-        )
-        return _listing((each.model_dump(mode="json", by_alias=True) for each in chosen), query)
+    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+        self._send(f"{reason}\n".encode(), "text/plain", status)
 
-    def _send_json(self, value: object, status: HTTPStatus = HTTPStatus.OK) -> None:
-        body = json.dumps(value, ensure_ascii=True).encode()
-        self._send(body, "application/json; charset=utf-8", JSON_POLICY, status)
-
-    def _send(self, body: bytes, kind: str, policy: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+    def _send(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
         with contextlib.suppress(ConnectionError):  # the reader may leave before it has everything
             self.send_response(status)
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("Content-Security-Policy", policy)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
@@ -196,26 +151,6 @@ class StudioHandler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Says nothing: requests are the reader's business."""
-
-
-def _listing(items: Iterable[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
-    offset, limit = _whole(query, "offset", 0), min(_whole(query, "limit", 50), PAGE_LIMIT)
-    page = list(islice(items, offset, offset + limit + 1))
-    return {"items": page[:limit], "next": offset + limit if len(page) > limit else None}
-
-
-def _query(text: str) -> dict[str, str]:
-    try:
-        return {name: values[-1] for name, values in parse_qs(text, max_num_fields=20).items()}
-    except ValueError:
-        raise InputError("the query has more than 20 fields: use stage, problem_id, offset, limit") from None
-
-
-def _whole(query: dict[str, str], name: str, default: int) -> int:
-    text = query.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise InputError(f"{name} is {text[:40]!r}; it must be a whole number >= 0")
-    return int(text)
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -1,7 +1,7 @@
-"""Checkpoints that survive `kill -9`, and a model directory that appears only when it is whole.
+"""Checkpoints that survive `kill -9`, and a model directory that appears only when it is complete.
 
-While training runs, everything lies in `<output>.work/`. A checkpoint counts once its marker file stands in it, and the
-marker is written last; anything else is torn and removed. The finished model is written beside the checkpoints and
+While training runs, everything lies in `<output>.work/`. A checkpoint counts once its marker file is in it, and the
+marker is written last; any other is incomplete and removed. The finished model is written beside the checkpoints and
 renamed to `<output>`, so that an existing output directory is always a complete one.
 """
 
@@ -18,41 +18,35 @@ from calmstorm.errors import InputError
 from calmstorm.reasoner.prompting import MODEL_SETTINGS
 
 MARKER = "complete"
-"""File whose presence says that a checkpoint is whole."""
-KEPT = 2
-"""Checkpoints kept: while the newest is being written, an older one is whole."""
+"""File whose presence says that a checkpoint is complete."""
 
 
 def work_dir(output_dir: Path) -> Path:
-    """Returns where an unfinished training of `output_dir` lives."""
+    """Returns the directory of an unfinished training of `output_dir`."""
     return output_dir.with_name(output_dir.name + ".work")
 
 
-def fingerprint(**parts: object) -> str:
-    """Returns a short digest of what a training depends on, to tell whether a checkpoint may be continued."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def open_work(output_dir: Path, identity: Mapping[str, str]) -> Path:
+def open_work(output_dir: Path, identity: Mapping[str, object]) -> Path:
     """Prepares the work directory, or finds the one of a killed training.
 
     Args:
-        output_dir: where the model is to stand in the end.
-        identity: what the training depends on, by name.
+        output_dir: Where the model is to stand in the end.
+        identity: What the training depends on, by name; JSON values. A checkpoint is only continued
+            when all of them are the same.
 
     Raises:
-        InputError: the output exists, or the unfinished work is that of another training.
+        InputError: The output exists, or the unfinished work is that of another training.
     """
     if output_dir.exists():
         raise InputError(f"{output_dir} exists; a trained model is never overwritten: remove it or name another")
     work = work_dir(output_dir)
     work.mkdir(parents=True, exist_ok=True)
     plan = work / "plan.json"
+    digests = {name: _digest(value) for name, value in identity.items()}
     if not plan.exists():
-        write_atomically(plan, json.dumps(dict(identity), indent=1))
-    found = json.loads(plan.read_text())
-    changed = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
+        write_atomically(plan, json.dumps(digests, indent=1))
+    recorded = json.loads(plan.read_text())
+    changed = sorted(name for name in {*recorded, *digests} if recorded.get(name) != digests.get(name))
     if changed:
         raise InputError(
             f"{work} holds an unfinished training with other {', '.join(changed)}; it can only be continued "
@@ -61,25 +55,29 @@ def open_work(output_dir: Path, identity: Mapping[str, str]) -> Path:
     return work
 
 
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 def step_of(checkpoint: Path) -> int:
     """Returns the optimizer step a checkpoint directory was written at."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Declares a checkpoint whole; called when all its files are written."""
+    """Marks a checkpoint as complete; called when all its files are written."""
     write_atomically(checkpoint / MARKER, "")
 
 
 def last_complete(work: Path) -> Path | None:
-    """Returns the newest whole checkpoint and removes torn ones."""
-    whole: list[Path] = []
+    """Returns the newest complete checkpoint and removes incomplete ones."""
+    complete: list[Path] = []
     for checkpoint in sorted(work.glob("checkpoint-*"), key=step_of):
         if (checkpoint / MARKER).exists():
-            whole.append(checkpoint)
+            complete.append(checkpoint)
         else:
             shutil.rmtree(checkpoint)
-    return whole[-1] if whole else None
+    return complete[-1] if complete else None
 
 
 def completed_updates(output_dir: Path) -> int:
@@ -92,9 +90,9 @@ def publish(staged: Path, model_dir: Path, output_dir: Path) -> None:
     """Turns a staged model directory into the finished output and removes the work directory.
 
     Args:
-        staged: the saved model, inside the work directory.
-        model_dir: the model that was trained from; its `calmstorm.json` is carried along.
-        output_dir: where the model is to stand.
+        staged: The saved model, inside the work directory.
+        model_dir: The model that was trained from; its `calmstorm.json` is copied.
+        output_dir: Where the model is to stand.
     """
     if (model_dir / MODEL_SETTINGS).exists():
         shutil.copyfile(model_dir / MODEL_SETTINGS, staged / MODEL_SETTINGS)

@@ -1,4 +1,4 @@
-"""From trajectories to what a trainer eats: token ids and labels.
+"""From golden trajectories to training sequences: token ids and labels.
 
 Which tokens are learned is read from the record of who wrote them, never from text that was decoded and searched:
 
@@ -36,25 +36,11 @@ class Example(Record):
         return sum(label != IGNORED for label in self.labels)
 
 
-class TokenRecord(Record):
-    """A rollout as TRL wants it, straight from the record of who wrote which token."""
-
-    prompt_ids: tuple[int, ...]
-    completion_ids: tuple[int, ...]
-    """Never empty."""
-    logprobs: tuple[float, ...]
-    """As many as `completion_ids`; 0 for tokens that the Reasoner did not write."""
-    written: tuple[bool, ...]
-    """As many as `completion_ids`: True where the Reasoner wrote the token; only those are learned."""
-    reward: float | None
-    """None where the rollout says nothing about the Reasoner; it is left out of its group."""
-
-
 def prompt_ids(prompt: Prefix) -> tuple[int, ...]:
     """Returns the token ids of a rendered prompt.
 
     Raises:
-        InputError: the Reasoner that rendered it gives text only.
+        InputError: The Reasoner that rendered it gives text only.
     """
     if prompt.token_ids is None:
         raise InputError(
@@ -68,20 +54,20 @@ def encode(prompt: Prefix, trajectory: Trajectory, end_of_turn: Collection[int])
     """Encodes one trajectory.
 
     Args:
-        prompt: the rendered prompt of the trajectory's problem.
-        trajectory: finished, with token ids in every span.
-        end_of_turn: ids of the tokens that end a turn; the response must end with one, or the model would not learn
+        prompt: The rendered prompt of the trajectory's problem.
+        trajectory: Finished, with token ids in every span.
+        end_of_turn: Ids of the tokens that end a turn; the response must end with one, or the model would not learn
             to stop.
 
     Raises:
-        InputError: token ids are missing, or the response does not end its turn.
+        InputError: Token ids are missing, or the response does not end its turn.
     """
     name = f"trajectory {trajectory.problem_id}/{trajectory.sample}"
     if trajectory.stop_reason is not StopReason.FINISHED:
         raise InputError(
             f"{name} ended with '{trajectory.stop_reason.value}'; only finished ones are trained on: drop it"
         )
-    prompt_part = prompt_ids(prompt)
+    before = prompt_ids(prompt)
     response = response_ids(trajectory.spans)
     if not response or response[-1] not in end_of_turn:
         raise InputError(
@@ -90,4 +76,4 @@ def encode(prompt: Prefix, trajectory: Trajectory, end_of_turn: Collection[int])
         )
     learned = response_mask(trajectory.spans, SFT_AUTHORS)
     labels = [token if keep else IGNORED for token, keep in zip(response, learned, strict=True)]
-    return Example(input_ids=(*prompt_part, *response), labels=(*(IGNORED for _ in prompt_part), *labels))
+    return Example(input_ids=(*before, *response), labels=(*[IGNORED] * len(before), *labels))

@@ -1,8 +1,8 @@
 """Reinforcement learning: GRPO with a binary reward on the package's one rollout loop (paper section 3.3, table 6).
 
-Execution output is masked, there is no KL term by default, and the weights that are trained are the ones that speak. A
-killed training goes on from its last whole checkpoint, with the same problems in the same order. Not covered: more than
-one process, `carft`, the verl engine.
+Execution output is masked, there is no KL term by default, and rollouts are drawn from the very weights that are
+trained. A killed training goes on from its last complete checkpoint, with the same problems in the same order. Not
+covered: more than one process, `carft`, the verl engine.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from statistics import fmean
 
 from calmstorm.errors import InputError
 from calmstorm.grading import is_gradable
-from calmstorm.reasoner.protocol import Prefix, Sampling
+from calmstorm.reasoner.local import LocalReasoner
+from calmstorm.reasoner.protocol import Prefix
 from calmstorm.records import Problem, Record
 from calmstorm.rollout import CodeRunner
+from calmstorm.rollout.spans import response_ids
 from calmstorm.settings import RlSettings, RolloutSettings
-from calmstorm.training.checkpoints import completed_updates, fingerprint, last_complete, open_work, publish
-from calmstorm.training.encode import TokenRecord, prompt_ids
-from calmstorm.training.policy import Policy, load_policy
-from calmstorm.training.rollouts import Request, RlRollout, roll_out, token_record
-from calmstorm.training.trl_seam import Logs, common_arguments, reinforce
+from calmstorm.training.checkpoints import completed_updates, open_work, publish
+from calmstorm.training.encode import prompt_ids
+from calmstorm.training.policy import load_policy
+from calmstorm.training.rollouts import RlRollout, RolloutTask, TokenRecord, roll_out, token_record
+from calmstorm.training.trl.grpo import reinforce
+from calmstorm.training.trl.session import Logs, Session
 
 TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo")
 
@@ -77,59 +80,58 @@ def train_grpo(
     Must not be called from a running event loop: it runs its own.
 
     Args:
-        model_dir: the model to start from.
-        problems: with labels that can be graded.
-        output_dir: must not exist; appears when training is complete.
-        settings: the paper's table 6, or a recipe's.
-        interpreter: runs the code of rollouts.
-        rollouts: bounds of executions, and concurrency; sampling and response length are those of `settings`.
-        seed: order of the problems, and sampling.
-        on_step: gets every step, after its update.
-        on_rollout: gets every rollout of a step, before its update. After a resume, those of steps after
+        model_dir: The model to start from.
+        problems: With labels that can be graded.
+        output_dir: Must not exist; appears when training is complete.
+        settings: The paper's table 6, or a recipe's.
+        interpreter: Runs the code of rollouts.
+        rollouts: Bounds of executions, and concurrency; sampling and response length are those of `settings`.
+        seed: Order of the problems, and sampling.
+        on_step: Gets every step, after its update.
+        on_rollout: Gets every rollout of a step, before its update. After a resume, those of steps after
             `completed_steps(output_dir, settings)` come again.
 
     Raises:
-        InputError: no problem can be trained on, the objective is not one of this trainer's, the output exists, or an
-            unfinished training with other arguments stands in its place.
+        InputError: No problem can be trained on, the objective is not one of this trainer's, the output exists, or an
+            unfinished training with other arguments is in its place.
     """
     _check(settings, problems)
     policy = load_policy(model_dir)
-    prompts = {problem.id: policy.render(problem.question) for problem in problems}
-    usable = [problem for problem in problems if len(prompt_ids(prompts[problem.id])) <= settings.prompt_tokens]
-    schedule = [usable[index] for index in step_order(len(usable), settings, seed)]
+    schedule = _schedule(policy, problems, settings, seed)
     identity = {
-        "settings": fingerprint(
-            rl=settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}),
-            rollouts=rollouts.model_dump(exclude={"concurrency", "workers"}),
-            seed=seed,
-        ),
+        "settings": [
+            settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}),
+            rollouts.model_dump(exclude={"concurrency", "workers"}),
+            seed,
+        ],
         "model": str(model_dir.resolve()),
-        "problems": fingerprint(problems=[problem.model_dump(mode="json") for problem in usable]),
+        "problems": [problem.model_dump(mode="json") for problem in problems],
     }
     work = open_work(output_dir, identity)
-    limits = rollouts.model_copy(update={"response_tokens": settings.response_tokens})
     with asyncio.Runner() as runner:
-
-        def make(requests: Sequence[Request]) -> list[RlRollout]:
-            policy.reasoner.reset_cache()
-            return runner.run(
-                roll_out(
-                    requests,
-                    policy.reasoner,
-                    interpreter,
-                    limits=limits,
-                    sampling=Sampling(temperature=settings.temperature, top_p=settings.top_p),
-                    concurrency=rollouts.concurrency,
-                    seed=seed,
-                )
-            )
-
-        loop = _Loop(policy, schedule, prompts, settings, make, on_step, on_rollout)
+        steps = _RolloutSteps(policy, interpreter, schedule, settings, rollouts, seed, runner, on_step, on_rollout)
+        session = Session(
+            policy,
+            work,
+            seed,
+            updates=len(schedule) // settings.mini_batch,
+            checkpoint_updates=settings.checkpoint_steps * _updates_per_step(settings),
+            on_update=steps.after_update,
+        )
         try:
-            loop.run(work, seed)
+            reinforce(session, steps.roll_out, len(schedule), settings)
         finally:
-            runner.run(policy.reasoner.close())
+            runner.run(policy.close())
     publish(policy.save(work / "model"), model_dir, output_dir)
+
+
+def _schedule(
+    policy: LocalReasoner, problems: Sequence[Problem], settings: RlSettings, seed: int
+) -> list[tuple[Problem, Prefix]]:
+    """Returns problem and prompt of each row of the training; problems with long prompts are left out."""
+    rendered = [(problem, policy.render(problem.question)) for problem in problems]
+    usable = [pair for pair in rendered if len(prompt_ids(pair[1])) <= settings.prompt_tokens]
+    return [usable[index] for index in step_order(len(usable), settings, seed)]
 
 
 def step_order(problems: int, settings: RlSettings, seed: int) -> list[int]:
@@ -139,12 +141,12 @@ def step_order(problems: int, settings: RlSettings, seed: int) -> list[int]:
     has a problem twice.
 
     Args:
-        problems: how many there are.
-        settings: steps, epochs and prompts per step.
-        seed: of the shuffles.
+        problems: How many there are.
+        settings: Steps, epochs and prompts per step.
+        seed: Of the shuffles.
 
     Raises:
-        InputError: there are fewer problems than a step takes.
+        InputError: There are fewer problems than a step takes.
     """
     per_step = settings.prompts_per_step
     if problems < per_step:
@@ -164,100 +166,71 @@ def step_order(problems: int, settings: RlSettings, seed: int) -> list[int]:
 
 
 @dataclass
-class _Loop:
-    """Answers the trainer's calls: rollouts for prompts, and numbers after updates."""
+class _RolloutSteps:
+    """Makes the rollouts of each step for the trainer, and reports the step after its last update."""
 
-    policy: Policy
-    schedule: Sequence[Problem]
-    prompts: dict[str, Prefix]
+    policy: LocalReasoner
+    interpreter: CodeRunner
+    schedule: Sequence[tuple[Problem, Prefix]]
+    """Problem and prompt of each row of the training."""
     settings: RlSettings
-    make: Callable[[Sequence[Request]], list[RlRollout]]
+    rollouts: RolloutSettings
+    seed: int
+    runner: asyncio.Runner
     on_step: Callable[[RlStep], None]
     on_rollout: Callable[[RlRollout], None]
     made: list[RlRollout] = field(default_factory=list)
-    """Rollouts of the step under way."""
+    """Rollouts of the current step."""
     rollout_seconds: float = 0.0
     updates: list[tuple[float, float]] = field(default_factory=list)
-    """Gradient norm and seconds of each update of the step under way."""
+    """Gradient norm and seconds of each update of the current step."""
 
-    def run(self, work: Path, seed: int) -> None:
-        settings = self.settings
-        updates = _updates_per_step(settings)
-        steps = len(self.schedule) // settings.prompts_per_step
-        reinforce(
-            self.policy.model,
-            self.policy.tokenizer,
-            self.produce,
-            rows=len(self.schedule),
-            samples=settings.samples,
-            prompts_per_step=settings.prompts_per_step,
-            mini_batch=settings.mini_batch,
-            micro_batch=settings.micro_batch,
-            response_tokens=settings.response_tokens,
-            arguments=common_arguments(work, seed, steps * updates, settings.checkpoint_steps * updates)
-            | {
-                "learning_rate": settings.learning_rate,
-                "lr_scheduler_type": "constant",
-                "max_grad_norm": settings.gradient_norm,
-                "temperature": settings.temperature,
-                "top_p": settings.top_p,
-                "beta": settings.kl,
-                "epsilon": settings.clip,
-                "loss_type": settings.objective,
-            },
-            on_update=self.after_update,
-            resume_from=last_complete(work),
-        )
-
-    def produce(self, rows: list[int]) -> list[TokenRecord]:
+    def roll_out(self, rows: list[int]) -> list[TokenRecord]:
+        """Returns a rollout for each row of the schedule; each row comes `samples` times in a row."""
         began = time.monotonic()
-        requests = []
-        for place, row in enumerate(rows):
-            problem = self.schedule[row]
-            requests.append(
-                Request(
-                    step=row // self.settings.prompts_per_step + 1,
-                    problem=problem,
-                    sample=place % self.settings.samples,
-                    prompt=self.prompts[problem.id],
-                )
+        tasks = [
+            RolloutTask(
+                step=row // self.settings.prompts_per_step + 1,
+                problem=self.schedule[row][0],
+                sample=place % self.settings.samples,
+                prompt=self.schedule[row][1],
             )
-        self.made = self.make(requests)
+            for place, row in enumerate(rows)
+        ]
+        self.policy.reset_cache()  # the weights have changed since the step before
+        self.made = self.runner.run(
+            roll_out(tasks, self.policy, self.interpreter, self.settings, self.rollouts, self.seed)
+        )
         for rollout in self.made:
             self.on_rollout(rollout)
         self.rollout_seconds = time.monotonic() - began
         return [token_record(rollout, min(self.policy.end_of_turn)) for rollout in self.made]
 
     def after_update(self, update: int, logs: Logs, seconds: float) -> None:
+        """Counts an optimizer step; after the last one of a rollout step, reports that step."""
         self.updates.append((logs["grad_norm"], seconds))
         per_step = _updates_per_step(self.settings)
         if update % per_step:
             return
         norms, durations = zip(*self.updates, strict=True)
         self.updates.clear()
+        made, samples = self.made, self.settings.samples
+        rewards = [rollout.reward for rollout in made]
+        graded = [reward for reward in rewards if reward is not None]
+        groups = [{*rewards[at : at + samples]} - {None} for at in range(0, len(made), samples)]
         self.on_step(
             RlStep(
                 step=update // per_step,
+                reward=fmean(graded) if graded else 0.0,
+                code_blocks=fmean(len(rollout.rollout.executions) for rollout in made),
+                response_tokens=fmean(len(response_ids(rollout.rollout.spans)) for rollout in made),
+                silent_groups=fmean(len(group) < 2 for group in groups),
+                ungraded=len(made) - len(graded),
                 grad_norm=fmean(norms),
                 seconds=sum(durations),
                 rollout_seconds=self.rollout_seconds,
-                **_measured(self.made, self.settings.samples),
             )
         )
-
-
-def _measured(made: Sequence[RlRollout], samples: int) -> dict[str, float]:
-    """Returns what a step's rollouts came to, by the names of `RlStep`."""
-    rewards = [rollout.reward for rollout in made]
-    graded = [reward for reward in rewards if reward is not None]
-    groups = [{*rewards[at : at + samples]} - {None} for at in range(0, len(made), samples)]
-    return {
-        "reward": fmean(graded) if graded else 0.0,
-        "code_blocks": fmean(len(rollout.rollout.executions) for rollout in made),
-        "response_tokens": fmean(sum(len(span.token_ids or ()) for span in rollout.rollout.spans) for rollout in made),
-        "silent_groups": fmean(len(group) < 2 for group in groups),
-        "ungraded": len(made) - len(graded),
-    }
 
 
 def _updates_per_step(settings: RlSettings) -> int:

@@ -1,4 +1,4 @@
-"""Rollouts for reinforcement: the package's one loop, graded, as records that training can trust.
+"""Rollouts for reinforcement learning: made by the package's one loop, graded, and encoded for the trainer.
 
 Seeds depend on (run seed, step, problem, sample) alone, so a resumed training draws what an uninterrupted one would.
 A rollout that our machinery failed is tried once more; if that fails too it has no reward: it is left out of its
@@ -9,99 +9,98 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from calmstorm.errors import InputError
 from calmstorm.grading import answer_text, grade, reward
 from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
-from calmstorm.records import Author, Problem, Record, StopReason, Verdict
-from calmstorm.rollout import CodeRunner, Rollout, RolloutLimits, rollout
+from calmstorm.records import Author, Problem, Record, StopReason
+from calmstorm.rollout import CodeRunner, Rollout, rollout
 from calmstorm.rollout.spans import RL_AUTHORS, response_ids, response_mask
-from calmstorm.settings import derive_seed
-from calmstorm.training.encode import TokenRecord, prompt_ids
+from calmstorm.settings import RlSettings, RolloutSettings, derive_seed
+from calmstorm.training.encode import prompt_ids
+
+
+@dataclass(frozen=True)
+class RolloutTask:
+    """One rollout to make."""
+
+    step: int
+    """From 1."""
+    problem: Problem
+    sample: int
+    prompt: Prefix
 
 
 class RlRollout(Record):
-    """One rollout of reinforcement, graded. Its key within a run is (step, problem_id, sample)."""
+    """One rollout of reinforcement learning, graded. Unique within a run by step, problem and sample."""
 
     step: int
     """From 1."""
     problem_id: str
     sample: int
     rollout: Rollout
-    verdict: Verdict
     reward: float | None
     """1 or 0; None where our machinery failed."""
 
-    @property
-    def key(self) -> tuple[int, str, int]:
-        """What makes a rollout unique within a reinforcement run."""
-        return (self.step, self.problem_id, self.sample)
 
+class TokenRecord(Record):
+    """A rollout as token ids, log-probabilities and mask."""
 
-class Request(Record):
-    """One rollout to make."""
-
-    step: int
-    problem: Problem
-    sample: int
-    prompt: Prefix
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    """Never empty."""
+    logprobs: tuple[float, ...]
+    """As many as `completion_ids`; 0 for tokens that the Reasoner did not write."""
+    written: tuple[bool, ...]
+    """As many as `completion_ids`: True where the Reasoner wrote the token; only those are learned."""
+    reward: float | None
+    """None where the rollout says nothing about the Reasoner; it is left out of its group."""
 
 
 async def roll_out(
-    requests: Sequence[Request],
+    tasks: Sequence[RolloutTask],
     reasoner: Reasoner,
     interpreter: CodeRunner,
-    *,
-    limits: RolloutLimits,
-    sampling: Sampling,
-    concurrency: int,
+    settings: RlSettings,
+    rollouts: RolloutSettings,
     seed: int,
 ) -> list[RlRollout]:
-    """Makes all rollouts at once, at most `concurrency` in flight, and grades them; in the order of `requests`."""
-    slots = asyncio.Semaphore(concurrency)
+    """Makes and grades all rollouts, at most `rollouts.concurrency` at a time; in the order of `tasks`."""
+    limits = rollouts.model_copy(update={"response_tokens": settings.response_tokens})
+    slots = asyncio.Semaphore(rollouts.concurrency)
 
-    async def one(request: Request) -> RlRollout:
-        drawn = sampling.model_copy(
-            update={"seed": derive_seed(seed, "rl", request.step, request.problem.id, request.sample)}
-        )
+    async def make(task: RolloutTask) -> RlRollout:
+        own_seed = derive_seed(seed, "rl", task.step, task.problem.id, task.sample)
+        sampling = Sampling(temperature=settings.temperature, top_p=settings.top_p, seed=own_seed)
         async with slots:
-            made = await rollout(reasoner, interpreter, request.prompt, limits=limits, sampling=drawn)
+            made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
             if made.stop_reason is StopReason.INFRASTRUCTURE:
-                made = await rollout(reasoner, interpreter, request.prompt, limits=limits, sampling=drawn)
-        return graded(request, made)
+                made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
+        return graded(task, made)
 
-    return list(await asyncio.gather(*map(one, requests)))
+    return list(await asyncio.gather(*map(make, tasks)))
 
 
-def graded(request: Request, made: Rollout) -> RlRollout:
+def graded(task: RolloutTask, made: Rollout) -> RlRollout:
     """Grades a rollout: 1 for a finished correct one, 0 for any other, None where our machinery failed."""
-    verdict = grade(request.problem, answer_text(made.spans), stop_reason=made.stop_reason)
-    earned: float | None
+    earned: float | None = 0.0
     if made.stop_reason is StopReason.INFRASTRUCTURE:
         earned = None
     elif made.stop_reason is StopReason.FINISHED:
-        earned = reward(verdict)
-    else:
-        earned = 0.0
-    return RlRollout(
-        step=request.step,
-        problem_id=request.problem.id,
-        sample=request.sample,
-        rollout=made,
-        verdict=verdict,
-        reward=earned,
-    )
+        earned = reward(grade(task.problem, answer_text(made.spans), stop_reason=made.stop_reason))
+    return RlRollout(step=task.step, problem_id=task.problem.id, sample=task.sample, rollout=made, reward=earned)
 
 
 def token_record(made: RlRollout, end_of_turn: int) -> TokenRecord:
-    """Returns the rollout as token ids, log-probabilities and mask.
+    """Encodes a rollout for the trainer.
 
     Args:
-        made: from a Reasoner that gives token ids.
-        end_of_turn: stands in for the response of a rollout that failed before its first token.
+        made: From a Reasoner that gives token ids.
+        end_of_turn: Stands in for the response of a rollout that failed before its first token.
 
     Raises:
-        InputError: the Reasoner gives text only, or no log-probabilities.
+        InputError: The Reasoner gives text only, or no log-probabilities.
     """
     prompt = prompt_ids(made.rollout.prompt)
     spans = made.rollout.spans

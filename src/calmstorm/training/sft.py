@@ -1,6 +1,6 @@
 """Supervised fine-tuning on golden trajectories: the gentle first stage (paper section 3.3, table 5).
 
-What is learned of a trajectory stands in `calmstorm.training.encode`. A killed training goes on from its last whole
+Which tokens are learned is decided in `calmstorm.training.encode`. A killed training goes on from its last complete
 checkpoint when it is called again with the same arguments. Not covered: packing, adapters, more than one process.
 """
 
@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from calmstorm.errors import InputError
+from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.records import GoldenTrajectory, Record
 from calmstorm.settings import SftSettings
-from calmstorm.training.checkpoints import fingerprint, last_complete, open_work, publish
+from calmstorm.training.checkpoints import open_work, publish
 from calmstorm.training.encode import Example, encode
-from calmstorm.training.policy import Policy, load_policy
-from calmstorm.training.trl_seam import Logs, common_arguments, fine_tune
+from calmstorm.training.policy import load_policy
+from calmstorm.training.trl.session import Logs, Session
+from calmstorm.training.trl.sft import fine_tune
 
 BUCKET_BATCHES = 16
 """Batches among which sequences are sorted by length: enough to save most padding, few enough to keep the shuffle."""
@@ -59,26 +61,26 @@ def train_sft(
     """Fine-tunes a model on golden trajectories and writes it as a plain Hugging Face directory.
 
     Args:
-        model_dir: the model to start from.
-        golden: what to learn; must come from a Reasoner with the same tokenizer.
-        output_dir: must not exist; appears when training is complete.
-        settings: the paper's table 5, or a recipe's.
-        seed: order of the data.
-        on_log: gets every step. After a resume, steps after the last checkpoint come again: drop earlier lines with a
+        model_dir: The model to start from.
+        golden: What to learn; must come from a Reasoner with the same tokenizer.
+        output_dir: Must not exist; appears when training is complete.
+        settings: The paper's table 5, or a recipe's.
+        seed: Order of the data.
+        on_log: Gets every step. After a resume, steps after the last checkpoint come again: drop earlier lines with a
             step above `completed_updates(output_dir)` before calling.
 
     Raises:
-        InputError: nothing to learn, token ids missing, the output exists, or an unfinished training with other
-            arguments stands in its place.
+        InputError: Nothing to learn, token ids missing, the output exists, or an unfinished training with other
+            arguments is in its place.
     """
     policy = load_policy(model_dir)
     examples, left_out = _examples(policy, golden, settings.sequence_tokens)
     rows = max(1, round(settings.epochs * len(examples)))
     steps = math.ceil(rows / settings.batch)
     identity = {
-        "settings": fingerprint(settings=settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}), seed=seed),
+        "settings": [settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}), seed],
         "model": str(model_dir.resolve()),
-        "trajectories": fingerprint(examples=[example.input_ids for example in examples]),
+        "trajectories": [example.input_ids for example in examples],
     }
     work = open_work(output_dir, identity)
 
@@ -86,24 +88,8 @@ def train_sft(
         epoch = min(step * settings.batch, rows) / len(examples)
         on_log(SftStep(step=step, epoch=epoch, loss=logs["loss"], learning_rate=logs["learning_rate"], seconds=seconds))
 
-    fine_tune(
-        policy.model,
-        policy.tokenizer,
-        examples,
-        order=bucketed_order([len(example.input_ids) for example in examples], rows, settings.batch, seed),
-        micro_batch=settings.micro_batch,
-        batch=settings.batch,
-        arguments=common_arguments(work, seed, steps, settings.checkpoint_steps)
-        | {
-            "learning_rate": settings.learning_rate,
-            "lr_scheduler_type": settings.schedule,
-            "warmup_steps": settings.warmup_ratio,
-            "weight_decay": settings.weight_decay,
-            "max_grad_norm": settings.gradient_norm,
-        },
-        on_update=log,
-        resume_from=last_complete(work),
-    )
+    order = bucketed_order([len(example.input_ids) for example in examples], rows, settings.batch, seed)
+    fine_tune(Session(policy, work, seed, steps, settings.checkpoint_steps, log), examples, order, settings)
     publish(policy.save(work / "model"), model_dir, output_dir)
     learned = sum(example.learned for example in examples)
     return SftResult(trajectories=len(examples), left_out=left_out, learned_tokens=learned, steps=steps)
@@ -113,10 +99,10 @@ def bucketed_order(lengths: Sequence[int], rows: int, batch: int, seed: int) -> 
     """Returns the order in which sequences are used: shuffled epoch by epoch, neighbours of like length.
 
     Args:
-        lengths: tokens of each sequence.
-        rows: how many indexes to return; more than there are sequences means several epochs.
-        batch: sequences per optimizer step.
-        seed: of the shuffle.
+        lengths: Tokens of each sequence.
+        rows: How many indexes to return; more than there are sequences means several epochs.
+        batch: Sequences per optimizer step.
+        seed: Of the shuffle.
     """
     shuffle = random.Random(seed)
     stream: list[int] = []
@@ -134,9 +120,9 @@ def bucketed_order(lengths: Sequence[int], rows: int, batch: int, seed: int) -> 
     return order
 
 
-def _examples(policy: Policy, golden: Sequence[GoldenTrajectory], limit: int) -> tuple[list[Example], int]:
-    ends = policy.end_of_turn
-    encoded = [encode(policy.render(item.question), item.trajectory, ends) for item in golden]
+def _examples(policy: LocalReasoner, golden: Sequence[GoldenTrajectory], limit: int) -> tuple[list[Example], int]:
+    """Returns the sequences of at most `limit` tokens, and how many are longer."""
+    encoded = [encode(policy.render(item.question), item.trajectory, policy.end_of_turn) for item in golden]
     fitting = [example for example in encoded if len(example.input_ids) <= limit]
     if not fitting:
         raise InputError(

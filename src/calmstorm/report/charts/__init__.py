@@ -1,1 +1,1 @@
-"""Charts as plotly figures: plain dicts, drawn by the page."""
+"""Charts: plain dicts for plotly, drawn by the page."""

@@ -1,121 +1,166 @@
-"""What the report's charts have in common: plain dicts for plotly, ready for JSON.
+"""What the report's charts have in common.
 
 Colours are written as names of CSS variables ("--arm-1"); the page resolves them, so that the same figure is drawn in
-the light and in the dark theme. Bars start at zero, accuracy axes span 0 to 100 %, intervals are drawn, and values
-stand beside their marks. Beside plotly's `data` and `layout`, a figure has `narrow`: what the page overrides on a
-phone. Text that comes from the run is escaped for plotly's own pseudo-HTML before it enters a figure.
+the light and in the dark theme. Bars start at zero, accuracy axes span 0 to 100 %, intervals are drawn. Nothing depends
+on the width of a font: names and values are ticks of the left and the right axis, for which plotly makes room after
+measuring them, and legends are part of the page. Text that comes from the run is escaped for plotly's own pseudo-HTML
+before it enters a figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from textwrap import wrap
 from typing import Any
 
-from calmstorm.report.tables import UNKNOWN
-from calmstorm.report.triggers import TRIGGER_GROUPS, TRIGGER_NAMES
+from calmstorm.printable import printable
+from calmstorm.records import Trigger, TriggerGroup
+from calmstorm.report.numbers import Interval
+from calmstorm.report.tables import Cell
 
-Figure = dict[str, Any]
+PlotlyDict = dict[str, Any]
 
 PUBLISHED = "--published"
 """Colour of the paper's numbers, which are drawn hollow as well."""
-GROUP_COLOURS = dict(zip(TRIGGER_GROUPS, ("--group-code", "--group-or", "--group-protocol"), strict=True))
-LABEL_LENGTH = 30
+GROUP_COLOURS = {group: f"--group-{group}" for group in TriggerGroup}
+TRIGGER_PLACES = {float(trigger): f"{trigger:d}  {trigger.label}" for trigger in Trigger}
+"""Rows of a chart of the seven triggers."""
+LABEL_LENGTH = 40
 """Characters of a name that an axis has room for."""
-TRIGGER_LABELS = [f"{int(trigger)}  {name}" for trigger, name in TRIGGER_NAMES.items()]
+NARROW_LENGTH = 17
+"""Characters of a line of a name where there is little room."""
 
 
-def label(text: object) -> str:
-    """Text of the run, safe inside a figure, short enough for an axis."""
-    return escape(_short(text))
+@dataclass(frozen=True)
+class LegendKey:
+    """An entry of a chart's legend."""
+
+    name: str
+    colour: str
+    shape: str = "square"
+    """Of its mark: a plotly symbol, or `solid` or `dash` for a line."""
+    opacity: float = 1.0
 
 
-def wrapped(text: object, width: int) -> str:
-    """The same on up to three lines."""
-    return "<br>".join(escape(line) for line in wrap(_short(text, 3 * width), width))
+@dataclass(frozen=True)
+class Figure:
+    """A chart as plotly draws it."""
+
+    data: list[PlotlyDict]
+    layout: PlotlyDict
+    narrow: PlotlyDict = field(default_factory=dict)
+    """What the page overrides where the chart has little room, by part of the layout."""
+    legend: tuple[LegendKey, ...] = ()
+
+    @property
+    def drawn(self) -> PlotlyDict:
+        """What the page's script needs."""
+        return {"data": self.data, "layout": self.layout, "narrow": self.narrow}
 
 
-def _short(text: object, length: int = LABEL_LENGTH) -> str:
-    plain = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
-    return plain if len(plain) <= length else plain[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
+def label(text: str) -> str:
+    """Returns text of the run, safe inside a figure, short enough for an axis."""
+    return escape(_shortened(text, LABEL_LENGTH))
 
 
-def percent(share: float | None) -> str:
-    """A share as people read it."""
-    return UNKNOWN if share is None else f"{100 * share:.0f}%"
+def wrapped(text: str, width: int = NARROW_LENGTH) -> str:
+    """Returns the same on up to three lines."""
+    return "<br>".join(escape(line) for line in wrap(_shortened(text, 3 * width), width))
 
 
-def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
-    """A share and its interval, for the margin of a chart."""
-    if value is None or interval is None:
-        return percent(value)
-    return f"<b>{percent(value)}</b>  [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+def _shortened(text: str, length: int) -> str:
+    line = " ".join(printable(text).split("\n"))
+    return line if len(line) <= length else line[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def note(text: str, *, x: float, y: float, xanchor: str, xshift: int) -> Figure:
-    """A text in the margin, at the height of a row."""
-    place = {"x": x, "y": y, "xref": "paper", "yref": "y", "xanchor": xanchor, "yanchor": "middle", "xshift": xshift}
-    return {"text": text, "showarrow": False, "font": {"size": 13, "color": "--ink"}} | place
+def scored(cell: Cell) -> str:
+    """Returns a value and its interval as they stand beside a mark."""
+    return f"<b>{cell.shown}</b>  {cell.bounds}".rstrip()
 
 
-def axis() -> Figure:
-    """An axis without lines or grid."""
+def rows_chart(
+    data: list[PlotlyDict],
+    names: Mapping[float, str],
+    values: Mapping[float, str] | None = None,
+    *,
+    xaxis: PlotlyDict,
+    headings: Collection[float] = (),
+    pixels: int = 40,
+    legend: Sequence[LegendKey] = (),
+) -> Figure:
+    """Returns a chart of named rows, the first on top.
+
+    Args:
+        data: What is drawn in the rows.
+        names: Of the rows, by their place on the y axis.
+        values: What stands to the right of the rows, by place; safe for plotly.
+        xaxis: What the x axis has beside the usual.
+        headings: Places of names that stand above a group of rows.
+        pixels: Height of a row.
+        legend: What the colours mean.
+    """
+    places = sorted(names)
+    rows = places[-1] - places[0] + 1
+
+    def texts(write: Callable[[str], str]) -> dict[float, str]:
+        written = {place: write(name) for place, name in names.items()}
+        return written | {place: f"<b>{written[place]}</b>" for place in headings}
+
+    yaxis = {"range": [places[-1] + 0.5, places[0] - 0.5], "autorange": False} | _ticks(texts(label))
+    layout = {"height": round(pixels * rows) + 46, "xaxis": xaxis, "yaxis": yaxis}
+    small = {"tickfont": {"color": "--ink", "size": 11}}
+    lines = texts(wrapped)
+    most = max(text.count("<br>") for text in lines.values()) + 1
+    narrow = {
+        "height": round(max(pixels, 16 * most + 4) * rows) + 46,
+        "xaxis": {"tickmode": "auto", "nticks": 3},
+        "yaxis": _ticks(lines) | small,
+    }
+    if values:
+        layout["yaxis2"] = yaxis | _ticks(values) | {"overlaying": "y", "side": "right"}
+        narrow["yaxis2"] = small
+    return Figure(data, layout, narrow, tuple(legend))
+
+
+def lines_chart(
+    data: list[PlotlyDict], *, xaxis: PlotlyDict, yaxis: PlotlyDict, legend: Sequence[LegendKey] = ()
+) -> Figure:
+    """Returns a chart of lines."""
+    yaxis = {"rangemode": "tozero", "showgrid": True, "nticks": 5} | yaxis
+    return Figure(data, {"height": 230, "xaxis": xaxis, "yaxis": yaxis}, legend=tuple(legend))
+
+
+def named_ticks(names: Sequence[str]) -> PlotlyDict:
+    """Returns an axis of names, the first and the last away from the edges."""
+    ticks = _ticks({place: wrapped(name, 11) for place, name in enumerate(names)})
+    return ticks | {"tickangle": 0, "tickfont": {"color": "--ink-2", "size": 12}, "range": [-0.45, len(names) - 0.55]}
+
+
+def share_axis(highest: float) -> PlotlyDict:
+    """Returns an axis of shares from 0."""
+    return {"range": [0, highest], "tickformat": ".0%", "nticks": 6, **GRID}
+
+
+GRID: PlotlyDict = {"showgrid": True, "zeroline": True, "zerolinecolor": "--rule-strong"}
+HIDDEN: PlotlyDict = {"visible": False}
+
+
+def whiskers(values: Sequence[float], intervals: Sequence[Interval | None], colour: str) -> PlotlyDict:
+    """Returns the error bars of intervals; a value without one has none."""
+    ends = [interval or (value, value) for value, interval in zip(values, intervals, strict=True)]
     return {
-        "showgrid": False,
-        "gridcolor": "--rule",
-        "zeroline": False,
-        "fixedrange": True,
-        "tickfont": {"color": "--ink-2"},
-        "ticks": "",
-        "ticklabelstandoff": 6,
+        "type": "data",
+        "symmetric": False,
+        "array": [end[1] - value for value, end in zip(values, ends, strict=True)],
+        "arrayminus": [value - end[0] for value, end in zip(values, ends, strict=True)],
+        "thickness": 2,
+        "width": 4,
+        "color": colour,
     }
 
 
-def legend() -> Figure:
-    """A legend above the chart."""
-    return {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "xanchor": "left", "itemclick": False}
-
-
-def base_layout() -> Figure:
-    """What all charts share."""
-    return {
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "--font", "size": 13, "color": "--ink"},
-        "hoverlabel": {"bgcolor": "--raised", "bordercolor": "--rule-strong", "font": {"color": "--ink"}},
-        "showlegend": False,
-        "hovermode": "closest",
-        "dragmode": False,
-        "bargap": 0.38,
-        "xaxis": axis(),
-        "yaxis": axis(),
-    }
-
-
-def ticks(positions: list[float], texts: list[str]) -> Figure:
-    """Ticks at given places."""
-    return {
-        "autorange": False,
-        "tickmode": "array",
-        "tickvals": positions,
-        "ticktext": texts,
-        "tickfont": {"color": "--ink"},
-        "ticklabelstandoff": 10,
-    }
-
-
-def rows_layout(names: list[str], *, left: int, row: int = 40) -> Figure:
-    """Layout of a chart with one named row per unit of y, the first on top."""
-    layout = base_layout()
-    layout["height"] = len(names) * row + 56
-    layout["margin"] = {"l": left, "r": 16, "t": 12, "b": 34}
-    layout["yaxis"] |= ticks([float(number) for number in range(1, len(names) + 1)], names)
-    layout["yaxis"] |= {"range": [len(names) + 0.5, 0.5]}
-    return layout
-
-
-def narrow(names: Sequence[str]) -> Figure:
-    """What changes in such a chart on a phone: row names in smaller type, on several lines."""
-    lines = [wrapped(name, 17) for name in names]
-    return {"margin": {"l": 124}, "yaxis": {"ticktext": lines, "tickfont": {"color": "--ink", "size": 11}}}
+def _ticks(texts: Mapping[float, str]) -> PlotlyDict:
+    shown = {"tickmode": "array", "tickvals": list(texts), "ticktext": list(texts.values())}
+    return shown | {"tickfont": {"color": "--ink"}, "ticklabelstandoff": 10}

@@ -2,67 +2,67 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from calmstorm.evaluation import Comparison
-from calmstorm.report.arms import Arm, Lineage, suites_of
-from calmstorm.report.charts.scores import Block, Point, forest, point, published_point
-from calmstorm.report.exhibits.exhibit import Chart, Exhibit, Gap, evaluation_command, published_note, run_argument
+from calmstorm.evaluation import Comparison, Summary
+from calmstorm.records import Stage
+from calmstorm.report.arms import Arm, Lineage, run_argument, suites_of
+from calmstorm.report.charts.layout import Figure
+from calmstorm.report.charts.rows import arm_points, forest, published_point
+from calmstorm.report.exhibits.exhibit import Chart, Exhibit, Gap, suffixed
+from calmstorm.report.numbers import MacroNumbers
 from calmstorm.report.published import PublishedScores, published, suite_name
-from calmstorm.report.tables import Cell, Row, Table, columns, percent, points, text
+from calmstorm.report.run_tables import MACRO
+from calmstorm.report.tables import Cell, Table, TableRow, columns, percent, points, row, text
 
 OURS = "This report: pass@1 in percent, 95% interval"
-MACRO = "Macro average"
+PAIRED = "Differences in points, paired by problem"
 
 
 def table_1(arms: Sequence[Arm]) -> Exhibit:
     """What fine-tuning on non-reflective pairs does (section 2.2)."""
     paper = published().table_1
+    title = "Fine-tuning on non-reflective data"
+    pairs = [
+        (base, pilot)
+        for pilot in arms
+        for base in arms
+        if pilot.stage is Stage.PILOT and base.stage is Stage.BASE and base.report is pilot.report
+    ]
     tables: list[Table] = []
-    pilots = [arm for arm in arms if arm.stage == "pilot"]
-    for pilot in pilots:
-        base = next((arm for arm in arms if arm.report is pilot.report and arm.stage == "base"), None)
-        if base is not None:
-            suffix = f"-{len(tables) + 1}" if tables else ""
-            tables += _beside(f"table-1{suffix}", "Fine-tuning on non-reflective data", [base, pilot], paper.rows)
-    gaps = []
-    if not tables:
-        tables = [_published_only("table-1", "Fine-tuning on non-reflective data", paper.rows, arms)]
-        gaps.append(Gap("no run holds the pilot's arm", f"calm experiment pilot --run {_method_run(arms)}"))
-    about = (
-        "A Reasoner before and after fine-tuning on plain pairs of problem and script. In the paper the pairs are a "
-        "published data set; here they are made from the run's own golden set, so that nothing but their form differs."
-    )
-    return Exhibit(
-        "table-1", "Table 1: a pilot on non-reflective data", about, paper.where, tuple(tables), (), tuple(gaps)
-    )
+    for number, pair in enumerate(pairs, 1):
+        tables += _beside("table-1" if number == 1 else f"table-1-{number}", title, [pair], paper.rows)
+    if tables:
+        return Exhibit(paper, tables)
+    methods = [run_argument(arm.report) for arm in arms if not arm.report.is_evaluation]
+    command = f"calm experiment pilot --run {methods[0] if methods else 'runs/demo'}"
+    tables = [_published_table("table-1", title, paper.rows, arms)]
+    return Exhibit(paper, tables, gaps=[Gap("no run holds the pilot's arm", command)])
 
 
 def table_2(arms: Sequence[Arm], lineages: Sequence[Lineage]) -> Exhibit:
     """Main results (section 4.2)."""
     paper = published().table_2
     main = [arm for lineage in lineages for arm in lineage.arms]
-    tables = _beside("table-2", "Main results", main, paper.rows, lineages)
-    names = [name for name in published().paper.benchmarks if any(name in arm.cells for arm in main)]
+    tables = _beside("table-2", "Main results", [lineage.arms for lineage in lineages], paper.rows)
+    benchmarks = published().paper.benchmarks
+    evaluated = [name for name in benchmarks if any(name in arm.cells for arm in main)]
     gaps = []
-    if main and len(names) < len(published().paper.benchmarks):
+    if main and len(evaluated) < len(benchmarks):
         what = (
-            f"evaluated on {len(names)} of the paper's five benchmarks"
-            if names
+            f"evaluated on {len(evaluated)} of the paper's five benchmarks"
+            if evaluated
             else "no model was evaluated on the paper's five benchmarks"
         )
-        gaps.append(Gap(what, evaluation_command(main[-1].report, main[-1].stage)))
-    charts = _ladder(main, paper.rows)
-    about = "Accuracy of models on five benchmarks; every benchmark weighs the same in the macro average."
-    return Exhibit("table-2", "Table 2: main results", about, paper.where, tuple(tables), tuple(charts), tuple(gaps))
+        gaps.append(Gap(what, _evaluation_command(main[-1])))
+    return Exhibit(paper, tables, _ladder(main, paper.rows), gaps)
 
 
 def figure_4(lineages: Sequence[Lineage]) -> Exhibit:
     """Base, after fine-tuning, after reinforcement (section 4.3.1)."""
     charts, tables, gaps = [], [], []
-    for number, lineage in enumerate(lineages, 1):
-        suffix = "" if len(lineages) == 1 else f"-{number}"
+    for suffix, lineage in suffixed(lineages):
         title = f"The two stages{f' of {lineage.name}' if lineage.name else ''}"
         if len(lineage.arms) < 2:
             what = f"{lineage.name or lineage.report.name}: only one stage is evaluated"
@@ -71,108 +71,115 @@ def figure_4(lineages: Sequence[Lineage]) -> Exhibit:
                 command = "calm report runs/bench-base runs/bench-sft runs/bench-rl --out runs/bench"
             gaps.append(Gap(what, command))
             continue
-        charts.append(Chart(f"figure-4{suffix}", title, _stages_figure(lineage), "pass@1; the paper's values hollow"))
-        tables += _beside(f"figure-4{suffix}", title, list(lineage.arms), _stage_rows(), [lineage])
-    about = (
-        "The paper's ablation: the base, the same after fine-tuning on the golden set, and after reinforcement. The "
-        "paper prints the values of the middle stage by benchmark only in its picture."
-    )
-    where = published().figure_4.where
-    title = "Figure 4: ablation of the two stages"
-    return Exhibit("figure-4", title, about, where, tuple(tables), tuple(charts), tuple(gaps))
+        subtitle = "pass@1; the paper's values hollow"
+        charts.append(Chart(f"figure-4{suffix}", title, _stages_figure(lineage.arms), subtitle))
+        tables += _beside(f"figure-4{suffix}", title, [lineage.arms], _stage_rows())
+    return Exhibit(published().figure_4, tables, charts, gaps)
+
+
+def _evaluation_command(arm: Arm) -> str:
+    """The command that evaluates a model on the paper's five benchmarks."""
+    problems = " ".join(f"--problems {name}" for name in published().paper.benchmarks)
+    reasoner = shlex.quote(arm.report.numbers.run.reasoner or "pocket")
+    if arm.stage in (Stage.SFT, Stage.RL):
+        reasoner = f"{run_argument(arm.report)}/models/{arm.stage}"
+    return f"calm eval {problems} --reasoner {reasoner} --run runs/bench-{arm.stage}"
 
 
 # ------------------------------------------------------------------ tables
 
 
-def _beside(
-    key: str, title: str, ours: Sequence[Arm], theirs: Sequence[PublishedScores], lineages: Sequence[Lineage] = ()
-) -> list[Table]:
-    """Our rows and the paper's: in one table where they have suites in common, else in two."""
-    if not ours:
-        return [_published_only(key, title, theirs, ours)]
-    suites = suites_of(ours)
-    benchmarks = list(published().paper.benchmarks)
-    joint = any(suite in benchmarks for suite in suites)
-    shown = [*benchmarks, *(suite for suite in suites if suite not in benchmarks)] if joint else suites
-    sized = any(each.size for each in theirs)
-    rows = _our_rows(ours, shown, sized, lineages)
-    if joint:
-        rows += [_published_row(each, shown, sized) for each in theirs]
-        table = _table(key, title, shown, rows, sized, (published_note(ours), *_mark_notes(theirs)))
-        return [table]
+def _beside(key: str, title: str, families: Sequence[Sequence[Arm]], theirs: Sequence[PublishedScores]) -> list[Table]:
+    """Our rows and the paper's: in one table where they have suites in common, else in two.
+
+    Args:
+        key: Of the table.
+        title: Of the table.
+        families: Our models; each but the first of a family is compared with that.
+        theirs: The paper's rows.
+    """
+    arms = [arm for family in families for arm in family]
+    if not arms:
+        return [_published_table(key, title, theirs, arms)]
+    suites = suites_of(arms)
+    benchmarks = published().paper.benchmarks
+    is_sized = any(scores.size for scores in theirs)
+    if any(suite in benchmarks for suite in suites):
+        suites = [*benchmarks, *(suite for suite in suites if suite not in benchmarks)]
+        rows = [*_our_rows(families, suites), *_published_rows(theirs, suites)]
+        return [_table(key, title, suites, rows, _published_notes(theirs, arms), is_sized)]
     note = (
         "These suites are not the paper's, so the published rows stand in a table of their own and can be compared in "
         "nothing but their pattern."
     )
-    return [_table(key, title, shown, rows, sized, (note,)), _published_only(f"{key}-published", title, theirs, ours)]
+    ours = _table(key, title, suites, _our_rows(families, suites), (note,), is_sized)
+    return [ours, _published_table(f"{key}-published", title, theirs, arms)]
 
 
-def _published_only(key: str, title: str, theirs: Sequence[PublishedScores], arms: Sequence[Arm]) -> Table:
-    shown = list(published().paper.benchmarks)
-    sized = any(each.size for each in theirs)
-    rows = [_published_row(each, shown, sized) for each in theirs]
-    return _table(key, f"{title}, as published", shown, rows, sized, (published_note(arms), *_mark_notes(theirs)))
+def _published_table(key: str, title: str, theirs: Sequence[PublishedScores], arms: Sequence[Arm]) -> Table:
+    suites = published().paper.benchmarks
+    rows, notes = _published_rows(theirs, suites), _published_notes(theirs, arms)
+    return _table(key, f"{title}, as published", suites, rows, notes, any(scores.size for scores in theirs))
 
 
-def _table(key: str, title: str, suites: Sequence[str], rows: list[Row], sized: bool, notes: tuple[str, ...]) -> Table:
-    heads = columns("Model", *(["Size"] if sized else []), *map(suite_name, suites), MACRO)
-    ours = any(not row.published for row in rows)
-    subtitle = "pass@1 in percent, 95% interval clustered by problem" if ours else "pass@1 in percent"
-    return Table(key, title, heads, tuple(rows), subtitle, notes)
+def _table(
+    key: str, title: str, suites: Sequence[str], rows: Sequence[TableRow], notes: tuple[str, ...], is_sized: bool
+) -> Table:
+    has_ours = any(not row.published for row in rows)
+    subtitle = "pass@1 in percent, 95% interval clustered by problem" if has_ours else "pass@1 in percent"
+    table = Table(key, title, columns("Model", "Size", *map(suite_name, suites), MACRO), tuple(rows), subtitle, notes)
+    return table if is_sized else table.without_column(1)
 
 
-def _our_rows(arms: Sequence[Arm], suites: Sequence[str], sized: bool, lineages: Sequence[Lineage]) -> list[Row]:
+def _our_rows(families: Sequence[Sequence[Arm]], suites: Sequence[str]) -> list[TableRow]:
     rows = []
-    for arm in arms:
-        cells = [_score(arm.cells.get(suite)) for suite in suites]
-        size = [text("pocket" if arm.report.numbers["run"]["pocket"] else "")] if sized else []
-        rows.append(Row((text(arm.name), *size, *cells, _score(arm.macro)), group=OURS))
-    families = [lineage.arms for lineage in lineages] if lineages else [tuple(arms)]
-    for family in families:
-        for arm in family[1:]:
-            name = f"Change, {family[0].name} to {arm.name}"
-            by_suite, macro = arm.changes_from(family[0])
-            size = [text("")] if sized else []
-            cells = [_change(by_suite, suite) for suite in suites]
-            whole = points(macro.difference, macro.ci95) if macro else points(None)
-            rows.append(Row((text(name), *size, *cells, whole), group="Differences in points, paired by problem"))
+    for arm in (arm for family in families for arm in family):
+        size = text("pocket" if arm.report.numbers.run.pocket else "")
+        results = [*(arm.cells.get(suite) for suite in suites), arm.macro]
+        rows.append(row(arm.name, size, *map(_score, results), group=OURS))
+    for first, *others in families:
+        for arm in others:
+            by_suite, macro = arm.changes_from(first)
+            changes = [*(by_suite.get(suite) for suite in suites), macro]
+            rows.append(row(f"Change, {first.name} to {arm.name}", text(), *map(_change, changes), group=PAIRED))
     return rows
 
 
-def _score(cell: Mapping[str, Any] | None) -> Cell:
-    return percent(None) if cell is None else percent(cell["pass_at_1"], cell["ci95"])
+def _score(result: Summary | MacroNumbers | None) -> Cell:
+    return percent(result.pass_at_1, result.ci95) if result else percent(None)
 
 
-def _change(by_suite: Mapping[str, Comparison], suite: str) -> Cell:
-    found = by_suite.get(suite)
-    return points(found.difference, found.ci95) if found else points(None)
+def _change(comparison: Comparison | None) -> Cell:
+    return points(comparison.difference, comparison.ci95) if comparison else points(None)
 
 
-def _published_row(each: PublishedScores, suites: Sequence[str], sized: bool) -> Row:
-    scores = dict(zip(published().paper.benchmarks, each.scores, strict=False))
-    mark = "*" if each.cited else ""
+def _published_rows(theirs: Sequence[PublishedScores], suites: Sequence[str]) -> list[TableRow]:
+    rows = []
+    for scores in theirs:
+        by_suite: Mapping[str, float] = dict(zip(published().paper.benchmarks, scores.scores, strict=False))
+        cells = []
+        for value in (*(by_suite.get(suite) for suite in suites), scores.macro):
+            score = None if value is None else value / 100
+            cells.append(points(score) if scores.change else percent(score, mark="*" if scores.cited else ""))
+        group = f"The paper{f': {scores.group}' if scores.group else ''}"
+        rows.append(row(scores.model, text(scores.size), *cells, group=group, published=True))
+    return rows
 
-    def cell(value: float | None) -> Cell:
-        share = None if value is None else value / 100
-        return points(share) if each.change else percent(share, mark=mark)
 
-    cells = [cell(scores.get(suite)) for suite in suites]
-    group = f"The paper{f': {each.group}' if each.group else ''}"
-    size = [text(each.size)] if sized else []
-    return Row((text(each.model), *size, *cells, cell(each.macro)), group=group, published=True)
-
-
-def _mark_notes(rows: Sequence[PublishedScores]) -> tuple[str, ...]:
-    if not any(row.cited for row in rows):
-        return ()
+def _published_notes(theirs: Sequence[PublishedScores], arms: Sequence[Arm]) -> tuple[str, ...]:
+    """What has to be said wherever the paper's rows stand beside ours."""
+    paper = published().paper
+    sizes = ", ".join(f"{name} {count}" for name, count in zip(paper.names, paper.test_problems, strict=True))
+    note = (
+        f"Published rows are from the paper (arXiv {paper.arxiv}), on its own test problems ({sizes}) and label "
+        "versions; they have no intervals there."
+    )
+    if any(arm.report.numbers.run.pocket for arm in arms):
+        note += " Ours is a pocket model of about a million parameters: no evidence about large ones."
+    if not any(scores.cited for scores in theirs):
+        return (note,)
     cited = "* Cited by the paper from the papers of these models; all others it measured itself."
-    return (cited, published().table_2.note)
-
-
-def _method_run(arms: Sequence[Arm]) -> str:
-    runs = [arm.report for arm in arms if not arm.report.is_evaluation]
-    return run_argument(runs[0]) if runs else "runs/demo"
+    return (note, cited, published().table_2.note)
 
 
 # ------------------------------------------------------------------ charts
@@ -181,51 +188,43 @@ def _method_run(arms: Sequence[Arm]) -> str:
 def _ladder(arms: Sequence[Arm], theirs: Sequence[PublishedScores]) -> list[Chart]:
     """Macro averages of all models from high to low, where ours has all five benchmarks."""
     five = set(published().paper.benchmarks)
-    rows: list[Point] = [published_point(each.model, each.macro) for each in theirs if each.macro is not None]
-    ours = [point(arm, arm.macro) for arm in arms if set(arm.cells) == five]
-    rows += [each for each in ours if each is not None]
-    if not any(not each.published for each in rows):
+    ours = arm_points([arm for arm in arms if set(arm.cells) == five])
+    if not ours:
         return []
-    block = Block("macro average", tuple(sorted(rows, key=lambda each: -each.value)))
+    paper = [published_point(scores.model, scores.macro) for scores in theirs if scores.macro is not None]
+    figure = forest({"macro average": sorted([*paper, *ours], key=lambda point: -point.cell.number)})
     subtitle = "of the five benchmarks; filled: this report, hollow: published"
-    return [Chart("table-2-ladder", "Macro averages", forest([block]), subtitle)]
+    return [Chart("table-2-ladder", "Macro averages", figure, subtitle)]
 
 
-def _stages_figure(lineage: Lineage) -> dict[str, Any]:
+def _stages_figure(arms: Sequence[Arm]) -> Figure:
     """Ours by suite, the paper's stages in the same blocks where it has them, its macro averages last."""
-    theirs = {row.model: row for row in _stage_rows()}
-    symbols = dict(zip(theirs, ("circle", "square", "diamond"), strict=True))
-    benchmarks = list(published().paper.benchmarks)
-    blocks = []
-    for suite in suites_of(lineage.arms):
-        mine = [point(arm, arm.cells.get(suite)) for arm in lineage.arms]
-        paper: list[Point] = []
-        if suite in benchmarks:
-            place = benchmarks.index(suite)
-            paper = [
-                published_point(f"Paper: {name}", row.scores[place], symbols[name])
-                for name, row in theirs.items()
-                if len(row.scores) > place
-            ]
-        blocks.append(Block(suite_name(suite), (*(each for each in mine if each is not None), *paper)))
-    macro = [point(arm, arm.macro) for arm in lineage.arms]
-    joint = any(suite in benchmarks for suite in suites_of(lineage.arms))
-    paper = [published_point(f"Paper: {name}", row.macro or 0.0, symbols[name]) for name, row in theirs.items()]
-    mine_macro = tuple(each for each in macro if each is not None)
-    if joint:
-        blocks.append(Block("macro average", (*mine_macro, *paper)))
-    else:
-        blocks += [Block("macro average", mine_macro), Block("paper: macro", tuple(paper))]
-    return forest(blocks)
+    stages = list(zip(_stage_rows(), ("circle", "square", "diamond"), strict=True))
+    benchmarks = published().paper.benchmarks
+    suites = suites_of(arms)
+    blocks = {}
+    for suite in suites:
+        place = benchmarks.index(suite) if suite in benchmarks else len(benchmarks)
+        theirs = [
+            published_point(f"Paper: {scores.model}", scores.scores[place], symbol)
+            for scores, symbol in stages
+            if place < len(scores.scores)
+        ]
+        blocks[suite_name(suite)] = [*arm_points(arms, suite), *theirs]
+    ours = arm_points(arms)
+    paper = [published_point(f"Paper: {scores.model}", scores.macro or 0.0, symbol) for scores, symbol in stages]
+    if any(suite in benchmarks for suite in suites):
+        return forest(blocks | {"macro average": [*ours, *paper]})
+    return forest(blocks | {"macro average": ours, "paper: macro": paper})
 
 
 def _stage_rows() -> list[PublishedScores]:
     """The paper's three stages; of the middle one the text has only the macro average."""
-    rows = {row.model: row for row in published().table_2.rows}
+    rows = {scores.model: scores.scores for scores in published().table_2.rows}
     macro = published().figure_4.macro
     base, storm = rows["Qwen3-4B-Thinking-2507 (Base)"], rows["STORM-Qwen3-4B (Ours)"]
     return [
-        PublishedScores(model="base", scores=base.scores, macro=macro["base"]),
+        PublishedScores(model="base", scores=base, macro=macro["base"]),
         PublishedScores(model="CALM-SFT", scores=(), macro=macro["sft"]),
-        PublishedScores(model="STORM", scores=storm.scores, macro=macro["rl"]),
+        PublishedScores(model="STORM", scores=storm, macro=macro["rl"]),
     ]

@@ -3,113 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from statistics import fmean
 
-from calmstorm.report.arms import Arm, Lineage
-from calmstorm.report.build import RunReport
-from calmstorm.report.charts.flaws import evolution, highest_load
-from calmstorm.report.charts.layout import PUBLISHED, Figure, legend, narrow, percent, rows_layout
-from calmstorm.report.charts.scores import Block, forest, point
-from calmstorm.report.charts.training import Line, curves
-from calmstorm.report.exhibits.exhibit import NO_VALUES, Chart, Exhibit, Gap, run_argument
+from calmstorm.records import Stage
+from calmstorm.report.arms import Arm, Lineage, run_argument, suites_of
+from calmstorm.report.charts.lines import Curve, evolution, highest_load, training
+from calmstorm.report.charts.rows import arm_points, forest, selection
+from calmstorm.report.collect import RunReport
+from calmstorm.report.exhibits.exhibit import Chart, Exhibit, Gap, suffixed
+from calmstorm.report.numbers import CurationNumbers
 from calmstorm.report.published import published, suite_name
-from calmstorm.report.tables import Cell, Row, Table, columns, number, points, row, share
-from calmstorm.report.tables import percent as percent_cell
+from calmstorm.report.tables import Cell, Table, TableRow, columns, number, percent, points, row, share, text
 
-MAIN, CONTROL = "with CALM", "without CALM"
+MAIN, CONTROL = "RL with CALM", "RL without CALM"
+CONTROLLED = {Stage.SFT: MAIN, Stage.RL: MAIN, Stage.CONTROL_SFT: CONTROL, Stage.CONTROL_RL: CONTROL}
+"""The arms of the controlled experiment, by stage."""
+HARD_SUITES = ("complex", "mamo-complex", "industryor", "optmath")
 
 
 def figure_5(reports: Sequence[RunReport]) -> Exhibit:
     """What curation does: fewer wrong answers, shorter responses, a small golden set (section 4.3.2)."""
-    paper = published().figure_5
-    curated = [report for report in reports if report.numbers["curation"]["attempts"]]
-    charts, tables = [], []
-    for index, report in enumerate(curated, 1):
-        suffix = "" if len(curated) == 1 else f"-{index}"
-        title = f"The curation engine{f': {report.name}' if len(curated) > 1 else ''}"
-        tables.append(_curation_table(f"figure-5{suffix}", title, report))
+    curated = [report for report in reports if report.numbers.curation.attempts]
+    charts, tables, gaps = [], [], []
+    for suffix, report in suffixed(curated):
+        curation = report.numbers.curation
+        title = f"The curation engine{f': {report.name}' if suffix else ''}"
         subtitle = "share of all examples; hollow: published"
-        charts.append(Chart(f"figure-5{suffix}", title, _selection(report.numbers["curation"]), subtitle, "half"))
-    gaps = []
+        charts.append(Chart(f"figure-5{suffix}", title, selection(curation), subtitle, "half"))
+        rows = [
+            row(name, ours, theirs)
+            for (name, theirs), ours in zip(_published_curation().items(), _our_curation(curation), strict=True)
+        ]
+        tables.append(Table(f"figure-5{suffix}", title, columns("", "This run", "Published"), tuple(rows)))
     if not curated:
         run = run_argument(reports[0])
-        gaps.append(
-            Gap("no curation is in these runs", f"calm curate --run {run}, then calm golden {run}; or calm demo")
-        )
-        tables.append(_curation_table("figure-5", "The curation engine, as published", None))
-    about = (
-        "From raw examples through hints and filters to the golden set. The paper curates 549 problems of public "
-        "benchmarks. The share of edited tokens depends on the length of the responses: a hint is a sentence or two."
-    )
-    return Exhibit(
-        "figure-5", "Figure 5: the curation engine", about, paper.where, tuple(tables), tuple(charts), tuple(gaps)
-    )
+        command = f"calm curate --problems NAME --run {run}, then calm golden {run}; or calm demo"
+        gaps.append(Gap("no curation is in these runs", command))
+        rows = [row(name, theirs, published=True) for name, theirs in _published_curation().items()]
+        title = "The curation engine, as published"
+        tables.append(Table("figure-5", title, columns("", "Published"), tuple(rows)))
+    return Exhibit(published().figure_5, tables, charts, gaps)
 
 
-def _curation_table(key: str, title: str, report: RunReport | None) -> Table:
+def _published_curation() -> dict[str, Cell]:
     paper = published().figure_5
-    ours = report.numbers["curation"] if report else None
-
-    def both(name: str, mine: Cell, theirs: Cell) -> Row:
-        return row(name, mine, theirs) if ours else row(name, theirs, published=True)
-
-    def mine(key: str, digits: int = 0) -> Cell:
-        return number(ours[key] if ours else None, digits)
-
-    golden = ours["golden"] / ours["attempts"] if ours else None
-    gain = ours["correct_after"] - ours["correct_before"] if ours and ours["correct_after"] is not None else None
-    before = share(ours["correct_before"], ours["correct_before_ci95"]) if ours else share(None)
-    after = share(ours["correct_after"], ours["correct_after_ci95"]) if ours else share(None)
-    rows = (
-        both("Examples", mine("attempts"), number(paper.raw)),
-        both("Correct after the hints", mine("correct_after_count"), number(paper.correct)),
-        both("Golden", mine("golden"), number(paper.golden)),
-        both("Selection rate", share(golden), share(paper.selection / 100)),
-        both("Correct before", before, share(paper.success_before / 100)),
-        both("Correct after", after, share(paper.success_after / 100)),
-        both("Lift, points", points(gain), points((paper.success_after - paper.success_before) / 100)),
-        both("Response tokens before", mine("tokens_before"), number(paper.tokens_before)),
-        both("Response tokens after", mine("tokens_after"), number(paper.tokens_after)),
-        both("Hints per example", mine("hints_per_problem", 2), number(paper.hints, 2)),
-        both("Edited tokens, golden", share(ours["edited_token_share"] if ours else None), _below(paper.edited_below)),
-    )
-    heads = columns("", "This run", "Published") if ours else columns("", "Published")
-    return Table(key, title, heads, rows)
+    return {
+        "Examples": number(paper.raw),
+        "Correct after the hints": number(paper.correct),
+        "Golden": number(paper.golden),
+        "Selection rate": share(paper.selection / 100),
+        "Correct before": share(paper.success_before / 100),
+        "Correct after": share(paper.success_after / 100),
+        "Lift, points": points((paper.success_after - paper.success_before) / 100),
+        "Response tokens before": number(paper.tokens_before),
+        "Response tokens after": number(paper.tokens_after),
+        "Hints per example": number(paper.hints, 2),
+        "Edited tokens, golden": text(f"< {paper.edited_below}%"),
+    }
 
 
-def _below(percents: float) -> Cell:
-    return Cell(f"< {percents}%")
-
-
-def _selection(curation: dict[str, Any]) -> Figure:
-    paper = published().figure_5
-    names = ["Correct before", "Correct after", "Golden"]
-    attempts = curation["attempts"]
-    mine = [curation[key] / attempts for key in ("correct_before_count", "correct_after_count", "golden")]
-    theirs = [paper.success_before / 100, paper.correct / paper.raw, paper.golden / paper.raw]
-    data = []
-    for name, values, colour, hollow in (("This run", mine, "--mark", False), ("Published", theirs, PUBLISHED, True)):
-        data.append(
-            {
-                "type": "bar",
-                "orientation": "h",
-                "name": name,
-                "y": [1, 2, 3],
-                "x": values,
-                "text": [percent(value) for value in values],
-                "textposition": "outside",
-                "cliponaxis": False,
-                "marker": {
-                    "color": "rgba(0,0,0,0)" if hollow else colour,
-                    "line": {"color": colour, "width": 1.5 if hollow else 0},
-                },
-                "hoverinfo": "skip",
-            }
-        )
-    layout = rows_layout(names, left=130, row=58) | {"showlegend": True, "legend": legend()}
-    layout["margin"] |= {"t": 40}
-    layout["xaxis"] |= {"range": [0, 1.1], "visible": False}
-    return {"data": data, "layout": layout, "narrow": narrow(names) | {"margin": {"l": 104}}}
+def _our_curation(curation: CurationNumbers) -> list[Cell]:
+    """Returns ours, in the order of the paper's."""
+    before, after = curation.correct_before, curation.correct_after
+    return [
+        number(curation.attempts),
+        number(curation.correct_after_count),
+        number(curation.golden),
+        share(curation.golden / curation.attempts),
+        share(before, curation.correct_before_ci95),
+        share(after, curation.correct_after_ci95),
+        points(after - before if after is not None and before is not None else None),
+        number(curation.tokens_before),
+        number(curation.tokens_after),
+        number(curation.hints_per_problem, 2),
+        share(curation.edited_token_share),
+    ]
 
 
 # ------------------------------------------------------------------ figure 6
@@ -117,101 +85,69 @@ def _selection(curation: dict[str, Any]) -> Figure:
 
 def figure_6(reports: Sequence[RunReport], arms: Sequence[Arm], lineages: Sequence[Lineage]) -> Exhibit:
     """Reinforcement with and without CALM, and the healing of flaws (section 4.3.3)."""
-    paper = published().figure_6
-    charts: list[Chart] = []
-    tables: list[Table] = []
-    controlled = [report for report in reports if report.numbers["learning"].get("control_rl")]
-    for index, report in enumerate(controlled, 1):
-        suffix = "" if len(controlled) == 1 else f"-{index}"
-        charts += _controlled_charts(suffix, report, [arm for arm in arms if arm.report is report])
-        tables.append(_controlled_table(f"figure-6{suffix}", report, [arm for arm in arms if arm.report is report]))
-    gaps = []
+    controlled = [report for report in reports if report.numbers.learning.get(Stage.CONTROL_RL)]
     methods = [report for report in reports if not report.is_evaluation]
-    if not controlled and methods:
-        what = "(a) to (c): no run holds the control arm; the main arm's own curves stand under Learning"
-        gaps.append(Gap(what, f"calm experiment controlled --run {run_argument(methods[0])}"))
-    if not methods:
-        gaps.append(
-            Gap(
-                "(a) to (c): these runs only evaluate, they train nothing", "calm experiment controlled --run runs/demo"
-            )
-        )
+    charts, tables, gaps = [], [], []
+    for suffix, report in suffixed(controlled):
+        compared = [arm for arm in arms if arm.report is report and arm.stage in CONTROLLED]
+        charts += _controlled_charts(f"figure-6{suffix}", report, compared)
+        tables.append(_controlled_table(f"figure-6{suffix}", report.name, compared))
+    if not controlled:
+        what = "(a) to (c): these runs only evaluate, they train nothing"
+        if methods:
+            what = "(a) to (c): no run holds the control arm; the main arm's own curves stand under Learning"
+        run = run_argument(methods[0]) if methods else "runs/demo"
+        gaps.append(Gap(what, f"calm experiment controlled --run {run}"))
     healing = _healing(lineages)
-    charts += healing
     if not healing:
         gaps.append(Gap("(d): fewer than two stages with flaws", "see figure 7"))
-    about = (
-        "Reinforcement after fine-tuning on guided and on unguided trajectories. The paper's (a) is accuracy on "
-        "complex test sets along training; runs record the training reward of each step, and test accuracy before and "
-        "after; both are shown."
-    )
-    says = f"{paper.says} {NO_VALUES}"
-    title = "Figure 6: reinforcement with and without CALM"
-    return Exhibit("figure-6", title, about, paper.where, tuple(tables), tuple(charts), tuple(gaps), says)
+    return Exhibit(published().figure_6, tables, [*charts, *healing], gaps)
 
 
-def _controlled_charts(suffix: str, report: RunReport, arms: Sequence[Arm]) -> list[Chart]:
-    learning = report.numbers["learning"]
-    lines = [
-        Line(f"RL {MAIN}", learning["rl"], "--arm-3"),
-        Line(f"RL {CONTROL}", learning["control_rl"], "--arm-6", dashed=True),
+def _controlled_charts(key: str, report: RunReport, arms: Sequence[Arm]) -> list[Chart]:
+    learning = report.numbers.learning
+    curves = [
+        Curve(MAIN, learning[Stage.RL], "--arm-3"),
+        Curve(CONTROL, learning[Stage.CONTROL_RL], "--arm-6", "dash"),
     ]
-    parts = [
-        ("a", "(a) Training reward", "reward", True),
-        ("b", "(b) Code blocks per response", "code_blocks", False),
-        ("c", "(c) Response tokens", "response_tokens", False),
-    ]
-    found = [
-        Chart(
-            f"figure-6{suffix}-{letter}",
-            caption,
-            curves(lines, key, share=is_share),
-            "dots: steps, line: running mean",
-            "third",
-        )
-        for letter, caption, key, is_share in parts
-    ]
-    blocks = []
-    for suite in _complex_suites(arms):
-        rows = [
-            point(arm, arm.cells.get(suite)) for arm in arms if arm.stage in ("sft", "rl", "control_sft", "control_rl")
-        ]
-        blocks.append(Block(suite_name(suite), tuple(each for each in rows if each is not None)))
-    if blocks:
+    captions = {
+        "reward": "(a) Training reward",
+        "code_blocks": "(b) Code blocks per response",
+        "response_tokens": "(c) Response tokens",
+    }
+    subtitle = "dots: steps, line: running mean"
+    charts = []
+    for letter, (quantity, caption) in zip("abc", captions.items(), strict=True):
+        figure = training(curves, quantity, is_share=quantity == "reward")
+        charts.append(Chart(f"{key}-{letter}", caption, figure, subtitle, "third"))
+    hard = [suite for suite in HARD_SUITES if suite in suites_of(arms)]
+    if hard:
+        figure = forest({suite_name(suite): arm_points(arms, suite) for suite in hard})
         subtitle = "test accuracy before and after reinforcement, 95% interval"
-        found.append(Chart(f"figure-6{suffix}-a2", "(a) Complex test sets", forest(blocks), subtitle))
-    return found
+        charts.append(Chart(f"{key}-a2", "(a) Complex test sets", figure, subtitle))
+    return charts
 
 
-def _complex_suites(arms: Sequence[Arm]) -> list[str]:
-    hard = ("complex", "mamo-complex", "industryor", "optmath")
-    return [suite for suite in hard if any(suite in arm.cells for arm in arms)]
-
-
-def _controlled_table(key: str, report: RunReport, arms: Sequence[Arm]) -> Table:
-    rows: list[Row] = []
+def _controlled_table(key: str, run: str, arms: Sequence[Arm]) -> Table:
+    rows: list[TableRow] = []
     for arm in arms:
-        if arm.stage in ("sft", "rl", "control_sft", "control_rl") and arm.macro is not None:
-            group = f"RL {CONTROL if arm.stage.startswith('control') else MAIN}"
-            cells = list(arm.cells.values())
-            blocks = sum(cell["code_blocks"] for cell in cells) / len(cells)
-            tokens = sum(cell["response_tokens"] for cell in cells) / len(cells)
-            score = percent_cell(arm.macro["pass_at_1"], arm.macro["ci95"])
-            rows.append(row(arm.name, score, number(blocks, 2), number(tokens), group=group))
-    title = f"Before and after reinforcement, with CALM and without: {report.name}"
+        if arm.macro is not None:
+            blocks = fmean(result.code_blocks for result in arm.cells.values())
+            tokens = fmean(result.response_tokens for result in arm.cells.values())
+            score = percent(arm.macro.pass_at_1, arm.macro.ci95)
+            rows.append(row(arm.name, score, number(blocks, 2), number(tokens), group=CONTROLLED[arm.stage]))
+    title = f"Before and after reinforcement, with CALM and without: {run}"
     heads = columns("Stage", "pass@1, macro", "Code blocks", "Response tokens")
     return Table(key, title, heads, tuple(rows), "evaluation of the models; means over suites")
 
 
 def _healing(lineages: Sequence[Lineage]) -> list[Chart]:
-    found = []
-    for index, lineage in enumerate(lineages, 1):
-        arms = [arm for arm in lineage.arms if arm.flaws is not None]
-        if len(arms) < 2:
-            continue
-        macros = [arm.flaws.macro for arm in arms if arm.flaws is not None]
-        key = "figure-6-d" if len(lineages) == 1 else f"figure-6-d{index}"
-        caption = f"(d) Flaws from stage to stage{f', {lineage.name}' if lineage.name else ''}"
-        figure = evolution(arms, macros, highest_load(macros), with_legend=True)
-        found.append(Chart(key, caption, figure, "per response, macro average", "half"))
-    return found
+    charts = []
+    for suffix, lineage in suffixed(lineages):
+        macros = {arm.name: arm.flaws.macro for arm in lineage.arms if arm.flaws is not None}
+        if len(macros) > 1:
+            caption = f"(d) Flaws from stage to stage{f', {lineage.name}' if lineage.name else ''}"
+            figure = evolution(macros, highest_load(list(macros.values())), with_legend=True)
+            subtitle = "per response, macro average"
+            charts.append(Chart(f"figure-6-d{suffix.lstrip('-')}", caption, figure, subtitle, "half"))
+    return charts

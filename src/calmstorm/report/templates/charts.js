@@ -2,6 +2,12 @@
   "use strict";
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const colourKeys = new Set(["color", "gridcolor", "bgcolor", "bordercolor", "linecolor", "zerolinecolor", "family"]);
+  const axis = { showgrid: false, gridcolor: "--rule", zeroline: false, fixedrange: true, automargin: true, tickfont: { color: "--ink-2" }, ticks: "", ticklabelstandoff: 6 };
+  const base = {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "--font", size: 13, color: "--ink" },
+    hoverlabel: { bgcolor: "--raised", bordercolor: "--rule-strong", font: { color: "--ink" } },
+    margin: { l: 8, r: 16, t: 8, b: 34 }, showlegend: false, hovermode: "closest", dragmode: false, bargap: 0.38,
+  };
   const resolve = (value, key, style) => {
     if (Array.isArray(value)) return value.map((item) => resolve(item, key, style));
     if (value && typeof value === "object") {
@@ -15,9 +21,15 @@
     for (const [id, figure] of Object.entries(figures)) {
       const place = document.getElementById("chart-" + id);
       if (!place) continue;
-      const { data, layout, narrow } = resolve(figure, "", style);
-      if (place.clientWidth < 440) for (const [part, changes] of Object.entries(narrow || {})) Object.assign(layout[part], changes);
-      Plotly.react(place, data, layout, { displayModeBar: false, responsive: true, showTips: false });
+      const layout = { ...base, ...figure.layout };
+      for (const [part, changes] of Object.entries(place.clientWidth < 540 ? figure.narrow : {})) {
+        layout[part] = typeof changes === "object" ? { ...layout[part], ...changes } : changes;
+      }
+      for (const name of ["xaxis", "yaxis", "yaxis2"]) if (layout[name]) layout[name] = { ...axis, ...layout[name] };
+      const [data, coloured] = resolve([figure.data, layout], "", style);
+      // plotly draws an axis only if something is drawn on it
+      if (layout.yaxis2) data.push({ type: "scatter", x: [null], y: [null], yaxis: "y2", hoverinfo: "skip" });
+      Plotly.react(place, data, coloured, { displayModeBar: false, responsive: true, showTips: false });
     }
     document.documentElement.dataset.charts = "drawn";
   };

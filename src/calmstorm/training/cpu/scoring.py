@@ -1,0 +1,74 @@
+"""Log-probabilities of responses to a shared prompt, for training on a CPU.
+
+The samples of a group answer the same prompt. It is run once, and its keys and values, gradient included, serve all of
+them: with prompts as long as responses this halves the work. Rows with different prompts are scored group by group.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedModel
+
+from calmstorm.training.cpu.attention import right_padded
+
+
+def score(
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    completion_width: int,
+    temperature: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores completions under the sampling distribution.
+
+    Args:
+        model: A causal language model on the CPU.
+        input_ids: (B, P + C); prompts padded on the left, completions on the right.
+        attention_mask: (B, P + C); 0 on padding.
+        completion_width: C.
+        temperature: Of the sampling distribution.
+
+    Returns:
+        Log-probability of each completion token (B, C), and entropy in nats of the distribution it was drawn from
+        (B, C), without gradient. Values on padding mean nothing.
+    """
+    prompts = [
+        tuple(row[mask].tolist())
+        for row, mask in zip(
+            input_ids[:, :-completion_width], attention_mask[:, :-completion_width].bool(), strict=True
+        )
+    ]
+    completions = input_ids[:, -completion_width:]
+    logprobs: dict[int, torch.Tensor] = {}
+    entropies: dict[int, torch.Tensor] = {}
+    for prompt in dict.fromkeys(prompts):
+        rows = [row for row, other in enumerate(prompts) if other == prompt]
+        group_logprobs, group_entropies = _score_group(
+            model, torch.tensor([prompt], device=input_ids.device), completions[rows], temperature
+        )
+        logprobs |= dict(zip(rows, group_logprobs, strict=True))
+        entropies |= dict(zip(rows, group_entropies, strict=True))
+    order = range(len(prompts))
+    return torch.stack([logprobs[row] for row in order]), torch.stack([entropies[row] for row in order])
+
+
+def _score_group(
+    model: PreTrainedModel, prompt: torch.Tensor, completions: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores completions (N, C) of one prompt (1, P)."""
+    count = len(completions)
+    with right_padded(model):
+        beginning = model.base_model(input_ids=prompt, use_cache=True)
+        first = beginning.last_hidden_state[:, -1:].expand(count, -1, -1)
+        hidden = first
+        if completions.shape[1] > 1:
+            cache = beginning.past_key_values
+            cache.batch_repeat_interleave(count)
+            rest = model.base_model(input_ids=completions[:, :-1], past_key_values=cache, use_cache=True)
+            hidden = torch.cat([first, rest.last_hidden_state], dim=1)
+    head = model.get_output_embeddings()
+    logits = head(hidden).float() / temperature
+    normalized = torch.log_softmax(logits, dim=-1)
+    with torch.no_grad():
+        entropies = -(normalized.exp() * normalized).sum(-1)
+    return normalized.gather(-1, completions.unsqueeze(-1)).squeeze(-1), entropies

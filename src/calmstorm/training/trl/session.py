@@ -1,0 +1,106 @@
+"""What fine-tuning and reinforcement learning have in common: arguments, callbacks, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback
+
+from calmstorm.reasoner.local import LocalReasoner
+from calmstorm.training.checkpoints import last_complete, mark_complete
+
+Logs = Mapping[str, float]
+"""What the Trainer logs after an update: `loss`, `grad_norm`, `learning_rate` and more."""
+
+
+class QuietTrainer:
+    """Mixed into TRL's trainers: neither telemetry nor model cards."""
+
+    def _send_telemetry(self) -> None: ...
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Writes nothing: a card would name this machine's paths."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A training through TRL."""
+
+    policy: LocalReasoner
+    """Its model is changed in place; float32."""
+    work: Path
+    """Directory of the checkpoints; training goes on from the last complete one."""
+    seed: int
+    updates: int
+    """Optimizer steps in all."""
+    checkpoint_updates: int
+    """Optimizer steps between checkpoints."""
+    on_update: Callable[[int, Logs, float], None]
+    """Gets the number of each update, its logs and seconds."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments that every `TrainingArguments` of ours has."""
+        return {
+            "output_dir": str(self.work),
+            "max_steps": self.updates,
+            "seed": self.seed,
+            "logging_steps": 1,
+            "logging_nan_inf_filter": False,
+            "save_strategy": "steps",
+            "save_steps": self.checkpoint_updates,
+            "save_total_limit": 2,  # while the newest is being written, an older one is complete
+            "report_to": "none",
+            "disable_tqdm": True,
+            "use_cpu": not torch.cuda.is_available(),
+            "bf16": bf16_pays(),
+            "gradient_checkpointing": torch.cuda.is_available(),  # models that fit a CPU fit its memory
+            "optim": "adamw_torch",
+            "dataloader_num_workers": 0,
+            "dataloader_pin_memory": False,
+        }
+
+    def run(self, kind: type[Trainer], **arguments: Any) -> None:  # noqa: ANN401
+        """Trains with a trainer of this kind, from the last complete checkpoint if there is one."""
+        trainer = kind(
+            model=self.policy.model,
+            processing_class=self.policy.codec.tokenizer,
+            callbacks=[_UpdateCallback(self.on_update)],
+            **arguments,
+        )
+        trainer.remove_callback(PrinterCallback)
+        checkpoint = last_complete(self.work)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+
+
+class _UpdateCallback(TrainerCallback):
+    """Hands each update's numbers on, and marks checkpoints as complete once they are written."""
+
+    def __init__(self, on_update: Callable[[int, Logs, float], None]) -> None:
+        self._on_update = on_update
+        self._since = time.monotonic()
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        self._since = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        logs = kwargs["logs"]
+        if "loss" not in logs:  # the summary at the end
+            return
+        now = time.monotonic()
+        seconds, self._since = now - self._since, now
+        self._on_update(state.global_step, logs, seconds)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def bf16_pays() -> bool:
+    """Returns whether the machine computes in bfloat16 natively; elsewhere autocast is slower than float32."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
