@@ -138,8 +138,7 @@ class Interpreter:
         if self._closed or os.getpid() != self._owner:
             return
         self._closed = True
-        for slot in self._pool.slots:
-            slot.close()
+        self._pool.close()
         self._parents.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 

@@ -32,7 +32,7 @@ class Slot:
         self._parents = parents
         self._level = level
         self._lock = threading.Lock()
-        self._closed = False
+        self.closed = False
         self._channel: socket.socket | None = None
         self._greeted = False
         self._request: threading.Event | None = None
@@ -58,7 +58,7 @@ class Slot:
         Raises:
             SlotLostError: None could be started.
         """
-        self._lose()
+        self.give_up()
         self.greet()
 
     def execute(
@@ -70,7 +70,7 @@ class Slot:
             SlotLostError: No answer came.
         """
         if self._channel is not None and self._is_dead(self._channel):
-            self._lose()
+            self.give_up()
         channel = self._channel or self._open()
         try:
             with self._lost_on_error(channel):
@@ -92,12 +92,12 @@ class Slot:
             self._hang_up()
 
     def close(self) -> None:
-        """Ends the supervisor for good."""
-        self._closed = True
+        """Ends the supervisor for good; `give_up` closes the socket, once nobody waits for an answer on it."""
+        self.closed = True
         self._hang_up()
 
     def _open(self) -> socket.socket:
-        if self._closed:
+        if self.closed:
             raise SlotLostError("the interpreter was closed")
         mine, theirs = socket.socketpair()
         with theirs:
@@ -119,7 +119,7 @@ class Slot:
             yield
         except BaseException as error:
             seconds = channel.gettimeout()
-            self._lose()
+            self.give_up()
             if isinstance(error, wire.ChannelClosedError):
                 raise SlotLostError("the supervisor died") from error
             if isinstance(error, TimeoutError):
@@ -138,7 +138,7 @@ class Slot:
                 with contextlib.suppress(OSError):
                     self._channel.shutdown(socket.SHUT_RDWR)
 
-    def _lose(self) -> None:
+    def give_up(self) -> None:
         """Gives the supervisor up; closing the socket makes a live one kill its script and leave."""
         with self._lock:
             channel, self._channel = self._channel, None
@@ -188,7 +188,20 @@ class Pool:
         try:
             yield slot
         finally:
+            if slot.closed:
+                slot.give_up()
             self._idle[level].put(slot)
+
+    def close(self) -> None:
+        """Ends all supervisors for good; a slot that is in use closes its socket when it is given back."""
+        for slot in self.slots:
+            slot.close()
+        for idle in self._idle:
+            for _ in range(idle.qsize()):
+                with contextlib.suppress(queue.Empty):
+                    slot = idle.get_nowait()
+                    slot.give_up()
+                    idle.put(slot)
 
     def level_for(self, code: bytes) -> int:
         """The first level that has all preloaded libraries that a script names; a wrong guess costs it an import."""
