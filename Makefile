@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM := false
 # more than one thread is slower for a model this small
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-engines lint format docs bench bench-interpreter clean
+.PHONY: setup demo test test-engines coverage mutation wheel lint format docs bench bench-interpreter clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,18 @@ test: setup
 test-engines: setup
 	$(BIN)/python -m pytest -m engines
 
+coverage: setup
+	$(BIN)/python -m pytest -m "not engines" --cov --cov-report=term
+
+# MUTATE=calmstorm.grading.* takes a part; .venv/bin/mutmut results and show NAME say what survived
+MUTATE ?= *
+mutation: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mutation]'
+	$(BIN)/mutmut run --max-children 1 '$(MUTATE)'
+
+wheel:
+	PYTHON=$(PYTHON) .ci/wheel
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,4 +66,4 @@ bench-interpreter: setup
 	$(BIN)/python benchmarks/interpreter.py --json runs/bench-interpreter.json --plot runs/bench-interpreter.html
 
 clean:
-	rm -rf build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf build dist *.egg-info src/*.egg-info .mypy_cache mutants .coverage .ruff_cache .pytest_cache .import_linter_cache

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from calmstorm.progress import say, track
+from calmstorm.progress import note, track
 from interpreting.approaches import KINDS, AbsentError, FailedError
 from interpreting.fleet import Crew
 from interpreting.results import Results
@@ -67,7 +67,7 @@ def _started(
                     crew = crews_end.enter_context(closing(Crew(name, count, workers, queue, scripts)))
                 except AbsentError as error:
                     results.absent[name] = str(error)
-                    say(f"{name} is left out: {error}")
+                    note(f"{name} is left out: {error}")
                     continue
                 crews.append(crew)
                 results.enter(name, [station.start_seconds for station in crew.stations], crew.check())

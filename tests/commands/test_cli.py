@@ -4,9 +4,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from calmstorm import __version__, cli
 from calmstorm.errors import InfrastructureError, InputError, MissingExtraError, WorkError
@@ -27,10 +30,29 @@ def test_help_names_every_installed_command_without_importing_any(capsys: pytest
     assert not any(f"'{heavy}'" in loaded for heavy in ("torch", "numpy", "pydantic", "scipy", "plotly"))
 
 
-@pytest.mark.parametrize("name", ["doctor", "problems", "eval"])
-def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert calm(name, "--help") == 0
-    assert "Usage: calm" in capsys.readouterr().out
+def command_lines(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
+    """Yields the words of every command and subcommand."""
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        yield (*before, name)
+        if hasattr(command, "list_commands"):
+            yield from command_lines(command, *before, name)
+
+
+COMMAND_LINES = list(command_lines(typer.main.get_command(cli.build())))
+
+
+def test_every_command_that_is_announced_is_there() -> None:
+    assert {words[0] for words in COMMAND_LINES} == set(cli.COMMANDS)
+    assert ("problems", "check") in COMMAND_LINES
+
+
+@pytest.mark.parametrize("words", COMMAND_LINES, ids=" ".join)
+def test_every_command_has_help(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert calm(*words, "--help") == 0
+    usage, _, about = capsys.readouterr().out.partition("\n\n")
+    assert usage.startswith(f"Usage: calm {' '.join(words)} ")
+    assert not about.strip().startswith(("Options:", "Arguments:", "Commands:"))
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,10 +139,11 @@ def test_an_intervener_that_cannot_work_is_refused_before_anything_is_written(
     problems, tmp_path, capsys, monkeypatch, intervener, reason
 ):
     monkeypatch.delenv("CALM_INTERVENER_URL", raising=False)
-    monkeypatch.setattr(sys, "stdin", (tmp_path / "problems.jsonl").open())
     run = tmp_path / "run"
     words = ("--run", str(run), "--reasoner", "http://x", "--intervener", intervener)
-    assert calm("curate", "--problems", problems, *words) == 2
+    with Path(problems).open() as no_terminal:
+        monkeypatch.setattr(sys, "stdin", no_terminal)
+        assert calm("curate", "--problems", problems, *words) == 2
     assert reason in capsys.readouterr().err
     assert not run.exists()
 

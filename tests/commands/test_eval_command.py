@@ -53,7 +53,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_responses_made_elsewhere_are_graded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": "a", "problem": "p", "ground_truth": 15, "response": "so \\boxed{15}"},
         {"id": "b", "problem": "p", "ground_truth": 0, "response": "so \\boxed{1}"},
         {"id": "c", "problem": "p", "ground_truth": "infeasible", "response": "so \\boxed{infeasible}"},

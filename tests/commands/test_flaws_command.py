@@ -149,6 +149,8 @@ def test_rates_have_intervals(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("flaws", "--responses", str(DATA / "development.jsonl"))
     assert calm(*words, "--json") == 0
     summary = json.loads(capsys.readouterr().out)["summary"]
+    assert list(summary["rates"]) == list(summary["ci95"]) == [str(trigger) for trigger in range(1, 8)]
+    assert any(rate > 0 for rate in summary["rates"].values())
     for trigger, rate in summary["rates"].items():
         low, high = summary["ci95"][trigger]
         assert low <= rate <= high

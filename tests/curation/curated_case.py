@@ -7,8 +7,8 @@ import asyncio
 from calmstorm.curation.loop import HintLoop, Review, SampleProgress, Sink
 from calmstorm.interpreter.limits import Limits
 from calmstorm.intervener.protocol import Intervener
-from calmstorm.reasoner.protocol import Prefix, Sampling
-from calmstorm.reasoner.scripted import ByteCodec, ScriptedReasoner
+from calmstorm.reasoner.protocol import Prefix, Sampling, TokenCodec
+from calmstorm.reasoner.scripted import ScriptedReasoner
 from calmstorm.records import (
     Execution,
     ExecutionStatus,
@@ -128,7 +128,7 @@ def curate(
     flaws: int = 2,
     runner: Runner | None = None,
     most: int = 5,
-    codec: ByteCodec | None = None,
+    codec: TokenCodec | None = None,
     script=None,
 ) -> SampleProgress:
     loop = HintLoop(
@@ -136,7 +136,7 @@ def curate(
         interpreter=runner or Runner(),
         intervener=intervener,
         limits=RolloutLimits(),
-        sampling=Sampling(),
+        sampling=Sampling(temperature=0.5),
         sink=store.sink(),
         seed=1,
         most_interventions=most,

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
-from curated_case import PROBLEM, Store, curate, solve, strict
 
 from calmstorm.curation.export import export
 from calmstorm.curation.golden import Rejection, golden_trajectory, rejection
-from calmstorm.errors import InputError
+from calmstorm.errors import InputError, MissingExtraError
 from calmstorm.intervener.scripted import ScriptedIntervener
 from calmstorm.reasoner.scripted import ByteCodec
 from calmstorm.records import (
@@ -23,6 +23,7 @@ from calmstorm.records import (
     Verdict,
     VerdictStatus,
 )
+from tests.curation.curated_case import PROBLEM, Store, curate, solve, strict
 
 RIGHT = Verdict(correct=True, expected=400.0, got=400.0, tolerance=1e-3, status=VerdictStatus.CORRECT)
 
@@ -117,8 +118,35 @@ def test_a_golden_trajectory_carries_its_hints_and_their_share(golden):
 
 
 def test_jsonl_is_read_back_unchanged(golden, tmp_path):
-    assert export([golden], tmp_path / "deep" / "golden.jsonl", "jsonl") == 1
-    assert GoldenTrajectory.model_validate_json((tmp_path / "deep" / "golden.jsonl").read_text()) == golden
+    path = tmp_path / "deep" / "er" / "golden.jsonl"
+    assert export([golden, golden], path, "jsonl") == 2
+    lines = path.read_text().splitlines()
+    assert [GoldenTrajectory.model_validate_json(line) for line in lines] == [golden, golden]
+    assert "schema" in json.loads(lines[0])["trajectory"]  # the name in files, not the one in Python
+
+
+def test_a_message_is_one_question_with_its_answer_and_what_it_took(golden, tmp_path):
+    assert export([golden], tmp_path / "golden.jsonl", "messages") == 1
+    row = json.loads((tmp_path / "golden.jsonl").read_text())
+    spans = golden.trajectory.spans
+    assert {key: value for key, value in row.items() if not key.endswith("mask")} == {
+        "problem_id": "p",
+        "sample": 0,
+        "messages": [
+            {"role": "user", "content": PROBLEM.question},
+            {"role": "assistant", "content": golden.trajectory.response},
+        ],
+        "token_ids": [token for span in spans for token in span.token_ids],
+        "hints": ["HINT: I code it.\n"] * 2,
+        "edited_token_share": golden.edited_token_share,
+    }
+
+
+def test_text_is_exported_as_it_is_read_when_it_is_not_ascii(golden, tmp_path):
+    asked = golden.model_copy(update={"question": "Wie viel für 東京?"})
+    for form in ("jsonl", "messages"):
+        export([asked], tmp_path / "golden.jsonl", form)
+        assert "Wie viel für 東京?" in (tmp_path / "golden.jsonl").read_text(encoding="utf-8")
 
 
 def test_messages_mask_what_programs_printed(golden, tmp_path):
@@ -132,7 +160,9 @@ def test_messages_mask_what_programs_printed(golden, tmp_path):
     assert "\\boxed{400}" in text
     written = [token for token, mask in zip(row["token_ids"], row["response_mask"], strict=True) if mask]
     assert "HINT" not in ByteCodec().decode(written)
-    assert set(written) <= set(learned)
+    assert all(
+        learned >= drawn for learned, drawn in zip(row["loss_mask"], row["response_mask"], strict=True)
+    )  # fine-tuning learns whatever reinforcement does
 
 
 def test_a_text_only_trajectory_has_no_mask(tmp_path):
@@ -150,6 +180,12 @@ def test_parquet_holds_a_row_for_each(golden, tmp_path, count):
 
     assert export([golden] * count, tmp_path / "golden.parquet", "parquet") == count
     assert parquet.read_table(tmp_path / "golden.parquet").num_rows == count
+
+
+def test_the_missing_extra_is_named_when_parquet_cannot_be_written(golden, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"pyarrow is not installed.*'calmstorm\[parquet\]'"):
+        export([golden], tmp_path / "golden.parquet", "parquet")
 
 
 def test_an_unknown_format_is_refused(golden, tmp_path):

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import pytest
-from curated_case import GOOD, Death, Runner, Store, curate, hint, strict
 
-from calmstorm.curation.loop import edited_share, outputs_before
+from calmstorm.curation.loop import edited_share, outputs_before, splice
 from calmstorm.errors import InfrastructureError
 from calmstorm.intervener.scripted import ScriptedIntervener
-from calmstorm.reasoner.scripted import ByteCodec
-from calmstorm.records import Author, ExecutionStatus, Span, SpanKind, StopReason, VerdictStatus
+from calmstorm.reasoner.protocol import Sampling
+from calmstorm.reasoner.scripted import ByteCodec, ScriptedReasoner
+from calmstorm.records import Author, ExecutionStatus, Span, SpanKind, Stage, StopReason, VerdictStatus
+from calmstorm.rollout.spans import response_ids
+from calmstorm.settings import derive_seed
+from tests.curation.curated_case import BLOCK, GOOD, Death, Runner, Store, curate, hesitant, hint, strict
 
 
 def test_the_flaws_are_corrected_one_by_one_until_none_is_left():
@@ -123,6 +126,35 @@ def test_a_hint_may_open_the_block_that_the_reasoner_goes_on_in(codec):
     assert last.verdict.correct
 
 
+def test_every_round_is_drawn_with_a_seed_of_its_own():
+    drawn = []
+
+    def script(prefix, sampling):
+        drawn.append((prefix.text.count("HINT"), sampling))
+        return hesitant(2)(prefix, sampling)
+
+    curate(ScriptedIntervener(strict), Store(), script=script)
+    seeds = [derive_seed(1, Stage.CURATION, "p", 0, round_) for round_ in range(3)]
+    assert {(heard, sampling) for heard, sampling in drawn} == {
+        (heard, Sampling(temperature=0.5, seed=seed)) for heard, seed in enumerate(seeds)
+    }
+    assert len(set(seeds)) == 3
+
+
+def test_what_was_executed_before_the_hint_is_kept_and_not_run_again():
+    def script(prefix, sampling):
+        if "HINT" in prefix.text:
+            return GOOD
+        return "Attempt 0 by hand.\n\\boxed{300}" if "```output" in prefix.text else "```python\n" + BLOCK
+
+    store, runner = Store(), Runner()
+    assert curate(ScriptedIntervener(strict), store, script=script, runner=runner).flawless
+    first, last = store.trajectories
+    assert runner.ran == 1
+    assert last.executions == first.executions
+    assert len(last.executions) == 1
+
+
 class Pairs:
     """Two characters to a token, so that hints land inside tokens."""
 
@@ -148,10 +180,9 @@ def test_a_hint_can_land_inside_a_token(shift):
     assert last.response[:position] == first.response[:position]
     assert last.response[position:].startswith("HINT: I code it.\n")
     whole = position // 2
-    assert last.spans[0].token_ids[:whole] == first.spans[0].token_ids[:whole]
+    assert response_ids(last.spans[:1])[:whole] == response_ids(first.spans[:1])[:whole]
     for span in last.spans:
-        if span.author is not Author.REASONER:
-            assert Pairs().decode(span.token_ids) == span.text
+        assert Pairs().decode(response_ids([span])) == span.text
 
 
 def test_outputs_are_counted_once_even_where_a_cut_tears_one():
@@ -171,6 +202,29 @@ def test_the_edited_share_counts_tokens_where_there_are_ids():
     bare = own.model_copy(update={"token_ids": None})
     assert edited_share([hint_span, bare]) == pytest.approx(11 / 12)
     assert edited_share([]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("before", "hint_text", "spliced"),
+    [
+        ("\nFirst hint.\n", "Second.\n", "I model it:\nSecond.\n"),  # the line break is kept
+        ("\nFirst hint.\n", "\nSecond.\n", "I model it:\nSecond.\n"),  # and not doubled
+        (" First hint.\n", "Second.\n", "I model it:Second.\n"),  # nor invented
+    ],
+)
+def test_a_hint_takes_the_place_of_the_one_before_it(before, hint_text, spliced):
+    spans = (
+        Span(author=Author.REASONER, kind=SpanKind.TEXT, text="I model it:"),
+        Span(author=Author.INTERVENER, kind=SpanKind.HINT, text=before),
+        Span(author=Author.REASONER, kind=SpanKind.TEXT, text="Attempt by hand."),
+    )
+    store = Store()
+    curate(ScriptedIntervener([None]), store, flaws=0)
+    flawed = store.trajectories[0].model_copy(update={"spans": spans})
+    intervention = hint(flawed).model_copy(update={"hint": hint_text})
+    made = splice(flawed, intervention, ScriptedReasoner([]))
+    assert "".join(span.text for span in made) == spliced
+    assert [span.author for span in made] == [Author.REASONER, Author.INTERVENER]
 
 
 def test_a_hint_that_did_not_help_is_replaced_by_the_next():

@@ -66,7 +66,7 @@ def test_macro_averages_cover_the_truth_as_often_as_they_say() -> None:
     covered = 0
     for row in range(EVALUATIONS):
         estimate = macro_average([clustered_interval(draw[row].tolist(), 8) for draw in draws])
-        covered += estimate.low <= truth <= estimate.high
+        covered += int(estimate.low <= truth <= estimate.high)
     assert 0.93 <= covered / EVALUATIONS <= 0.97
 
 
@@ -104,5 +104,5 @@ def test_intervals_of_pass_at_k_cover_the_truth_as_often_as_they_say(
     for means in simulated_means(rng, problems, samples, mean, likeness):
         estimate = pass_at_k([(samples, round(each * samples)) for each in means], k)
         assert estimate is not None
-        covered += estimate.low <= truth <= estimate.high
+        covered += int(estimate.low <= truth <= estimate.high)
     assert 0.93 <= covered / EVALUATIONS <= 0.97

@@ -90,6 +90,11 @@ def test_status_words_compare_as_statuses(label: float | str, answer: float | st
     assert compare(label, answer) is agrees
 
 
+def test_a_tolerance_of_0_wants_the_number_itself() -> None:
+    assert compare(0.1, 0.1, 0.0)
+    assert not compare(0.1, 0.10000000000000002, 0.0)
+
+
 @pytest.mark.parametrize("tolerance", [-1.0, float("nan"), float("inf")])
 def test_a_tolerance_that_is_no_tolerance_is_refused(tolerance: float) -> None:
     with pytest.raises(SettingsError, match="must be a finite number >= 0"):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from calmstorm.grading import answer_text, extract_answer, grade, reward
-from calmstorm.records import Author, LabelStatus, Problem, Span, SpanKind, StopReason, VerdictStatus
+from calmstorm.grading import TOLERANCE, answer_text, extract_answer, grade, regrade, reward
+from calmstorm.records import Author, LabelStatus, Problem, Span, SpanKind, StopReason, Verdict, VerdictStatus
 
 
 def problem(
@@ -31,6 +31,7 @@ def test_a_response_gets_its_verdict(response: str, status: VerdictStatus, point
 def test_our_own_failure_is_never_scored_as_wrong() -> None:
     verdict = grade(problem(), r"\boxed{16}", stop_reason=StopReason.INFRASTRUCTURE)
     assert verdict.status is VerdictStatus.INFRASTRUCTURE
+    assert not verdict.correct
 
 
 @pytest.mark.parametrize("status", [LabelStatus.MISSING, LabelStatus.SENTINEL, LabelStatus.OPTIMAL])
@@ -61,10 +62,37 @@ def test_the_protocol_verdict_stands_apart_from_correctness() -> None:
     assert (verdict.correct, verdict.protocol_ok) == (True, False)
 
 
+def test_the_tolerance_given_is_used_when_the_problem_has_none() -> None:
+    assert grade(problem(), r"\boxed{16}", tolerance=0.1).correct
+    assert grade(problem(), r"\boxed{16}", tolerance=0.1).tolerance == 0.1
+    assert grade(problem(), r"\boxed{15}").tolerance == TOLERANCE
+
+
+def test_an_answer_is_graded_again_by_another_label() -> None:
+    first = grade(problem(15.0), r"\boxed{16 dollars}")
+    again = regrade(problem(16.0), first)
+    assert again == Verdict(
+        correct=True, expected=16.0, got=16.0, tolerance=TOLERANCE, status=VerdictStatus.CORRECT, protocol_ok=False
+    )
+    assert regrade(problem(15.0), again, tolerance=0.1).correct
+    assert regrade(problem(None, LabelStatus.MISSING), first).status is VerdictStatus.UNGRADED
+    assert regrade(problem(15.0), again) == first
+
+
+def test_our_own_failure_stays_one_when_it_is_graded_again() -> None:
+    failed = grade(problem(), r"\boxed{15}", stop_reason=StopReason.INFRASTRUCTURE)
+    again = regrade(problem(), failed)
+    assert (again.status, again.correct, again.got) == (VerdictStatus.INFRASTRUCTURE, False, 15.0)
+
+
 def test_an_answer_printed_by_a_program_is_not_the_response_s_answer() -> None:
     spans = [
-        Span(author=Author.REASONER, kind=SpanKind.TEXT, text="So \\boxed{1}\n"),
+        Span(author=Author.REASONER, kind=SpanKind.TEXT, text="So \\boxed{1}"),
         Span(author=Author.INTERPRETER, kind=SpanKind.OUTPUT, text="\\boxed{99}"),
+        Span(author=Author.INTERVENER, kind=SpanKind.HINT, text="Wait. "),
         Span(author=Author.REASONER, kind=SpanKind.TEXT, text="Done."),
+        Span(author=Author.REASONER, kind=SpanKind.OUTPUT, text="\\boxed{98}"),  # as one reads it from a transcript
+        Span(author=Author.INTERPRETER, kind=SpanKind.TEXT, text="\\boxed{97}"),
     ]
+    assert answer_text(spans) == "So \\boxed{1}\nWait. Done.\n\n"
     assert extract_answer(answer_text(spans)).value == 1.0

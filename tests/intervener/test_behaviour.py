@@ -3,10 +3,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from workshop_case import trajectory_of
 
 from calmstorm.intervener.rules import RulesIntervener, annotate, find_flaws
 from calmstorm.records import Author, LabelStatus, Problem, StopReason, Trigger
+from tests.intervener.workshop_case import trajectory_of
 
 PROBLEM = Problem(id="p", question="How much?", answer=400.0, status=LabelStatus.OPTIMAL)
 MODEL = "Maximize profit: 30 * desk + 20 * chair\n- labor: 4 * desk + 2 * chair <= 40\n"

@@ -6,12 +6,12 @@ import sys
 import threading
 
 import pytest
-from workshop_case import WORKSHOP, trajectory_of
 
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.intervener.human import HumanIntervener
 from calmstorm.printable import printable
 from calmstorm.records import Author, Trigger
+from tests.intervener.workshop_case import WORKSHOP, trajectory_of
 
 MODEL = "I write the model.\nMaximize profit: 30 * desk + 20 * chair\n"
 GUESS = "I can just try some plans by hand.\nSo the best plan gives 300.\n\\boxed{300}"
@@ -122,7 +122,7 @@ class SlowStream(io.StringIO):
         super().__init__("\n" * 4)
         self.gate, self.inside, self.most = gate, 0, 0
 
-    def readline(self, size: int = -1) -> str:
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # typeshed has it both ways
         self.inside += 1
         self.most = max(self.most, self.inside)
         assert self.gate.wait(10)

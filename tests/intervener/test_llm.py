@@ -4,14 +4,14 @@ import asyncio
 import json
 
 import pytest
-from chat_server import ChatServer
-from workshop_case import WORKSHOP, trajectory_of
 
 from calmstorm.cli import main
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.intervener.llm import LlmAnnotator, LlmIntervener
 from calmstorm.intervener.llm.chat import ChatSettings
 from calmstorm.records import Author, Problem, Trigger
+from tests.intervener.chat_server import ChatServer
+from tests.intervener.workshop_case import WORKSHOP, trajectory_of
 
 DONE = trajectory_of(WORKSHOP, "I model {it}.\n", "Let me try plans by hand: [[response]] %s {0}.\n", "\\boxed{300}")
 FINE = "<action>NO_INTERVENTION</action>"

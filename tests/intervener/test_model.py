@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from workshop_case import WORKSHOP, captured
 
 from calmstorm.intervener.hints import Correction
 from calmstorm.intervener.rules import find_flaws
 from calmstorm.records import Constraint, Domain, Problem, Sense, Trigger, Variable
+from tests.intervener.workshop_case import WORKSHOP, captured
 
 OBJECTIVE = "Maximize profit: 30 * desk + 20 * chair\n"
 LABOR = "- labor: 4 * desk + 2 * chair <= 40\n"

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from workshop_case import REFERENCE, captured
 
 from calmstorm.intervener.rules.model_diff import Difference, compare_models
 from calmstorm.records import Constraint, Domain, LinearModel, ReferenceConstraint, Sense, Variable
+from tests.intervener.workshop_case import REFERENCE, captured
 
 
 def rows(*given: tuple[dict[str, float], str, float]) -> tuple[Constraint, ...]:
@@ -128,7 +128,7 @@ def test_an_equation_is_the_same_from_both_sides():
     for order in (
         ({"a": 1.0, "b": -2.0}, "==", 3.0),
         ({"a": -1.0, "b": 2.0}, "==", -3.0),
-        ({"a": -2, "b": 4}, "==", -6),
+        ({"a": -2.0, "b": 4.0}, "==", -6.0),
     ):
         assert not compare_models(reference, captured(constraints=rows(order)))
     assert compare_models(reference, captured(constraints=rows(({"a": 1.0, "b": -2.0}, "==", -3.0)))).rows

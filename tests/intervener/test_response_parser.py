@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from workshop_case import WORKSHOP, trajectory_of
 
 from calmstorm.intervener.hint_checks import (
     LONGEST_HINT,
@@ -13,6 +12,7 @@ from calmstorm.intervener.hint_checks import (
 )
 from calmstorm.intervener.response_parser import locate, parse_review, parse_triggers
 from calmstorm.records import Author, LabelStatus, Problem, Trigger
+from tests.intervener.workshop_case import WORKSHOP, trajectory_of
 
 RESPONSE = "I model it.\nx <= 4 and y <= 4.\nNow I   solve\nit by hand.\nSo \\boxed{3}"
 
@@ -210,7 +210,7 @@ def test_a_hint_that_says_too_much_is_refused(words, reason):
     "words", ["The answer goes into \\boxed{} alone.", "Labor is limited to 40, as the text says.", "x400 is a name."]
 )
 def test_a_hint_that_names_other_things_is_usable(words):
-    assert require_usable_hint(words, WORKSHOP) is None
+    require_usable_hint(words, WORKSHOP)  # raises what it refuses
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from workshop_case import WORKSHOP, captured, trajectory_of
 
 from calmstorm.intervener.hint_checks import Unusable, gives_away, place
 from calmstorm.intervener.rules import find_flaws
 from calmstorm.records import Author, StopReason
+from tests.intervener.workshop_case import WORKSHOP, captured, trajectory_of
 
 PIECES = [
     "I try plans by hand.\n",

@@ -3,11 +3,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from workshop_case import WORKSHOP, trajectory_of
 
 from calmstorm.errors import InfrastructureError
 from calmstorm.intervener.scripted import ScriptedIntervener
 from calmstorm.records import Intervention, Trigger
+from tests.intervener.workshop_case import WORKSHOP, trajectory_of
 
 CANNED = Intervention(
     problem_id="any",

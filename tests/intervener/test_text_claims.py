@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from workshop_case import REFERENCE
 
 from calmstorm.intervener.rules.text_claims import states_row, states_terms
 from calmstorm.records import ReferenceConstraint
+from tests.intervener.workshop_case import REFERENCE
 
 NAMES = ("desk", "chair", "small desk")
 LABOR = ReferenceConstraint(name="labor", coefficients=(4.0, 2.0, 0.0), operator="<=", bound=40.0)

@@ -1,6 +1,6 @@
 """Runs of `calm eval` on the paper's five benchmarks, made by code: texts are synthetic, only the names are real.
 
-Run as a script to look at a report of them: `python tests/report/benchmark_runs.py DIRECTORY`.
+Run as a script to look at a report of them: `python -m tests.report.benchmark_runs DIRECTORY`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import tomli_w
-from synthetic_run import ENV, evaluate, make_problem, write_rows
 
 from calmstorm.records import Problem, Stage
+from tests.report.synthetic_run import ENV, evaluate, make_problem, write_rows
 
 BENCHMARKS = {
     "nl4opt": "nl4opt/sirl",

@@ -3,9 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from benchmark_runs import write_evaluations
-from hostile_run import write_hostile_run
-from synthetic_run import write_run
+
+from tests.report.benchmark_runs import write_evaluations
+from tests.report.hostile_run import write_hostile_run
+from tests.report.synthetic_run import write_run
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from synthetic_run import write_run
+
+from tests.report.synthetic_run import write_run
 
 MARKUP = "<script>window.pwned = 1</script></script></style></title></textarea><img src=x onerror='window.pwned=1'>"
 HOSTILE = (

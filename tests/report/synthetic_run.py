@@ -1,6 +1,6 @@
 """A run directory as `calm demo` leaves it, made by code: deterministic, small problems, every kind of record.
 
-Run as a script to look at a report of it: `python tests/report/synthetic_run.py DIRECTORY`.
+Run as a script to look at a report of it: `python -m tests.report.synthetic_run DIRECTORY`.
 """
 
 from __future__ import annotations

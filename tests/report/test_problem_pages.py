@@ -10,8 +10,6 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hostile_run import HOSTILE
-from synthetic_run import make_problem, trajectory
 from test_report_page import read
 
 from calmstorm.records import (
@@ -30,6 +28,8 @@ from calmstorm.report import read_run, write_report, write_reports
 from calmstorm.report.content import content
 from calmstorm.report.pages import problem_page
 from calmstorm.report.problems import list_problems
+from tests.report.hostile_run import HOSTILE
+from tests.report.synthetic_run import make_problem, trajectory
 
 
 def pages_of(root: Path) -> list[Path]:

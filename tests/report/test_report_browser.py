@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from headless_browser import CHROMIUM, FONTS, Page, only_font
 
 from calmstorm.report import write_report, write_reports
+from tests.report.headless_browser import CHROMIUM, FONTS, Page, only_font
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 

@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
-from benchmark_runs import write_evaluation
-from synthetic_run import write_run
 
 from calmstorm.cli import main
 from calmstorm.report import read_run, write_reports
 from calmstorm.report.content import Content, content
 from calmstorm.report.exhibits.exhibit import Exhibit
 from calmstorm.report.tables import Table, TableRow
+from tests.report.benchmark_runs import write_evaluation
+from tests.report.synthetic_run import write_run
 
 KEYS = ["table-1", "table-2", "figure-2", "figure-4", "figure-5", "figure-6", "figure-7"]
 

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from hostile_run import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
 from calmstorm.report import write_report
 from calmstorm.report.export import csv_text, latex_text, markdown_text, to_csv, to_latex, to_markdown
 from calmstorm.report.tables import Table, columns, number, percent, points, row, share, text
+from tests.report.hostile_run import HOSTILE
 
 
 def table(name: str = "RL") -> Table:

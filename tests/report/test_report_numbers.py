@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_run import make_problem, solve_spans, thought, trajectory, write_run
 
 from calmstorm.errors import InputError, WorkError
 from calmstorm.records import Author, Intervention, Span, SpanKind, Stage, Trajectory, Trigger, VerdictStatus
 from calmstorm.report import RunNumbers, read_run, write_report
+from tests.report.synthetic_run import make_problem, solve_spans, thought, trajectory, write_run
 
 CURATION_KEYS = (
     "problems correct_before correct_after golden hints_per_problem edited_token_share tokens_before tokens_after"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
-from hostile_run import HOSTILE, NAME
 
 from calmstorm.printable import visible
 from calmstorm.report import read_run, render_html, write_report
 from calmstorm.report.charts.layout import LABEL_LENGTH, Figure, label
 from calmstorm.report.content import content
 from calmstorm.report.html import script_json
+from tests.report.hostile_run import HOSTILE, NAME
 
 
 class Reader(HTMLParser):

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from benchmark_runs import write_evaluation
 
 from calmstorm.errors import InputError
 from calmstorm.report import SeveralNumbers, read_run, write_reports
@@ -16,6 +15,7 @@ from calmstorm.report.content import content
 from calmstorm.report.numbers import SuiteLabels
 from calmstorm.report.problems import list_problems
 from calmstorm.report.run_tables import differences
+from tests.report.benchmark_runs import write_evaluation
 
 
 def test_report_json_of_several_runs_holds_each(evaluation_paths: list[Path], tmp_path: Path) -> None:

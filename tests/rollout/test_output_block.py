@@ -53,6 +53,14 @@ def test_the_last_error_survives_the_cut():
     assert 'KeyError: "labor" (line 7)' in block
 
 
+def test_an_output_of_just_the_allowed_length_is_shown_whole():
+    assert output_block(execution("a" * 40), 40) == f"```output\n{'a' * 40}\n```\n"
+
+
+def test_fences_in_an_output_are_taken_apart():
+    assert output_block(execution("```python\n"), 40) == "```output\n` ` `python\n```\n"
+
+
 @given(st.text(alphabet="`\n a\\boxed{1}", max_size=60), st.integers(40, 800))
 def test_a_script_cannot_close_its_block(stdout, characters):
     block = output_block(execution(stdout), characters)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from calmstorm.errors import InfrastructureError, InputError
-from calmstorm.reasoner.protocol import Sampling
+from calmstorm.reasoner.protocol import Prefix, Sampling
 from calmstorm.reasoner.scripted import ByteCodec, ScriptedReasoner
 from calmstorm.records import Author, Execution, ExecutionStatus, Span, SpanKind, StopReason
 from calmstorm.rollout import Rollout, RolloutLimits, rollout
@@ -37,22 +37,22 @@ def executed(status: ExecutionStatus = ExecutionStatus.OK, stdout: str = "", std
     return Execution(status=status, stdout=stdout, stderr=stderr, wall_seconds=0.1, tier="unsafe")
 
 
-def roll(script, interpreter=None, codec=CODEC, spans=(), executions=(), **limits) -> Rollout:
+def roll(script, interpreter=None, codec=CODEC, spans=(), executions=(), prompt=None, **limits) -> Rollout:
     reasoner = script if isinstance(script, ScriptedReasoner) else ScriptedReasoner(script, codec=codec)
     made = asyncio.run(
         rollout(
             reasoner,
             interpreter or FakeInterpreter(),
-            reasoner.render("How many?"),
+            prompt or reasoner.render("How many?"),
             limits=RolloutLimits(**limits),
             sampling=Sampling(seed=1),
             spans=spans,
             executions=executions,
         )
     )
-    if codec is not None:  # text and tokens must say the same, whatever happened
+    if made.prompt.token_ids is not None:  # text and tokens must say the same, whatever happened
         for span in made.spans:
-            said = CODEC.decode(span.token_ids).removesuffix("<|im_end|>")
+            said = CODEC.decode(response_ids([span])).removesuffix("<|im_end|>")
             assert said == span.text
     return made
 
@@ -91,8 +91,9 @@ def test_shows_the_model_exactly_the_recorded_tokens():
 
     made = roll(script)
     ids, mask = response_ids(made.spans), response_mask(made.spans, RL_AUTHORS)
-    prompt = made.prompt.token_ids
-    last = seen[-1].token_ids
+    prompt, last = made.prompt.token_ids, seen[-1].token_ids
+    assert prompt is not None
+    assert last is not None
     assert (*prompt, *ids)[: len(last)] == last
     assert seen[-1].text == made.prompt.text + text_of(made)[: -len("done")]
     output = len(CODEC.encode("```output\n42\n```\n"))
@@ -107,7 +108,8 @@ def test_keeps_log_probabilities_next_to_their_tokens():
     made = roll([BLOCK, "x"])
     for span in made.spans:
         if span.author is Author.REASONER:
-            assert len(span.logprobs) == len(span.token_ids)
+            assert span.logprobs is not None
+            assert len(span.logprobs) == len(response_ids([span]))
         else:
             assert span.logprobs is None
 
@@ -135,6 +137,81 @@ def test_never_exceeds_the_token_limit_when_output_would():
     assert made.stop_reason is StopReason.LENGTH
     assert made.usage.completion_tokens <= len(BLOCK) + 30
     assert len(made.executions) == 1
+
+
+def test_appends_output_that_just_fits_and_ends_at_the_limit():
+    most = len(BLOCK) + len("```output\n42\n```\n")
+    made = roll([BLOCK, "never"], response_tokens=most)
+    assert made.stop_reason is StopReason.LENGTH
+    assert made.usage.completion_tokens == most
+    assert [span.author for span in made.spans][-1] is Author.INTERPRETER
+    short = roll([BLOCK, "never"], response_tokens=most - 1)
+    assert short.usage.completion_tokens == len(BLOCK)
+
+
+def test_asks_for_nothing_when_the_response_is_as_long_as_allowed():
+    def never(prefix, sampling):
+        raise AssertionError("it was asked")
+
+    start = (make_span(Author.REASONER, SpanKind.TEXT, "By hand.", CODEC),)
+    made = roll(never, spans=start, response_tokens=len("By hand."))
+    assert made.stop_reason is StopReason.LENGTH
+    assert made.spans == start
+
+
+def test_asks_for_no_more_tokens_than_an_earlier_round_left():
+    start = (make_span(Author.REASONER, SpanKind.TEXT, "By hand.", CODEC),)
+    made = roll(["word " * 1000], spans=start, response_tokens=60)
+    assert made.stop_reason is StopReason.LENGTH
+    assert made.usage.completion_tokens == 60
+
+
+def test_draws_as_it_is_told():
+    seen = []
+
+    def script(prefix, sampling):
+        seen.append(sampling)
+        return "x"
+
+    roll(script)
+    assert seen == [Sampling(seed=1)]
+
+
+def test_says_how_long_it_took():
+    class Slow(FakeInterpreter):
+        async def arun(self, code, limits=None):
+            await asyncio.sleep(0.02)
+            return await super().arun(code, limits)
+
+    assert 0.01 < roll([BLOCK, "x"], Slow()).usage.seconds < 60
+
+
+def test_keeps_the_end_of_a_turn_that_says_nothing():
+    made = roll([BLOCK, ""])
+    assert response_ids(made.spans)[-1] == ByteCodec.END_OF_TURN
+    assert made.spans[-1].text == ""
+    assert roll([""], codec=None).spans == ()
+
+
+def test_splits_code_from_text_when_it_goes_on_behind_a_hint():
+    made = roll([BLOCK, "ok"], spans=(hint("Wait, by code.\n"),))
+    assert [(span.kind, span.text) for span in made.spans[:3]] == [
+        (SpanKind.HINT, "Wait, by code.\n"),
+        (SpanKind.TEXT, "Let me compute.\n"),
+        (SpanKind.CODE, "```python\nprint(6 * 7)\n```\n"),
+    ]
+
+
+def test_counts_the_prompts_tokens_as_the_reasoner_rendered_them():
+    rendered = Prefix(text="How many?", token_ids=(0, 1, 2))  # not what encoding the text would give
+    assert roll(["x"], prompt=rendered).usage.prompt_tokens == 3
+
+
+def test_counts_tokens_with_the_codec_when_prompt_and_spans_are_text_only():
+    start = (Span(author=Author.REASONER, kind=SpanKind.TEXT, text="By hand: "),)
+    made = roll(["x"], spans=start, prompt=Prefix(text="How many?"))
+    assert made.usage.prompt_tokens == len("How many?")
+    assert made.usage.completion_tokens == len("By hand: ") + len("x") + 1
 
 
 def test_runs_a_block_that_a_hint_has_opened():
@@ -264,7 +341,8 @@ def test_gives_text_spans_when_the_reasoner_has_no_tokens():
     made = roll([BLOCK, "So 42."], codec=None)
     assert text_of(made) == BLOCK + "```output\n42\n```\nSo 42."
     assert all(span.token_ids is None for span in made.spans)
-    assert made.usage.completion_tokens > 0
+    assert made.usage.prompt_tokens == 3  # four characters are counted as a token: "How many?\n"
+    assert made.usage.completion_tokens == sum(-(-len(span.text) // 4) for span in made.spans)
 
 
 def test_refuses_a_span_without_token_ids_when_the_prompt_has_them():

@@ -35,18 +35,27 @@ def written(text: str, codec=PAIRS, kind: SpanKind = SpanKind.TEXT) -> Span:
     )
 
 
+def drawn(span: Span) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Token ids and log-probabilities of a span that has them."""
+    assert span.token_ids is not None
+    assert span.logprobs is not None
+    return span.token_ids, span.logprobs
+
+
 def test_cut_keeps_whole_tokens_and_retokenises_the_torn_one_alone():
     span = written("abcdefg")
+    ids, logprobs = drawn(span)
     head, torn = cut([span], 5, PAIRS)
-    assert (head.text, head.token_ids, head.logprobs) == ("abcd", span.token_ids[:2], span.logprobs[:2])
+    assert (head.text, head.token_ids, head.logprobs) == ("abcd", ids[:2], logprobs[:2])
     assert (torn.text, torn.token_ids, torn.logprobs) == ("e", tuple(PAIRS.encode("e")), None)
     assert torn.author is Author.REASONER
 
 
 def test_cut_changes_no_token_when_it_falls_on_a_boundary():
     span = written("abcdef")
+    ids, logprobs = drawn(span)
     assert cut([span], 4, PAIRS) == (
-        span.model_copy(update={"text": "abcd", "token_ids": span.token_ids[:2], "logprobs": span.logprobs[:2]}),
+        span.model_copy(update={"text": "abcd", "token_ids": ids[:2], "logprobs": logprobs[:2]}),
     )
 
 
@@ -54,7 +63,7 @@ def test_cut_never_splits_a_character():
     span = written("a€b")  # the euro sign is three bytes, spread over two tokens
     kept = cut([span], 2, PAIRS)
     assert "".join(part.text for part in kept) == "a€"
-    assert PAIRS.decode([i for part in kept for i in part.token_ids]) == "a€"
+    assert PAIRS.decode(response_ids(kept)) == "a€"
     assert [part.text for part in cut([span], 1, PAIRS)] == ["a"]
 
 
@@ -74,7 +83,7 @@ def test_cut_drops_the_end_of_turn_token_when_nothing_else_is_cut():
     (kept,) = cut([span], 4, codec)
     assert kept.text == "done"
     assert kept.token_ids == tuple(codec.encode("done"))
-    assert len(kept.logprobs) == 4
+    assert len(drawn(kept)[1]) == 4
 
 
 def test_cut_works_on_text_when_there_are_no_token_ids():
@@ -82,28 +91,64 @@ def test_cut_works_on_text_when_there_are_no_token_ids():
     assert [part.text for part in cut([span], 3, None)] == ["abc"]
 
 
+def test_cut_tears_the_first_token_when_the_position_falls_inside_it():
+    (torn,) = cut([written("abcd")], 1, PAIRS)
+    assert (torn.text, torn.token_ids, torn.logprobs) == ("a", tuple(PAIRS.encode("a")), None)
+
+
+def test_text_without_token_ids_is_cut_and_split_by_characters_when_there_is_a_codec():
+    first, second = (Span(author=Author.REASONER, kind=SpanKind.TEXT, text=text) for text in ("abc", "def"))
+    assert cut([first, second], 3, PAIRS) == (first,)
+    assert [part.text for part in cut([first, second], 4, PAIRS)] == ["abc", "d"]
+    assert [part and part.text for part in split(first, 1, PAIRS)] == ["a", "bc"]
+    assert split(first, 0, PAIRS) == (None, first)
+    assert split(first, 3, PAIRS) == (first, None)
+
+
+def test_split_gives_no_empty_part_when_it_falls_on_an_end():
+    span = written("abcd")
+    assert split(span, 0, PAIRS) == (None, span)
+    assert split(span, 1, PAIRS) == (None, span)
+    assert split(span, 4, PAIRS) == (span, None)
+
+
+def test_the_end_of_turn_token_goes_with_what_follows_when_a_span_is_split():
+    codec = ByteCodec()
+    span = Span(
+        author=Author.REASONER, kind=SpanKind.TEXT, text="ab", token_ids=(*codec.encode("ab"), ByteCodec.END_OF_TURN)
+    )
+    head, tail = split(span, 2, codec)
+    assert head is not None
+    assert tail is not None
+    assert (head.text, head.token_ids) == ("ab", tuple(codec.encode("ab")))
+    assert (tail.text, tail.token_ids) == ("", (ByteCodec.END_OF_TURN,))
+
+
 def test_cut_refuses_a_negative_position():
     with pytest.raises(InputError, match="position is -1"):
         cut([], -1, None)
 
 
-@given(st.lists(st.text(min_size=1, max_size=12), max_size=4), st.integers(0, 50))
+texts = st.text("ab€😀", min_size=1, max_size=12) | st.text(min_size=1, max_size=12)
+
+
+@given(st.lists(texts, max_size=4), st.integers(0, 50))
 def test_cut_keeps_exactly_the_text_before_the_position(texts, position):
     spans = [written(text) for text in texts]
     kept = cut(spans, position, PAIRS)
     expected = "".join(texts)[:position]
     assert "".join(part.text for part in kept) == expected
-    assert "".join(PAIRS.decode(part.token_ids) for part in kept) == expected
-    assert all(part.logprobs is None or len(part.logprobs) == len(part.token_ids) for part in kept)
+    assert "".join(PAIRS.decode(response_ids([part])) for part in kept) == expected
+    assert all(part.logprobs is None or len(part.logprobs) == len(response_ids([part])) for part in kept)
 
 
-@given(st.text(min_size=1, max_size=20), st.integers(0, 20))
+@given(texts, st.integers(0, 12))
 def test_split_loses_neither_text_nor_tokens(text, position):
     span = written(text)
     parts = [part for part in split(span, min(position, len(text)), PAIRS) if part is not None]
     assert "".join(part.text for part in parts) == text
-    assert tuple(i for part in parts for i in part.token_ids) == span.token_ids
-    assert tuple(p for part in parts for p in part.logprobs) == span.logprobs
+    assert response_ids(parts) == span.token_ids
+    assert tuple(logprob for part in parts for logprob in drawn(part)[1]) == span.logprobs
 
 
 def test_response_mask_marks_the_reasoners_tokens_only():

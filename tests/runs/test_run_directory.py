@@ -136,10 +136,12 @@ def test_nothing_finished_is_lost_when_the_writer_is_killed(tmp_path: Path) -> N
 
 def test_threads_append_whole_lines(tmp_path: Path) -> None:
     with RunDirectory(tmp_path) as run:
-        threads = [
-            threading.Thread(target=lambda n=n: [run.append("rl", {"thread": n, "step": i}) for i in range(200)])
-            for n in range(4)
-        ]
+
+        def append(number: int) -> None:
+            for step in range(200):
+                run.append("rl", {"thread": number, "step": step})
+
+        threads = [threading.Thread(target=append, args=(number,)) for number in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -60,7 +60,7 @@ def golden_run(path: Path, **changes: object) -> Path:
         problem_id="p", sample=0, stage=Stage.CURATION, spans=(span,), stop_reason=StopReason.FINISHED
     )
     with RunDirectory(path) as run:
-        keep_config(run, RunConfig(**{"command": "curate", **changes}))  # type: ignore[arg-type]
+        keep_config(run, RunConfig(**{"command": "curate", **changes}))
         run.append(
             "golden", GoldenTrajectory(trajectory=trajectory, question="?", interventions=(), edited_token_share=0.0)
         )

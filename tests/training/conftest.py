@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_model import golden, write_tiny_model
 
 from calmstorm.settings import SftSettings
 from calmstorm.training.sft import train_sft
+from tests.training.tiny_model import golden, write_tiny_model
 
 
 @pytest.fixture(autouse=True)

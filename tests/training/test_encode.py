@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from tiny_model import OUTPUT, SCRIPT, golden, ids, span
 
 from calmstorm.errors import InputError
 from calmstorm.reasoner.protocol import Prefix
 from calmstorm.records import Author, Span, SpanKind, StopReason, Trajectory
 from calmstorm.training.encode import IGNORED, Example, encode, prompt_ids
+from tests.training.tiny_model import OUTPUT, SCRIPT, golden, ids, span
 
 PROMPT = Prefix(text="Q: ", token_ids=ids("Q: "))
 END = ids("<|im_end|>")

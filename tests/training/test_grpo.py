@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_model import EchoInterpreter, coin_problems
 
 from calmstorm.errors import InputError
 from calmstorm.reasoner.local import LocalReasoner
@@ -19,6 +18,7 @@ from calmstorm.training.policy import load_policy
 from calmstorm.training.rollouts import RlRollout, RolloutTask, TokenRecord, graded, token_record
 from calmstorm.training.trl import grpo as trl_grpo
 from calmstorm.training.trl import session as trl_session
+from tests.training.tiny_model import EchoInterpreter, coin_problems
 
 COIN = RlSettings(
     steps=2,

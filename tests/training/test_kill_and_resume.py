@@ -7,20 +7,22 @@ import sys
 from pathlib import Path
 
 import pytest
-import train_and_die
 
 from calmstorm.training.checkpoints import completed_updates, work_dir
 from calmstorm.training.grpo import completed_steps
+from tests.training import train_and_die
 
+ROOT = Path(__file__).parents[2]
 KILLED_AFTER = 5
 STEPS = {"sft": 8, "rl": 6}
 RESUMED_AFTER = {"sft": 3, "rl": 4}
 
 
 def run_and_kill(kind: str, model: Path, output: Path, log: Path) -> int:
-    command = [sys.executable, train_and_die.__file__, kind, str(model), str(output), str(log), str(KILLED_AFTER)]
+    script = [sys.executable, "-m", "tests.training.train_and_die"]
+    command = [*script, kind, str(model), str(output), str(log), str(KILLED_AFTER)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, check=False, capture_output=True, timeout=240).returncode
+    return subprocess.run(command, env=environment, cwd=ROOT, check=False, capture_output=True, timeout=240).returncode
 
 
 @pytest.mark.parametrize("kind", ["sft", "rl"])

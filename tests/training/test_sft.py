@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_model import golden, ids
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from calmstorm.errors import InputError
 from calmstorm.settings import SftSettings
 from calmstorm.training.sft import SftStep, bucketed_order, train_sft
+from tests.training.tiny_model import golden, ids
 
 QUICK = SftSettings(learning_rate=1e-2, batch=4, micro_batch=4, epochs=3, checkpoint_steps=100)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_model import golden
 
 from calmstorm.settings import RlSettings, SftSettings
 from calmstorm.training.encode import encode
@@ -14,6 +13,7 @@ from calmstorm.training.policy import load_policy
 from calmstorm.training.trl.grpo import reinforce
 from calmstorm.training.trl.session import Session
 from calmstorm.training.trl.sft import fine_tune
+from tests.training.tiny_model import golden
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Runs a training in a process of its own and kills it with SIGKILL after a given step; 0 lets it finish.
 
-python train_and_die.py sft|rl MODEL OUTPUT LOG STEP
+python -m tests.training.train_and_die sft|rl MODEL OUTPUT LOG STEP
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import torch
-from tiny_model import EchoInterpreter, coin_problems, golden
 
 from calmstorm.settings import RlSettings, RolloutSettings, SftSettings
 from calmstorm.training.grpo import RlStep, train_grpo
 from calmstorm.training.rollouts import RlRollout
 from calmstorm.training.sft import SftStep, train_sft
+from tests.training.tiny_model import EchoInterpreter, coin_problems, golden
 
 SFT = SftSettings(learning_rate=1e-2, batch=4, micro_batch=2, epochs=3, checkpoint_steps=3)
 RL = RlSettings(

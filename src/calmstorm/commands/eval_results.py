@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import weakref
 from collections.abc import Mapping
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING
@@ -35,7 +36,9 @@ class Results:
         self.all = Tally()
         self.suites: dict[str, Tally] = {}
         self.answers = self.correct = 0
-        self._rows = SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8") if keep_rows else None  # noqa: SIM115  emit closes it
+        self._rows = SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8") if keep_rows else None  # noqa: SIM115
+        if self._rows is not None:
+            weakref.finalize(self, self._rows.close)  # after emit, or an error before it
         self.versions: dict[str, None] = {}
         self.prompt: str | None = None
         """Name and version of the prompt, where we asked."""
@@ -87,7 +90,6 @@ class Results:
         shutil.copyfileobj(self._rows, sys.stdout)
         sys.stdout.write("], ")
         print(as_text(more).removeprefix("{"), flush=True)
-        self._rows.close()
 
     def show(self, title: str, as_json: bool, budget: Mapping[str, object] | None = None) -> None:
         """Prints everything, for a program or for a person."""

@@ -1,7 +1,7 @@
 r"""From a response to its answer: a number, a status word or nothing, and whether the box kept to the protocol.
 
 The last box decides (paper appendix B). Reading it is lenient, so that correctness measures modeling and not
-typesetting; the protocol verdict is strict and kept apart (trigger 7, paper appendix D).
+typesetting; the protocol verdict is strict and separate (trigger 7, paper appendix D).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from calmstorm.grading.numbers import plain_number, stated_number
 from calmstorm.problems.labels import STATUS_PHRASES, status_word
 from calmstorm.records import Record
 
-_DRESS = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
+_TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 
 
 class Extracted(Record):
@@ -28,7 +28,7 @@ class Extracted(Record):
 
 
 def extract_answer(response: str) -> Extracted:
-    r"""Reads the last non-empty box of a response.
+    r"""Reads the last box of a response that is not empty.
 
     An empty box is a mention of the instruction ("put it in \boxed{}"), not an answer.
     """
@@ -49,5 +49,5 @@ def extract_answer(response: str) -> Extracted:
 
 
 def _is_bare_status(box: str) -> bool:
-    bare = _DRESS.sub(r"\1", box).strip()
+    bare = _TEXT_COMMAND.sub(r"\1", box).strip()
     return any(pattern.fullmatch(bare) for _, pattern in STATUS_PHRASES)

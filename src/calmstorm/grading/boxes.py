@@ -1,6 +1,6 @@
 r"""Where a response states its answer: the `\boxed{...}` it ends with (paper appendix B, "Final Answer Boxing").
 
-Boxes inside fenced code and output blocks are something a program printed or a comment said, not an answer. Not
+Boxes inside fenced code and output blocks are what a program printed or a comment said, not an answer. Not
 covered: answers outside a box; the protocol asks for one.
 """
 
@@ -12,7 +12,7 @@ from calmstorm.rollout.fences import fences
 
 _BOX = re.compile(r"\\boxed\s*\{")
 _CONTENT_LIMIT = 1000
-"""Characters. A box that runs on for longer was never closed where it should have been."""
+"""Characters. A longer one lacks its closing brace, and a later brace would end it."""
 
 
 def find_boxes(response: str) -> tuple[str, ...]:
@@ -51,10 +51,10 @@ def _closing_brace(text: str, start: int) -> int | None:
 
 
 def _without_blocks(text: str) -> str:
-    """Drops fenced blocks.
+    """Returns the text without its fenced blocks.
 
     A block that names its language ("```python", "```output") and is never closed runs to the end: the response was cut
-    there. A bare fence that is never closed is a stray one, as models leave behind after output, and hides nothing.
+    there. A bare fence that is never closed is stray, as models write behind output, and hides nothing.
     """
     kept: list[str] = []
     position = 0

@@ -1,4 +1,4 @@
-"""Proves a file of problems: each published answer must score 1, and a corrupted one 0, by the grading that is used."""
+"""Checks a file of problems: by the grading in use, each published answer must score 1 and a corrupted one 0."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from calmstorm.records import LabelStatus, Problem, Record
 
 
 class ProblemCheck(Record):
-    """What came of checking a file of problems."""
+    """Result of checking a file of problems."""
 
     rows: int
     statuses: dict[LabelStatus, int]
-    """Rows by status of their label; every status is there, if only with 0."""
+    """Number of rows with each status of the label; every status is a key."""
     checked: int
-    """Labels that were put through grading: all that an answer can be held against."""
+    """Number of labels that were graded: all that an answer can be compared with."""
     problems: tuple[str, ...]
-    """What is wrong, a line each; empty when all is well."""
+    """What is wrong, one line for each finding; empty when nothing is."""
 
 
 def check_problems(problems: Iterable[Problem]) -> ProblemCheck:
-    """Checks problems one by one, in flat memory."""
+    """Checks problems one by one; memory does not grow with their number."""
     statuses: Counter[LabelStatus] = Counter()
     checked = 0
     wrong: list[str] = []
@@ -33,7 +33,7 @@ def check_problems(problems: Iterable[Problem]) -> ProblemCheck:
             wrong.append(f"{problem.id}: the problem text is empty")
         if is_gradable(problem):
             checked += 1
-            wrong.extend(f"{problem.id}: {what}" for what in _faults(problem))
+            wrong.extend(f"{problem.id}: {fault}" for fault in _faults(problem))
     return ProblemCheck(
         rows=statuses.total(),
         statuses={status: statuses[status] for status in LabelStatus},

@@ -1,7 +1,7 @@
 """The one comparator (paper eq. 3): |Ans - Ans*| / |Ans*| <= tolerance.
 
 Computed exactly on the decimal numbers as written, so that neither rounding nor the size of the numbers decides. A
-label of 0, where eq. 3 is undefined, takes the same tolerance as an absolute one.
+label of 0, where eq. 3 is undefined, uses the same tolerance as an absolute one.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def compare(expected: float | str | None, got: float | str | None, tolerance: fl
     """Says whether an answer agrees with a label.
 
     Args:
-        expected: the label: a number or a status word. None and sentinels agree with nothing, not even with None.
-        got: the answer: a number, a status word or None.
-        tolerance: relative tolerance, >= 0; absolute where the label is 0.
+        expected: The label: a number or a status word. None and sentinels agree with nothing, not even with None.
+        got: The answer: a number, a status word or None.
+        tolerance: Relative tolerance, >= 0; absolute where the label is 0.
 
     Raises:
-        SettingsError: the tolerance is negative or not a number.
+        SettingsError: The tolerance is negative or not a number.
     """
     if not 0 <= tolerance < math.inf:
         raise SettingsError(f"tolerance is {tolerance}; it must be a finite number >= 0: the paper's is {TOLERANCE}")
@@ -47,5 +47,5 @@ def compare(expected: float | str | None, got: float | str | None, tolerance: fl
 
 
 def _exact(number: float) -> Fraction:
-    """The decimal number that `repr` shows, not its nearest binary fraction."""
+    """Returns the decimal number that `repr` shows, not its nearest binary fraction."""
     return Fraction(repr(float(number)))

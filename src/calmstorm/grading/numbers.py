@@ -1,7 +1,7 @@
-r"""Reads the one number that a box states, however it is dressed: units, currency, separators, fractions, LaTeX.
+r"""Reads the one number that a box states, however it is written: units, currency, separators, fractions, LaTeX.
 
-The rule is: exactly one number, or none. `\boxed{x = 3, y = 4}` states two and therefore gives nothing; guessing which
-one was meant is how graders credit wrong answers. Not covered, on purpose: arithmetic (`3 \cdot 4`), roots, decimal
+The rule is: exactly one number, or none. `\boxed{x = 3, y = 4}` states two and therefore gives nothing; a guess at
+which one was meant would credit wrong answers. Not covered, on purpose: arithmetic (`3 \cdot 4`), roots, decimal
 commas (`3,5`; `3,500` is read as in English) and inequalities.
 """
 
@@ -99,11 +99,11 @@ def stated_number(text: str) -> float | None:
 
 
 def _right_hand_side(text: str) -> str | None:
-    """Returns what follows the last equals sign of one equation chain, undressed; None for several equations."""
+    """Returns what follows the last equals sign of one chain of equations, without typesetting; None for several."""
     sides = _EQUAL_SIGN.split(text)
     if any(_SEVERAL.search(side) for side in sides[1:-1]):
         return None
-    plain = [_undressed(side) for side in sides]
+    plain = [_without_typesetting(side) for side in sides]
     if any(_RESULT_AND_NAME.search(side) for side in plain[:-1]):
         return None
     if len(plain) > 1 and any(side.count("(") != side.count(")") for side in plain):
@@ -111,8 +111,8 @@ def _right_hand_side(text: str) -> str | None:
     return plain[-1]
 
 
-def _undressed(text: str) -> str:
-    """Takes away what is typesetting, currency or a unit's exponent, so that numerals and words are left."""
+def _without_typesetting(text: str) -> str:
+    """Removes typesetting, currencies and exponents of units, so that numerals and words are left."""
     text = _POWER_OF_TEN.sub(lambda raised: "^" + raised[0].translate(_RAISED), text)
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
@@ -125,7 +125,7 @@ def _is_half_a_numeral(character: str) -> bool:
 
 
 def _without_names(text: str) -> str:
-    """Drops words that hold digits (CO2, x1), which are names."""
+    """Drops words that hold digits (CO2, x1), because those are names."""
     return re.sub(r"(?<![A-Za-z0-9_.])[A-Za-z_]\w*", " ", text)
 
 

@@ -1,4 +1,4 @@
-"""From a finished rollout to a graded trajectory: what curation, training and evaluation all record."""
+"""From a finished rollout to a graded trajectory: the record that curation, training and evaluation keep."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def graded_trajectory(
     """Grades a rollout and returns it as the record that goes into `trajectories.jsonl`.
 
     Args:
-        problem: what was asked.
-        rollout: what came of it.
-        stage: part of the run it belongs to.
-        sample: which attempt at the problem this is, from 0.
-        round: interventions made so far on this sample.
-        tolerance: relative tolerance, unless the problem has its own.
+        problem: The problem that was posed.
+        rollout: The finished attempt.
+        stage: Part of the run that it belongs to.
+        sample: Which attempt at the problem this is, from 0.
+        round: Interventions made so far on this sample.
+        tolerance: Relative tolerance, unless the problem has its own.
     """
     text = answer_text(rollout.spans)
     verdict = grade(problem, text, stop_reason=rollout.stop_reason, tolerance=tolerance)

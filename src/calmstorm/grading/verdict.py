@@ -8,13 +8,12 @@ from calmstorm.grading.answers import extract_answer
 from calmstorm.grading.compare import TOLERANCE, compare
 from calmstorm.records import Author, LabelStatus, Problem, Span, SpanKind, StopReason, Verdict, VerdictStatus
 
-GRADABLE = frozenset({LabelStatus.OPTIMAL, LabelStatus.NO_OPTIMUM, LabelStatus.INFEASIBLE, LabelStatus.UNBOUNDED})
-"""Labels that an answer can be held against."""
-
 
 def is_gradable(problem: Problem) -> bool:
-    """Says whether the problem has a label that an answer can be held against."""
-    return problem.status in GRADABLE and (problem.answer is not None or problem.status is not LabelStatus.OPTIMAL)
+    """Says whether the problem has a label that an answer can be compared with."""
+    if problem.status is LabelStatus.OPTIMAL:
+        return problem.answer is not None
+    return problem.status not in (LabelStatus.MISSING, LabelStatus.SENTINEL)
 
 
 def grade(
@@ -23,58 +22,70 @@ def grade(
     """Grades a response.
 
     Args:
-        problem: supplies the label, and its own tolerance where the label needs a coarser one.
-        response: the whole response as text, code and output blocks included.
-        stop_reason: how the rollout ended; one that our machinery failed is never scored as wrong.
-        tolerance: relative tolerance, unless the problem has its own.
+        problem: Supplies the label, and its own tolerance where the label needs a coarser one.
+        response: The whole response as text, code and output blocks included.
+        stop_reason: How the rollout ended; a failure of our machinery is never scored as wrong.
+        tolerance: Relative tolerance, unless the problem has its own.
     """
     extracted = extract_answer(response)
-    failed = stop_reason is StopReason.INFRASTRUCTURE
-    ungraded = Verdict(
-        correct=False,
-        expected=None,
-        got=extracted.value,
-        tolerance=tolerance,
-        status=VerdictStatus.INFRASTRUCTURE if failed else VerdictStatus.UNGRADED,
+    return _verdict(
+        problem,
+        extracted.value,
+        is_failed=stop_reason is StopReason.INFRASTRUCTURE,
         protocol_ok=extracted.protocol_ok,
+        tolerance=tolerance,
     )
-    return regrade(problem, ungraded, tolerance=tolerance)
 
 
 def regrade(problem: Problem, verdict: Verdict, *, tolerance: float = TOLERANCE) -> Verdict:
-    """Holds an answer that was graded before against another label, such as that of another version.
+    """Grades an answer again, by another label, such as that of another version of the benchmark.
 
     Args:
-        problem: supplies the label, and its own tolerance where the label needs a coarser one.
-        verdict: supplies the answer; one that our machinery failed stays so.
-        tolerance: relative tolerance, unless the problem has its own.
+        problem: Supplies the label, and its own tolerance where the label needs a coarser one.
+        verdict: Supplies the answer; a failure of our machinery stays one.
+        tolerance: Relative tolerance, unless the problem has its own.
     """
-    tolerance = problem.tolerance if problem.tolerance is not None else tolerance
-    correct = False
-    if verdict.status is VerdictStatus.INFRASTRUCTURE:
-        status = VerdictStatus.INFRASTRUCTURE
-    elif not is_gradable(problem):
-        status = VerdictStatus.UNGRADED
-    elif verdict.got is None:
-        status = VerdictStatus.NO_ANSWER
-    else:
-        correct = compare(problem.label, verdict.got, tolerance)
-        status = VerdictStatus.CORRECT if correct else VerdictStatus.WRONG
-    return verdict.model_copy(
-        update={"correct": correct, "expected": problem.label, "tolerance": tolerance, "status": status}
+    return _verdict(
+        problem,
+        verdict.got,
+        is_failed=verdict.status is VerdictStatus.INFRASTRUCTURE,
+        protocol_ok=verdict.protocol_ok,
+        tolerance=tolerance,
     )
 
 
 def reward(verdict: Verdict) -> float:
     """Returns 1.0 for a correct verdict and 0.0 for any other (paper eq. 3).
 
-    Verdicts with status `infrastructure` or `ungraded` say nothing about the Reasoner; callers leave them out.
+    Verdicts with status `infrastructure` or `ungraded` say nothing about the Reasoner; callers exclude them.
     """
     return 1.0 if verdict.correct else 0.0
 
 
 def answer_text(spans: Iterable[Span]) -> str:
-    """Returns the response without what programs printed, which is where an answer may stand."""
+    """Returns the response without what programs printed: the part that can hold an answer."""
     return "".join(
         "\n" if span.author is Author.INTERPRETER or span.kind is SpanKind.OUTPUT else span.text for span in spans
+    )
+
+
+def _verdict(
+    problem: Problem, answer: float | str | None, *, is_failed: bool, protocol_ok: bool, tolerance: float
+) -> Verdict:
+    tolerance = problem.tolerance if problem.tolerance is not None else tolerance
+    if is_failed:
+        status = VerdictStatus.INFRASTRUCTURE
+    elif not is_gradable(problem):
+        status = VerdictStatus.UNGRADED
+    elif answer is None:
+        status = VerdictStatus.NO_ANSWER
+    else:
+        status = VerdictStatus.CORRECT if compare(problem.label, answer, tolerance) else VerdictStatus.WRONG
+    return Verdict(
+        correct=status is VerdictStatus.CORRECT,
+        expected=problem.label,
+        got=answer,
+        tolerance=tolerance,
+        status=status,
+        protocol_ok=protocol_ok,
     )

@@ -38,7 +38,7 @@ def output_block(execution: Execution, characters: int) -> str:
 
 def _last_error(stderr: str) -> str:
     """Returns the exception line with the script's line number."""
-    lines = [line for line in stderr.rstrip().splitlines() if line.strip()]
+    lines = [line for line in stderr.splitlines() if line.strip()]
     if not lines:
         return "Error: the script failed without a message"
     numbers = re.findall(r"line (\d+)", "\n".join(lines[:-1]))
