@@ -249,7 +249,7 @@ def test_no_orphan_lives_when_the_host_is_gone(tier: str, then: str) -> None:
     assert len(pids) > 4
     if "sleep" in then:
         host.kill()
-    host.wait(20)
+    host.communicate(timeout=20)
     assert wait_until_gone(pids) == []
 
 
@@ -257,7 +257,7 @@ def test_no_orphan_lives_when_the_host_is_gone(tier: str, then: str) -> None:
 def test_no_orphan_lives_when_the_host_is_ended_by_signal(any_tier: str, ending: signal.Signals) -> None:
     host, pids = start_host(any_tier, "time.sleep(300)")
     host.send_signal(ending)
-    host.wait(20)
+    host.communicate(timeout=20)
     assert wait_until_gone(pids) == []
 
 

@@ -33,6 +33,7 @@ class Slot:
         self._level = level
         self._lock = threading.Lock()
         self._closed = False
+        self._in_use = False
         self._channel: socket.socket | None = None
         self._greeted = False
         self._request: threading.Event | None = None
@@ -58,8 +59,9 @@ class Slot:
         Raises:
             SlotLostError: None could be started.
         """
-        self._lose()
-        self.greet()
+        with self._using():
+            self._lose()
+            self.greet()
 
     def execute(
         self, header: wire.Header, code: bytes, wall_seconds: float, request: threading.Event
@@ -69,22 +71,23 @@ class Slot:
         Raises:
             SlotLostError: No answer came.
         """
-        if self._channel is not None and self._is_dead(self._channel):
-            self._lose()
-        channel = self._channel or self._open()
-        try:
-            with self._lost_on_error(channel):
-                self.greet()
-                self._request = request
-                if request.is_set():
-                    raise SlotLostError("cancelled")
-                wire.send(channel, header, code)
-                answer, blobs = wire.receive(channel, wall_seconds + _GRACE_SECONDS)
-                if answer["id"] != header["id"]:
-                    raise SlotLostError("the supervisor answered another request")
-                return answer, blobs
-        finally:
-            self._request = None
+        with self._using():
+            if self._channel is not None and self._is_dead(self._channel):
+                self._lose()
+            channel = self._channel or self._open()
+            try:
+                with self._lost_on_error(channel):
+                    self.greet()
+                    self._request = request
+                    if request.is_set():
+                        raise SlotLostError("cancelled")
+                    wire.send(channel, header, code)
+                    answer, blobs = wire.receive(channel, wall_seconds + _GRACE_SECONDS)
+                    if answer["id"] != header["id"]:
+                        raise SlotLostError("the supervisor answered another request")
+                    return answer, blobs
+            finally:
+                self._request = None
 
     def abandon(self, request: threading.Event) -> None:
         """Kills the script that runs for `request`, if it runs here."""
@@ -92,9 +95,27 @@ class Slot:
             self._hang_up()
 
     def close(self) -> None:
-        """Ends the supervisor for good."""
-        self._closed = True
+        """Ends the supervisor for good; where a script runs, whoever waits for it gives the socket back."""
+        with self._lock:
+            self._closed = True
+            idle = not self._in_use
         self._hang_up()
+        if idle:
+            self._lose()
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """Keeps `close` from taking the socket away under a thread that reads from it."""
+        with self._lock:
+            self._in_use = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_use = False
+                closed = self._closed
+            if closed:
+                self._lose()
 
     def _open(self) -> socket.socket:
         if self._closed:
