@@ -1,7 +1,7 @@
 """What can be set, within which bounds, and the paper's values as defaults (appendix E, tables 5 and 6).
 
 A recipe is one TOML file with a section per stage; flags override it as `{"rl.steps": "5"}`. Unknown keys and values
-out of range are refused in one line that says what to do. Sections know nothing of the rooms that use them.
+out of range are refused in one line that says what to do. Sections know nothing of the code that uses them.
 A run keeps its recipe in `config.toml` as a `RunConfig`, and later commands take it from there.
 """
 

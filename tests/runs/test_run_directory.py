@@ -30,7 +30,7 @@ def test_what_was_appended_is_read_back_in_order(tmp_path: Path) -> None:
             run.append("trajectories", trajectory(sample=sample, text="line\nbreak \u2028 and \u00e9"))
         assert [each.sample for each in run.trajectories()] == [0, 1, 2]
     lines = (tmp_path / "run" / "trajectories.jsonl").read_text().split("\n")
-    assert json.loads(lines[0])["schema"] == 1
+    assert json.loads(lines[0])["schema"] == 2
     assert len(lines) == 4
 
 

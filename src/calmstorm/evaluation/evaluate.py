@@ -1,4 +1,4 @@
-"""Runs the rollouts of an evaluation: k samples of each problem, graded and handed on as they end."""
+"""Runs the rollouts of an evaluation: k samples of each problem, graded and passed on as they end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def evaluate(
 ) -> int:
     """Runs every sample of every problem that is not done yet.
 
-    Problems are drawn as there is room, and a trajectory is handed on and forgotten when it ends: memory grows with
+    Problems are drawn as there is room, and a trajectory is passed on and forgotten when it ends: memory grows with
     `concurrency` alone. Each rollout has its own seed, derived from `seed`, the stage, the problem and the sample, so
     that neither order nor resuming changes what is drawn.
 
@@ -56,26 +56,26 @@ async def evaluate(
             a prompt that leaves no room is recorded as one that ran out of length.
 
     Returns:
-        How many rollouts were handed on.
+        How many rollouts were passed on.
 
     Raises:
-        InfrastructureError: Our machinery failed every rollout in flight; those are not handed on, so that resuming
+        InfrastructureError: Our machinery failed every rollout in flight; those are not passed on, so that resuming
             runs them again.
     """
     keys = frozenset(done)
     work = _pending(problems, samples, stage, keys)
-    outlet = _Outlet(on_trajectory, patience=max(_PATIENCE, concurrency), any_good=bool(keys))
+    deliveries = _Deliveries(on_trajectory, patience=max(_PATIENCE, concurrency), any_good=bool(keys))
 
     async def worker() -> None:
         for problem, sample in work:  # shared by all workers, which take turns within one event loop
             own = sampling.model_copy(update={"seed": derive_seed(seed, stage, problem.id, sample)})
             prompt = reasoner.render(problem.question)
             result = await _fitted_rollout(reasoner, interpreter, prompt, limits, own, context_tokens)
-            outlet.take(graded_trajectory(problem, result, stage=stage, sample=sample, tolerance=tolerance))
+            deliveries.take(graded_trajectory(problem, result, stage=stage, sample=sample, tolerance=tolerance))
 
     await _together(worker, concurrency)
-    outlet.finish()
-    return outlet.handed_on
+    deliveries.finish()
+    return deliveries.delivered
 
 
 async def _together(worker: Callable[[], Coroutine[None, None, None]], count: int) -> None:
@@ -108,13 +108,13 @@ async def _fitted_rollout(
 
 
 @dataclass
-class _Outlet:
+class _Deliveries:
     """Hands trajectories on, and tells a broken machine from a rollout that happened to fail."""
 
-    hand_on: Callable[[Trajectory], object]
+    deliver: Callable[[Trajectory], object]
     patience: int
     any_good: bool
-    handed_on: int = 0
+    delivered: int = 0
     held: list[Trajectory] = field(default_factory=list)
     """Failed by our machinery since the last good one; recorded only once things are seen to work."""
 
@@ -133,8 +133,8 @@ class _Outlet:
 
     def _release(self) -> None:
         for trajectory in self.held:
-            self.hand_on(trajectory)
-            self.handed_on += 1
+            self.deliver(trajectory)
+            self.delivered += 1
         self.held.clear()
 
     def _broken(self) -> InfrastructureError:

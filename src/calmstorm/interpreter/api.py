@@ -138,7 +138,8 @@ class Interpreter:
         if self._closed or os.getpid() != self._owner:
             return
         self._closed = True
-        self._pool.close()
+        for slot in self._pool.slots:
+            slot.close()
         self._parents.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 

@@ -32,7 +32,8 @@ class Slot:
         self._parents = parents
         self._level = level
         self._lock = threading.Lock()
-        self.closed = False
+        self._closed = False
+        self._in_use = False
         self._channel: socket.socket | None = None
         self._greeted = False
         self._request: threading.Event | None = None
@@ -58,8 +59,9 @@ class Slot:
         Raises:
             SlotLostError: None could be started.
         """
-        self.give_up()
-        self.greet()
+        with self._using():
+            self._lose()
+            self.greet()
 
     def execute(
         self, header: wire.Header, code: bytes, wall_seconds: float, request: threading.Event
@@ -69,22 +71,23 @@ class Slot:
         Raises:
             SlotLostError: No answer came.
         """
-        if self._channel is not None and self._is_dead(self._channel):
-            self.give_up()
-        channel = self._channel or self._open()
-        try:
-            with self._lost_on_error(channel):
-                self.greet()
-                self._request = request
-                if request.is_set():
-                    raise SlotLostError("cancelled")
-                wire.send(channel, header, code)
-                answer, blobs = wire.receive(channel, wall_seconds + _GRACE_SECONDS)
-                if answer["id"] != header["id"]:
-                    raise SlotLostError("the supervisor answered another request")
-                return answer, blobs
-        finally:
-            self._request = None
+        with self._using():
+            if self._channel is not None and self._is_dead(self._channel):
+                self._lose()
+            channel = self._channel or self._open()
+            try:
+                with self._lost_on_error(channel):
+                    self.greet()
+                    self._request = request
+                    if request.is_set():
+                        raise SlotLostError("cancelled")
+                    wire.send(channel, header, code)
+                    answer, blobs = wire.receive(channel, wall_seconds + _GRACE_SECONDS)
+                    if answer["id"] != header["id"]:
+                        raise SlotLostError("the supervisor answered another request")
+                    return answer, blobs
+            finally:
+                self._request = None
 
     def abandon(self, request: threading.Event) -> None:
         """Kills the script that runs for `request`, if it runs here."""
@@ -92,12 +95,30 @@ class Slot:
             self._hang_up()
 
     def close(self) -> None:
-        """Ends the supervisor for good; `give_up` closes the socket, once nobody waits for an answer on it."""
-        self.closed = True
+        """Ends the supervisor for good; where a script runs, whoever waits for it gives the socket back."""
+        with self._lock:
+            self._closed = True
+            idle = not self._in_use
         self._hang_up()
+        if idle:
+            self._lose()
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """Keeps `close` from taking the socket away under a thread that reads from it."""
+        with self._lock:
+            self._in_use = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_use = False
+                closed = self._closed
+            if closed:
+                self._lose()
 
     def _open(self) -> socket.socket:
-        if self.closed:
+        if self._closed:
             raise SlotLostError("the interpreter was closed")
         mine, theirs = socket.socketpair()
         with theirs:
@@ -119,7 +140,7 @@ class Slot:
             yield
         except BaseException as error:
             seconds = channel.gettimeout()
-            self.give_up()
+            self._lose()
             if isinstance(error, wire.ChannelClosedError):
                 raise SlotLostError("the supervisor died") from error
             if isinstance(error, TimeoutError):
@@ -138,7 +159,7 @@ class Slot:
                 with contextlib.suppress(OSError):
                     self._channel.shutdown(socket.SHUT_RDWR)
 
-    def give_up(self) -> None:
+    def _lose(self) -> None:
         """Gives the supervisor up; closing the socket makes a live one kill its script and leave."""
         with self._lock:
             channel, self._channel = self._channel, None
@@ -188,20 +209,7 @@ class Pool:
         try:
             yield slot
         finally:
-            if slot.closed:
-                slot.give_up()
             self._idle[level].put(slot)
-
-    def close(self) -> None:
-        """Ends all supervisors for good; a slot that is in use closes its socket when it is given back."""
-        for slot in self.slots:
-            slot.close()
-        for idle in self._idle:
-            for _ in range(idle.qsize()):
-                with contextlib.suppress(queue.Empty):
-                    slot = idle.get_nowait()
-                    slot.give_up()
-                    idle.put(slot)
 
     def level_for(self, code: bytes) -> int:
         """The first level that has all preloaded libraries that a script names; a wrong guess costs it an import."""

@@ -1,4 +1,4 @@
-"""The records that flow through the program. Everything one room hands to the next is one of these.
+"""The records that flow through the program. What one subpackage passes to the next is one of these.
 
 All are frozen pydantic models: validated where they enter, serialised with `model_dump_json`, and refusing unknown
 fields, so that a file written by another version is noticed instead of half read. The shapes on disk are the contract

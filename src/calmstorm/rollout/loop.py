@@ -87,7 +87,7 @@ async def rollout(
 
 @dataclass
 class _Loop:
-    """A rollout on its way."""
+    """The state of one rollout."""
 
     reasoner: Reasoner
     interpreter: CodeRunner
