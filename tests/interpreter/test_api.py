@@ -33,6 +33,15 @@ def opened(any_tier: str) -> Iterator[Interpreter]:
         yield interpreter
 
 
+def test_a_closed_interpreter_holds_no_file_open() -> None:
+    before = sorted(Path("/proc/self/fd").iterdir())
+    interpreter = Interpreter(workers=2, tier="unsafe", preload=((),))
+    assert interpreter.run("print(1)").stdout == "1\n"
+    assert sorted(Path("/proc/self/fd").iterdir()) != before
+    interpreter.close()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
 def processes_below(root: int) -> list[int]:
     if root <= 1:  # between two warm parents there is none; below 0 and 1 is everything else on this machine
         return []
