@@ -15,6 +15,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 
 import torch
@@ -77,9 +78,10 @@ def generate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, prompt
     ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
     with torch.inference_mode():
-        out = model.generate(
+        out = model.generate(  # type: ignore[misc]
             ids, attention_mask=mask, max_new_tokens=new, do_sample=True, temperature=0.6, top_p=0.95, top_k=0
         )
+    assert isinstance(out, torch.Tensor)
     return len(prompts) * (out.shape[1] - longest)
 
 
@@ -110,7 +112,7 @@ def main() -> None:
     ]
     for name, work in (("engine", engine), ("generate", generate)):
         if options.only in (None, name):
-            measure(name, lambda work=work: work(model, tokenizer, prompts, options.new))
+            measure(name, partial(work, model, tokenizer, prompts, options.new))
 
 
 if __name__ == "__main__":

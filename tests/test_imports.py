@@ -7,14 +7,7 @@ import subprocess
 import sys
 
 EXTRAS = ("torch", "transformers", "tokenizers", "safetensors", "trl", "datasets", "accelerate", "peft", "pyarrow")
-NEED_THEM = (
-    "calmstorm.pocket.",
-    "calmstorm.training",
-    *(
-        f"calmstorm.reasoner.{part}"
-        for part in ("attention", "cache", "drawing", "engine", "local", "planning", "qwen")
-    ),
-)
+NEED_THEM = ("calmstorm.pocket.", "calmstorm.reasoner.engine", "calmstorm.reasoner.local", "calmstorm.training")
 
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys

@@ -155,6 +155,19 @@ def test_what_was_executed_before_the_hint_is_kept_and_not_run_again():
     assert len(last.executions) == 1
 
 
+def test_what_was_executed_behind_the_hint_is_dropped_with_it():
+    def script(prefix, sampling):
+        said = prefix.text.rpartition("HINT")[2]
+        if "```output" in said:
+            return GOOD if "HINT" in prefix.text else "\\boxed{300}"
+        return "```python\n" + BLOCK if "HINT" in prefix.text else "Attempt 0 by hand.\n```python\n" + BLOCK
+
+    store, runner = Store(), Runner()
+    assert curate(ScriptedIntervener(strict), store, script=script, runner=runner).flawless
+    assert runner.ran == 2
+    assert [len(trajectory.executions) for trajectory in store.trajectories] == [1, 1]
+
+
 class Pairs:
     """Two characters to a token, so that hints land inside tokens."""
 

@@ -262,6 +262,17 @@ def test_a_box_with_escaped_braces_ends_where_its_own_brace_closes() -> None:
     assert find_boxes(r"\boxed{\}5}") == (r"\}5",)
 
 
+def test_boxes_are_found_side_by_side_and_behind_one_that_is_not_closed() -> None:
+    assert find_boxes(r"\boxed{1}\boxed{2}") == ("1", "2")
+    assert find_boxes(r"\boxed{never closed \boxed{2}") == ("2",)
+    assert find_boxes(rf"\boxed{{{'x' * 1000}}} \boxed{{2}}") == ("2",)
+    assert find_boxes(rf"\boxed{{{'x' * 999}}} \boxed{{2}}") == ("x" * 999, "2")
+
+
+def test_a_block_within_a_box_is_dropped_from_it() -> None:
+    assert find_boxes("\\boxed{4\n```output\n1\n```\n2}") == ("4\n2",)
+
+
 def render(rng: random.Random, number: Decimal) -> str:
     """Writes a number in one of many ways; the number itself is the oracle."""
     sign = "-" if number < 0 else ""

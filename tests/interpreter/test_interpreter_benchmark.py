@@ -9,7 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import WORKING
+
+from tests.interpreter.conftest import WORKING
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted((BENCHMARKS / "interpreter_scripts").glob("*.py"))

@@ -6,7 +6,8 @@ import socket
 import threading
 
 import pytest
-from conftest import ON_AARCH64, Attack
+
+from tests.interpreter.conftest import ON_AARCH64, Attack
 
 
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET", "AF_ALG", "AF_VSOCK"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Attack
+
+from tests.interpreter.conftest import Attack
 
 
 def test_syntax_error_is_an_error_with_its_line(script: Attack) -> None:

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ON_AARCH64, Attack
 
 from calmstorm.interpreter import Interpreter
 from calmstorm.records import ExecutionStatus
+from tests.interpreter.conftest import ON_AARCH64, Attack
 
 
 def test_parent_cannot_be_killed(attack: Attack) -> None:

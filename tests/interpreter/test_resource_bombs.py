@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Attack
+
+from tests.interpreter.conftest import Attack
 
 
 def test_endless_loop_times_out(attack: Attack) -> None:

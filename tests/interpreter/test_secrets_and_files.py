@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import MARK, ON_AARCH64, Attack
+
+from tests.interpreter.conftest import MARK, ON_AARCH64, Attack
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from conftest import ON_AARCH64, Attack
-
 from calmstorm.interpreter import Interpreter
 from calmstorm.records import ExecutionStatus
+from tests.interpreter.conftest import ON_AARCH64, Attack
 
 
 def test_silent_exit_is_early_exit(attack: Attack) -> None:

@@ -88,7 +88,7 @@ def own_kilobytes() -> int:
 @pytest.mark.engines
 @pytest.mark.timeout(1800)
 def test_twenty_thousand_executions_from_64_threads_are_right_and_leave_nothing(tier: str) -> None:
-    wrong = []
+    wrong: list[object] = []
 
     def run(number: int) -> None:
         execution = interpreter.run(script(number))

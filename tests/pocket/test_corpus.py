@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import random
 from itertools import islice
+from typing import cast
 
 import numpy as np
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from calmstorm.interpreter import Interpreter
 from calmstorm.pocket import corpus
@@ -36,7 +38,7 @@ def test_only_the_reasoners_own_tokens_are_learnt():
     trace.add_hint("Wait.\n\n```python\n")
     trace.add_script(lambda script: "```output\n1\n```\n", "print(1)\n", opened=True)
     trace.write("\\boxed{1}")
-    document = encode(Characters(), trace, prompt="Q?\n")
+    document = encode(cast(PreTrainedTokenizerBase, Characters()), trace, prompt="Q?\n")
     learnt = dict.fromkeys((0.0, 0.1, 1.0), "")
     for token, weight in zip(document.token_ids, document.weights, strict=True):
         learnt[round(float(weight), 3)] += chr(token - 1000) if token != 7 else "$"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from calmstorm.pocket import corpus, pretrain
 from calmstorm.pocket.pretrain import BATCH_TOKENS, Progress, batches, train
@@ -48,7 +48,7 @@ def test_a_stopped_training_goes_on_and_exports_an_untied_model(tmp_path: Path) 
 
 @needs_tokenizer
 def test_untying_for_export_changes_no_logit(tmp_path: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(PACKAGED)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(PACKAGED)
     tied = pretrain.new_model(tokenizer, seed=1)
     pretrain.export(tied, tokenizer, tmp_path / "out", {"seed": 1})
     untied = Qwen3ForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)

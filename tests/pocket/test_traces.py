@@ -76,7 +76,7 @@ def test_a_flaw_at_rate_1_is_in_every_trace(interpreter, flaw, trigger):
 
 @pytest.mark.parametrize(("flaw", "trigger"), [("modeling", 5), ("coding", 6)])
 def test_a_mistake_is_detected_where_it_makes_the_answer_wrong(interpreter, flaw, trigger):
-    wrong = Counter()
+    wrong: Counter[tuple[int, ...]] = Counter()
     for family in FAMILIES:
         for k in range(3):
             problem, trace, formulations = written(

@@ -147,7 +147,7 @@ def test_the_data_of_complexor_stand_after_the_text_and_the_answer_does_not(tmp_
     assert problem.answer == 777
 
 
-RESULTS = [
+RESULTS: list[tuple[str, dict[str, object], float, str]] = [
     ("How many stations, and where?", {"The optimal number of stations": 2, "One in city 6": 0}, 2, "is not the obj"),
     ("Minimize the total number of taxi rides.", {"Number of taxi rides": 78, "Number of bus rides": 115}, 78, "asked"),
     ("Minimize the number of bikes.", {"Bikes needed": 80, "Cars needed": 53, "Total vehicles": 133}, 80, "asked for"),

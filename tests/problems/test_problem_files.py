@@ -4,6 +4,7 @@ import json
 import random
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from calmstorm.problems.files import load_problems, load_responses, write_proble
 from calmstorm.problems.rows import read_rows
 from calmstorm.records import LabelStatus, LinearModel, Problem, Sense
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"question": "How many\r\nchairs?", "answer": 15},
     {"question": "Wie viele? \u00e9", "answer": "No Best Solution"},
 ]

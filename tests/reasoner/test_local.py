@@ -47,6 +47,7 @@ async def ids_of(reasoner, ids, count: int, sampling: Sampling = GREEDY, stop=()
 
 def test_is_a_reasoner(model, tokenizer):
     reasoner: Reasoner = reasoner_of(model, tokenizer)
+    assert reasoner.codec is not None
     assert reasoner.codec.decode(reasoner.codec.encode("Größe {x}")) == "Größe {x}"
 
 

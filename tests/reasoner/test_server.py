@@ -62,8 +62,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def complete(self, request):
         stop = request.get("stop") or []
-        cut = STORY.index(stop[0]) if stop else None
-        hit = cut is not None
+        hit = bool(stop)
+        cut = STORY.index(stop[0]) if hit else len(STORY)
         if self.server.dialect == "vllm":
             text = STORY[: cut + len(stop[0])] if hit else STORY
             choice = {"stop_reason": stop[0] if hit else None}

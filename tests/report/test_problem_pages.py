@@ -10,7 +10,6 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from test_report_page import read
 
 from calmstorm.records import (
     Author,
@@ -29,6 +28,7 @@ from calmstorm.report.content import content
 from calmstorm.report.pages import problem_page
 from calmstorm.report.problems import list_problems
 from tests.report.hostile_run import HOSTILE
+from tests.report.page_reader import read
 from tests.report.synthetic_run import make_problem, trajectory
 
 
@@ -179,14 +179,16 @@ def test_pages_of_an_earlier_report_go_and_no_pages_are_written_when_none_are_wa
 
 
 def test_problems_csv_counts_what_the_trajectories_show(written: list[Path], run_path: Path) -> None:
-    rows = list(csv.DictReader((run_path / "report_files" / "problems.csv").open(encoding="utf-8")))
+    table = (run_path / "report_files" / "problems.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(table.splitlines()))
     assert len(rows) == 88
     assert {row["page"] for row in rows} == {path.name for path in written}
     made = [json.loads(line) for line in (run_path / "trajectories.jsonl").read_text(encoding="utf-8").splitlines()]
     right = sum(row["verdict"]["correct"] for row in made if row["stage"] == "rl")
     assert sum(int(row["RL correct"]) for row in rows) == right
     assert sum(int(row["RL graded"]) for row in rows) == 192
-    golden = {json.loads(line)["trajectory"]["problem_id"] for line in (run_path / "golden.jsonl").open()}
+    kept = (run_path / "golden.jsonl").read_text(encoding="utf-8").splitlines()
+    golden = {json.loads(line)["trajectory"]["problem_id"] for line in kept}
     assert {row["id"] for row in rows if row["curation"] == "golden"} == golden
 
 

@@ -115,6 +115,7 @@ def test_changes_are_paired_and_equal_the_difference_of_the_scores(benchmarks: C
     for first, second, difference in zip(before.cells[2:], after.cells[2:], change.cells[2:], strict=True):
         assert isinstance(first.value, float)
         assert isinstance(second.value, float)
+        assert isinstance(difference.value, float)
         assert difference.value == pytest.approx(second.value - first.value)
         assert difference.interval is not None
         assert difference.interval[0] <= difference.value <= difference.interval[1]

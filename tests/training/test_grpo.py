@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from trl import GRPOTrainer
 
 from calmstorm.errors import InputError
 from calmstorm.reasoner.local import LocalReasoner
@@ -106,6 +107,7 @@ class Inspected:
         kl: float = 0.0,
     ) -> None:
         self.inputs: dict[str, Any] = {}
+        self.trainer: Any = None
         inspected = self
 
         class Stopped(Exception): ...
@@ -148,9 +150,9 @@ class Inspected:
         if groupwise:
             loss = trl_grpo.GroupwiseGrpo._compute_loss(trainer, trainer.model, self.inputs)
         else:
-            plain = trl_grpo.GRPOTrainer._get_per_token_logps_and_entropies
+            plain = GRPOTrainer._get_per_token_logps_and_entropies
             trainer._get_per_token_logps_and_entropies = plain.__get__(trainer)
-            loss = trl_grpo.GRPOTrainer._compute_loss(trainer, trainer.model, self.inputs)
+            loss = GRPOTrainer._compute_loss(trainer, trainer.model, self.inputs)
             del trainer._get_per_token_logps_and_entropies
         loss.backward()
         return float(loss.detach()), {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
@@ -163,7 +165,7 @@ def records(seed: int = 0) -> list[TokenRecord]:
     def some(count: int) -> tuple[int, ...]:
         return tuple(torch.randint(3, 259, (count,), generator=draw).tolist())
 
-    made = []
+    made: list[TokenRecord] = []
     for rewards in ((1.0, 0.0, 0.0, None), (1.0, 1.0, 1.0, 1.0)):
         prompt = some(10 + 7 * len(made))
         for place, reward in enumerate(rewards):
@@ -198,7 +200,7 @@ def test_loss_and_gradient_pass_by_pass_equal_trls_over_the_whole_batch(
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_execution_output_gets_exactly_no_gradient(random_model: Path, tmp_path: Path, objective: str) -> None:
     inspected = Inspected(load_policy(random_model), records(), tmp_path, objective)
-    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    seen: list[torch.Tensor] = []
     trainer = inspected.trainer
     scored = trainer._get_per_token_logps_and_entropies
 
