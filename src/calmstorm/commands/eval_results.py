@@ -152,7 +152,7 @@ def print_summary(title: str, summary: Summary) -> None:
     if summary.pass_at_1 is None or summary.ci95 is None:
         rate = "nothing could be graded"
     else:
-        rate = f"{summary.pass_at_1:.1%}  (95 % interval {percent_interval(summary.ci95)}, clustered by problem)"
+        rate = f"{percent(summary.pass_at_1)}  (95 % interval {percent_interval(summary.ci95)}, clustered by problem)"
     rows = [
         ["pass@1", rate],
         *([f"pass@{k}", _at_k(summary, k)] for k in summary.pass_at_k if k > 1),
@@ -244,4 +244,4 @@ def _last_k(cell: Summary) -> str:
 
 
 def _at_k(cell: Summary, k: int) -> str:
-    return f"{cell.pass_at_k[k]:.1%} ({percent_interval(cell.pass_at_k_ci95[k])})"
+    return f"{percent(cell.pass_at_k[k])} ({percent_interval(cell.pass_at_k_ci95[k])})"

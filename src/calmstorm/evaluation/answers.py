@@ -18,11 +18,9 @@ from calmstorm.evaluation.summary import Tally
 from calmstorm.grading import TOLERANCE, grade
 from calmstorm.problems.files import load_responses
 from calmstorm.problems.texts import text_key
-from calmstorm.records import Problem, Record, StopReason, Trajectory, Verdict, VerdictStatus
+from calmstorm.records import Problem, Record, Stage, StopReason, Trajectory, Verdict, VerdictStatus
 from calmstorm.rollout.fences import count_code_blocks
 from calmstorm.runs import RunDirectory
-
-_CURATION = "curation"
 
 
 class Answer(NamedTuple):
@@ -95,14 +93,14 @@ def _of_run(path: Path, stage: str | None) -> Iterator[Answer]:
 
 
 def _stage(path: Path, given: str | None, there: Iterable[str]) -> str:
-    stages = [stage for stage in dict.fromkeys(there) if stage != _CURATION]
+    stages = [stage for stage in dict.fromkeys(there) if stage != Stage.CURATION]
     if given is None and len(stages) == 1:
         return stages[0]
     if given in stages:
         return str(given)
     listed = ", ".join(stages) or "none"
     if given is None:
-        example = stages[-1] if stages else "base"
+        example = stages[-1] if stages else Stage.BASE
         raise InputError(f"{path}: its evaluated stages are: {listed}; name one, such as {path}:{example}")
     raise InputError(f"{path}: there is no stage {given!r} in it; those that were evaluated are: {listed}")
 
