@@ -79,6 +79,7 @@ def test_a_model_behind_a_server_cannot_be_trained_without_its_directory(
 def test_fine_tuning_takes_the_base_of_the_run_and_not_the_pocket_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("trl")
     run = golden_run(tmp_path / "run", reasoner=str(tmp_path / "my-model"))
     assert calm("sft", str(run)) == 2
     assert "my-model" in capsys.readouterr().err

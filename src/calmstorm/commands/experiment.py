@@ -30,12 +30,10 @@ def experiment(
     known = ("pilot", "ablation", "controlled")
     if name not in known:
         raise InputError(f"experiment is '{name}'; it must be one of {', '.join(known)}: name one of them")
-    from transformers import AutoTokenizer
-
     from calmstorm.commands.report import report
     from calmstorm.experiments import Experiment, run_experiment
     from calmstorm.pipeline import Adaptation
-    from calmstorm.reasoner.codec import TokenizerCodec
+    from calmstorm.reasoner.codec import TokenizerCodec, load_tokenizer
     from calmstorm.reasoner.opening import open_local
     from calmstorm.runs import RunDirectory
     from calmstorm.settings import changed, load_recipe
@@ -47,7 +45,7 @@ def experiment(
     config = before if before is not None and recipe is None else config_of(load_recipe(recipe), "run")
     settings = changed(config, options.changes(override, {"seed": seed}), str(run))
     base = options.base_directory(settings)
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = load_tokenizer(str(base))
     with RunDirectory(run) as directory:
         keep_config(directory, settings)
         main = Adaptation(settings, directory, base, open_local, options.intervener_of(settings))
