@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from calmstorm.records import Stage
 from calmstorm.report import run_tables
 from calmstorm.report.arms import Arm, Lineage, all_arms, lineages_of
-from calmstorm.report.charts.layout import Figure
-from calmstorm.report.charts.lines import Curve, training
+from calmstorm.report.charts.layout import Figure, Series
+from calmstorm.report.charts.lines import training
 from calmstorm.report.charts.rows import accuracy, flaw_rates, funnel, interventions
 from calmstorm.report.collect import RunReport
 from calmstorm.report.exhibits.exhibit import Chart, Exhibit, suffixed
@@ -126,15 +126,15 @@ def _learning(report: RunReport, suffix: str) -> Part:
     logs, charts = report.numbers.learning, []
     if logs[Stage.RL]:
         mean = "mean over the samples of a step"
-        curve = [Curve("RL", logs[Stage.RL], "--arm-3")]
-        reward = training(curve, "reward", is_share=True)
+        curve = [(Series("RL", "--arm-3", "solid"), logs[Stage.RL])]
+        reward = training(curve, "reward")
         charts = [
             Chart(f"rl-reward{suffix}", "Reward", reward, mean, "third"),
             Chart(f"rl-code{suffix}", "Code blocks", training(curve, "code_blocks"), "per response", "third"),
             Chart(f"rl-tokens{suffix}", "Response tokens", training(curve, "response_tokens"), mean, "third"),
         ]
     if logs[Stage.SFT]:
-        loss = training([Curve("SFT", logs[Stage.SFT], "--arm-2")], "loss")
+        loss = training([(Series("SFT", "--arm-2", "solid"), logs[Stage.SFT])], "loss")
         subtitle = "training loss per step, on the golden set"
         charts.append(Chart(f"sft-loss{suffix}", "Supervised fine-tuning", loss, subtitle, "half"))
     table = run_tables.learning_table(f"learning{suffix}", report.numbers)

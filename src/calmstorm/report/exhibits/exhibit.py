@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from calmstorm.report.charts.layout import Figure, LegendKey
+from calmstorm.report.charts.layout import Figure, Series
 from calmstorm.report.published import PublishedExhibit
 from calmstorm.report.tables import Table
 
@@ -46,7 +46,7 @@ class Exhibit:
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
     gaps: Sequence[Gap] = ()
-    legend: Sequence[LegendKey] = ()
+    legend: Sequence[Series] = ()
     """Of all its charts."""
 
     @property

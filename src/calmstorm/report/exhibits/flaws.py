@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from calmstorm.evaluation import FlawSummary
 from calmstorm.report.arms import Arm, Lineage, run_argument
-from calmstorm.report.charts.lines import CATEGORIES, CATEGORY_KEYS, evolution, highest_load
+from calmstorm.report.charts.lines import CATEGORIES, CATEGORY_KEYS, evolution
 from calmstorm.report.charts.rows import category_by_suite, trigger_frequencies
 from calmstorm.report.exhibits.exhibit import Chart, Exhibit, Gap, suffixed
 from calmstorm.report.published import published, suite_name
@@ -58,10 +58,9 @@ def figure_7(lineages: Sequence[Lineage]) -> Exhibit:
         if len(lineage.arms) - len(unsearched) < 2:
             continue
         panels = _panels(lineage.arms)
-        highest = highest_load([flaws for panel in panels.values() for flaws in panel.values()])
         charts += [
-            Chart(f"figure-7{suffix}-{place}", name, evolution(panel, highest), width="third")
-            for place, (name, panel) in enumerate(panels.items(), 1)
+            Chart(f"figure-7{suffix}-{place}", name, figure, width="third")
+            for place, (name, figure) in enumerate(zip(panels, evolution([*panels.values()]), strict=True), 1)
         ]
         title = f"Flaws by benchmark and stage{f', {lineage.name}' if lineage.name else ''}"
         tables.append(_evolution_table(f"figure-7{suffix}", title, panels))

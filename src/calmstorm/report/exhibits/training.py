@@ -7,7 +7,8 @@ from statistics import fmean
 
 from calmstorm.records import Stage
 from calmstorm.report.arms import Arm, Lineage, run_argument, suites_of
-from calmstorm.report.charts.lines import Curve, evolution, highest_load, training
+from calmstorm.report.charts.layout import Series
+from calmstorm.report.charts.lines import CATEGORY_KEYS, evolution, training
 from calmstorm.report.charts.rows import arm_points, forest, selection
 from calmstorm.report.collect import RunReport
 from calmstorm.report.exhibits.exhibit import Chart, Exhibit, Gap, suffixed
@@ -107,8 +108,8 @@ def figure_6(reports: Sequence[RunReport], arms: Sequence[Arm], lineages: Sequen
 def _controlled_charts(key: str, report: RunReport, arms: Sequence[Arm]) -> list[Chart]:
     learning = report.numbers.learning
     curves = [
-        Curve(MAIN, learning[Stage.RL], "--arm-3"),
-        Curve(CONTROL, learning[Stage.CONTROL_RL], "--arm-6", "dash"),
+        (Series(MAIN, "--arm-3", "solid"), learning[Stage.RL]),
+        (Series(CONTROL, "--arm-6", "dash"), learning[Stage.CONTROL_RL]),
     ]
     captions = {
         "reward": "(a) Training reward",
@@ -118,7 +119,7 @@ def _controlled_charts(key: str, report: RunReport, arms: Sequence[Arm]) -> list
     subtitle = "dots: steps, line: running mean"
     charts = []
     for letter, (quantity, caption) in zip("abc", captions.items(), strict=True):
-        figure = training(curves, quantity, is_share=quantity == "reward")
+        figure = training(curves, quantity)
         charts.append(Chart(f"{key}-{letter}", caption, figure, subtitle, "third"))
     hard = [suite for suite in HARD_SUITES if suite in suites_of(arms)]
     if hard:
@@ -147,7 +148,7 @@ def _healing(lineages: Sequence[Lineage]) -> list[Chart]:
         macros = {arm.name: arm.flaws.macro for arm in lineage.arms if arm.flaws is not None}
         if len(macros) > 1:
             caption = f"(d) Flaws from stage to stage{f', {lineage.name}' if lineage.name else ''}"
-            figure = evolution(macros, highest_load(list(macros.values())), with_legend=True)
+            (figure,) = evolution([macros], CATEGORY_KEYS)
             subtitle = "per response, macro average"
             charts.append(Chart(f"figure-6-d{suffix.lstrip('-')}", caption, figure, subtitle, "half"))
     return charts
