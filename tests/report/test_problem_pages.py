@@ -29,7 +29,6 @@ from calmstorm.records import (
 from calmstorm.report import read_run, write_report, write_reports
 from calmstorm.report.content import content
 from calmstorm.report.pages import problem_page
-from calmstorm.report.problems import list_problems
 
 
 def pages_of(root: Path) -> list[Path]:
@@ -207,10 +206,8 @@ def test_memory_holds_one_problem_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_page_is_made_of_nothing_but_its_problem(run_path: Path) -> None:
-    reports = [read_run(run_path)]
-    shown = content(reports)
-    entries = list_problems(reports, shown.arms)
-    html = problem_page(reports, shown.arms, entries[0])
-    others = [entry.name for entry in entries[1:]]
-    assert entries[0].name in html
+    shown = content([read_run(run_path)])
+    html = problem_page(shown, 0)
+    first, *others = (entry.name for entry in shown.problems)
+    assert first in html
     assert not any(f">{name}<" in html for name in others)

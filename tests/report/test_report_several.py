@@ -14,7 +14,6 @@ from calmstorm.errors import InputError
 from calmstorm.report import SeveralNumbers, read_run, write_reports
 from calmstorm.report.content import content
 from calmstorm.report.numbers import SuiteLabels
-from calmstorm.report.problems import list_problems
 from calmstorm.report.run_tables import differences
 
 
@@ -68,11 +67,11 @@ def test_problems_are_matched_by_text_where_runs_call_them_otherwise(
         (other / f"{name}.jsonl").write_text(text.replace("nl4opt-", "own-"), encoding="utf-8")
     reports = [read_run(evaluation_paths[0]), read_run(other)]
     shown = content(reports)
-    entries = list_problems(reports, shown.arms)
+    entries = shown.problems
     assert len(entries) == 40
     assert all(len(entry.outcomes) == 2 and len(entry.places) == 8 for entry in entries)
     first = entries[0]
-    assert (first.name, first.ids[reports[1]]) == ("nl4opt-1", "own-1")
+    assert [place.problem_id for _, place in first.places] == ["nl4opt-1"] * 4 + ["own-1"] * 4
     assert [entry.name for entry in entries[:8]] == [f"nl4opt-{n}" for n in range(1, 9)]
     by_suite, macro = shown.arms[1].changes_from(shown.arms[0])
     assert by_suite["nl4opt"].problems == 8
@@ -87,7 +86,7 @@ def test_problems_with_another_label_are_other_problems(evaluation_paths: list[P
     (other / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     reports = [read_run(evaluation_paths[0]), read_run(other)]
     shown = content(reports)
-    assert len(list_problems(reports, shown.arms)) == 41
+    assert len(shown.problems) == 41
     assert shown.arms[1].changes_from(shown.arms[0])[0]["nl4opt"].problems == 7
 
 

@@ -13,9 +13,9 @@ from calmstorm.report.charts.lines import training
 from calmstorm.report.charts.rows import accuracy, flaw_rates, funnel, interventions
 from calmstorm.report.collect import RunReport
 from calmstorm.report.exhibits.exhibit import Chart, Exhibit, suffixed
-from calmstorm.report.exhibits.flaws import figure_2, figure_7
+from calmstorm.report.exhibits.figures import figure_2, figure_5, figure_6, figure_7
 from calmstorm.report.exhibits.scores import figure_4, table_1, table_2
-from calmstorm.report.exhibits.training import figure_5, figure_6
+from calmstorm.report.problems import ProblemEntry, list_problems
 from calmstorm.report.tables import Table
 
 
@@ -45,6 +45,7 @@ class Content:
     """One, where responses were searched for flaws."""
     exhibits: tuple[Exhibit, ...]
     settings: tuple[Table, ...]
+    problems: tuple[ProblemEntry, ...]
 
     @property
     def is_alone(self) -> bool:
@@ -105,6 +106,7 @@ def content(reports: Sequence[RunReport]) -> Content:
             figure_7(lineages),
         ),
         settings=tuple(settings),
+        problems=tuple(list_problems(reports, arms)),
     )
 
 
