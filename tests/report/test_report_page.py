@@ -15,7 +15,7 @@ from calmstorm.printable import visible
 from calmstorm.report import read_run, write_report
 from calmstorm.report.charts.layout import LABEL_LENGTH, Figure, label
 from calmstorm.report.content import content
-from calmstorm.report.pages import render
+from calmstorm.report.pages import render_html
 
 
 class Reader(HTMLParser):
@@ -52,12 +52,12 @@ def read(html: str) -> Reader:
 
 @pytest.fixture(scope="module")
 def page(run_path: Path) -> str:
-    return render(content([read_run(run_path)]), pages=True)
+    return render_html(content([read_run(run_path)]), pages=True)
 
 
 @pytest.fixture(scope="module")
 def hostile_page(hostile_path: Path) -> str:
-    return render(content([read_run(hostile_path)]), pages=True)
+    return render_html(content([read_run(hostile_path)]), pages=True)
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ def test_a_report_on_several_runs_does_not_replace_that_of_one(evaluation_paths:
 def test_page_of_an_evaluation_claims_no_training_and_says_how_to_make_it_again(evaluation_paths: list[Path]) -> None:
     from calmstorm.report import render_html
 
-    html = render_html([read_run(path) for path in evaluation_paths])
+    html = render_html(content([read_run(path) for path in evaluation_paths]))
     assert 'id="curation"' not in html
     assert "This run is not complete" not in html
     assert "An evaluation of 3 models on NL4Opt, MAMO-Easy, MAMO-Complex, IndustryOR, OptMath." in html

@@ -24,8 +24,9 @@ class Part:
     """Charts and tables of a section: of one run, or of all."""
 
     report: RunReport
-    charts: tuple[Chart, ...]
-    tables: tuple[Table, ...]
+    charts: Sequence[Chart]
+    tables: Sequence[Table]
+    """Those without rows are left out of the report."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Content:
     @property
     def tables(self) -> list[Table]:
         """Every table, in the order of the page."""
-        return [*(table for part in self.parts for table in part.tables), *self.settings]
+        tables = [*(table for part in self.parts for table in part.tables), *self.settings]
+        return [table for table in tables if table.rows]
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -82,10 +84,9 @@ def content(reports: Sequence[RunReport]) -> Content:
     """Returns what a report on these runs shows."""
     arms = all_arms(reports)
     lineages = lineages_of(arms)
-    settings = [run_tables.settings_table(reports, arms)] if arms or len(reports) > 1 else []
+    settings = [run_tables.settings_table(reports)] if arms or len(reports) > 1 else []
     if len(reports) == 1:
-        numbers = reports[0].numbers
-        settings += [table for table in (run_tables.timing_table(numbers), run_tables.versions_table(numbers)) if table]
+        settings += [run_tables.timing_table(reports[0].numbers), run_tables.versions_table(reports[0].numbers)]
     curated = [report for report in reports if report.numbers.curation.attempts]
     trained = [report for report in reports if any(report.numbers.learning.values())]
     return Content(
@@ -140,7 +141,7 @@ def _learning(report: RunReport, suffix: str) -> Part:
         subtitle = "training loss per step, on the golden set"
         charts.append(Chart(f"sft-loss{suffix}", "Supervised fine-tuning", loss, subtitle, "half"))
     table = run_tables.learning_table(f"learning{suffix}", report.numbers)
-    return Part(report, tuple(charts), (table,) if table else ())
+    return Part(report, charts, (table,))
 
 
 def _accuracy(reports: Sequence[RunReport], arms: Sequence[Arm]) -> Part:
@@ -152,7 +153,7 @@ def _accuracy(reports: Sequence[RunReport], arms: Sequence[Arm]) -> Part:
         run_tables.endings_table(arms),
         run_tables.labels_table(reports),
     )
-    return Part(reports[0], (chart,), tuple(table for table in tables if table is not None))
+    return Part(reports[0], (chart,), tables)
 
 
 def _flaws(report: RunReport, arms: Sequence[Arm]) -> Part:

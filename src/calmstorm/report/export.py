@@ -36,25 +36,21 @@ def write_tables(tables: list[Table], folder: Path) -> None:
 
 def to_markdown(table: Table) -> str:
     """Returns the table in GitHub's Markdown."""
-    aligned = ["---:" if column.numeric else "---" for column in table.columns]
-    heads = [markdown_text(column.name) for column in table.columns]
-    if table.has_published:
-        heads, aligned = ["source", *heads], ["---", *aligned]
-    if table.grouped:
-        heads, aligned = ["", *heads], ["---", *aligned]
-    lines = [f"**{markdown_text(table.title)}**", ""]
-    if table.subtitle:
-        lines += [markdown_text(table.subtitle), ""]
-    lines += [_line(heads), _line(aligned)]
+
+    def line(group: str, source: str, cells: list[str]) -> str:
+        return "| " + " | ".join([group] * table.grouped + [source] * table.has_published + cells) + " |"
+
+    titles = [f"**{markdown_text(table.title)}**", *([markdown_text(table.subtitle)] if table.subtitle else [])]
+    lines = [
+        line("", "source", [markdown_text(column.name) for column in table.columns]),
+        line("---", "---", ["---:" if column.numeric else "---" for column in table.columns]),
+    ]
     for row in table.rows:
         cells = [markdown_text(f"{cell.shown} {cell.bounds}") for cell in row.cells]
-        if table.has_published:
-            cells.insert(0, _source(row))
-        if table.grouped:
-            cells.insert(0, markdown_text(row.group))
-        lines.append(_line([f"**{cell}**" if row.total and cell else cell for cell in cells]))
-    lines += [line for note in table.notes for line in ("", markdown_text(note))]
-    return "\n".join(lines) + "\n"
+        texts = [markdown_text(row.group), _source(row), *cells]
+        group, source, *cells = [f"**{cell}**" if row.total and cell else cell for cell in texts]
+        lines.append(line(group, source, cells))
+    return "\n\n".join([*titles, "\n".join(lines), *map(markdown_text, table.notes)]) + "\n"
 
 
 def markdown_text(text: str) -> str:
@@ -63,10 +59,6 @@ def markdown_text(text: str) -> str:
     flat = re.sub(r"([\\`*_{}\[\]<>#|~!$&^])", r"\\\1", flat)
     flat = re.sub(r"(?i)\b(https?|ftp|mailto)(:)", r"\1\\\2", flat)  # addresses become links by themselves
     return re.sub(r"(?i)\b(www)(\.)", r"\1\\\2", flat)
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 # ------------------------------------------------------------------ CSV

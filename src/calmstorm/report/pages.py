@@ -71,7 +71,7 @@ def write_reports(run_paths: Sequence[Path], out: Path, *, pages: bool = True) -
         _write_pages(shown, out / FILES / "problems", pages=pages)
         data = report_json(numbers).model_dump(mode="json")
         write_atomically(out / "report.json", json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        write_atomically(out / "report.html", render(shown, pages=pages))
+        write_atomically(out / "report.html", render_html(shown, pages=pages))
     except OSError as error:
         raise InputError(f"{out}: {error.strerror}; name a folder that can be written with --out") from None
     return numbers
@@ -82,12 +82,7 @@ def report_json(numbers: SeveralNumbers) -> RunNumbers | SeveralNumbers:
     return numbers.runs[0] if len(numbers.runs) == 1 else numbers
 
 
-def render_html(reports: Sequence[RunReport]) -> str:
-    """Returns report.html of one run or several, without links to the problems' pages."""
-    return render(content(reports), pages=False)
-
-
-def render(shown: Content, *, pages: bool) -> str:
+def render_html(shown: Content, *, pages: bool = False) -> str:
     """Returns report.html.
 
     Args:

@@ -48,12 +48,7 @@ class PublishedExhibit(Record):
     """Its place in the paper."""
     says: str = ""
     """What the paper reads from it, where its text gives no values."""
-
-
-class PublishedTable(PublishedExhibit):
-    """A table of scores."""
-
-    rows: tuple[PublishedScores, ...]
+    rows: tuple[PublishedScores, ...] = ()
     note: str = ""
     """What has to be said about its numbers."""
 
@@ -94,10 +89,10 @@ class Published(Record):
     """Everything the data file holds."""
 
     paper: Paper
-    table_1: PublishedTable
-    table_2: PublishedTable
+    table_1: PublishedExhibit
+    table_2: PublishedExhibit
     figure_2: PublishedExhibit
-    figure_4: PublishedTable
+    figure_4: PublishedExhibit
     figure_5: PublishedCuration
     figure_6: PublishedExhibit
     figure_7: PublishedExhibit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -161,10 +160,7 @@ def choose_examples(report: RunReport) -> list[Transcript]:
 def _one_per_trigger(report: RunReport) -> dict[Trigger, AttemptKey]:
     """Per trigger the attempt that shows it best: fixed by this one hint if possible, short, first by name."""
     index = report.index
-    candidates = defaultdict(list)
-    for key, rounds in index.attempts.items():
-        if len(rounds) > 1 and (hints := index.hints.get(key)):
-            candidates[hints[0].trigger].append(key)
+    hinted = [key for key, rounds in index.attempts.items() if len(rounds) > 1 and key in index.hints]
     chosen: dict[Trigger, AttemptKey] = {}
     for trigger in Trigger:
         used = {key.problem_id for key in chosen.values()}
@@ -177,7 +173,8 @@ def _one_per_trigger(report: RunReport) -> dict[Trigger, AttemptKey]:
                 index.attempts[key][max(index.attempts[key])].tokens,
                 key,
             )
-            for key in candidates[trigger]
+            for key in hinted
+            if index.hints[key][0].trigger is trigger
         ]
         if ranked:
             chosen[trigger] = min(ranked)[-1]

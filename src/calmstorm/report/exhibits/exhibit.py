@@ -49,11 +49,6 @@ class Exhibit:
     legend: Sequence[Series] = ()
     """Of all its charts."""
 
-    @property
-    def pairs_tables_with_charts(self) -> bool:
-        """Whether each chart has a table to stand beside it."""
-        return len(self.charts) == len(self.tables) > 0 and all(chart.width == "half" for chart in self.charts)
-
 
 def suffixed(items: Sequence[T]) -> list[tuple[str, T]]:
     """Returns items with what tells their keys apart: nothing where there is one, else `-1`, `-2` and so on."""
