@@ -27,7 +27,7 @@ from calmstorm.records import (
     Variable,
 )
 from calmstorm.report import read_run, write_report, write_reports
-from calmstorm.report.content import content
+from calmstorm.report.content import Content
 from calmstorm.report.pages import problem_page
 
 
@@ -206,7 +206,7 @@ def test_memory_holds_one_problem_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_page_is_made_of_nothing_but_its_problem(run_path: Path) -> None:
-    shown = content([read_run(run_path)])
+    shown = Content([read_run(run_path)])
     html = problem_page(shown, 0)
     first, *others = (entry.name for entry in shown.problems)
     assert first in html

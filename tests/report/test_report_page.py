@@ -14,7 +14,7 @@ from hostile_run import HOSTILE, NAME
 from calmstorm.printable import visible
 from calmstorm.report import read_run, write_report
 from calmstorm.report.charts.layout import LABEL_LENGTH, Figure, label
-from calmstorm.report.content import content
+from calmstorm.report.content import Content
 from calmstorm.report.pages import render_html
 
 
@@ -52,17 +52,17 @@ def read(html: str) -> Reader:
 
 @pytest.fixture(scope="module")
 def page(run_path: Path) -> str:
-    return render_html(content([read_run(run_path)]), pages=True)
+    return render_html(Content([read_run(run_path)]), pages=True)
 
 
 @pytest.fixture(scope="module")
 def hostile_page(hostile_path: Path) -> str:
-    return render_html(content([read_run(hostile_path)]), pages=True)
+    return render_html(Content([read_run(hostile_path)]), pages=True)
 
 
 @pytest.fixture(scope="module")
 def charts(run_path: Path) -> dict[str, Figure]:
-    return content([read_run(run_path)]).figures
+    return Content([read_run(run_path)]).figures
 
 
 def test_hostile_text_adds_no_element_and_no_attribute(page: str, hostile_page: str) -> None:
@@ -228,7 +228,7 @@ def test_json_in_a_script_has_no_markup_and_reads_back_unchanged(hostile_path: P
     text = read(hostile_page).raw["script"][2]
     assert text.isascii()
     assert not set("<>&") & set(text)
-    figures = content([read_run(hostile_path)]).figures
+    figures = Content([read_run(hostile_path)]).figures
     assert json.loads(text) == json.loads(json.dumps({key: figure.drawn for key, figure in figures.items()}))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from calmstorm.records import Stage
 from calmstorm.report import run_tables
-from calmstorm.report.arms import Arm, Lineage, all_arms, lineages_of
+from calmstorm.report.arms import Arm, all_arms, lineages_of
 from calmstorm.report.charts.layout import Figure, Series
 from calmstorm.report.charts.lines import training
 from calmstorm.report.charts.rows import accuracy, flaw_rates, funnel, interventions
@@ -15,7 +15,7 @@ from calmstorm.report.collect import RunReport
 from calmstorm.report.exhibits.exhibit import Chart, Exhibit, suffixed
 from calmstorm.report.exhibits.figures import figure_2, figure_5, figure_6, figure_7
 from calmstorm.report.exhibits.scores import figure_4, table_1, table_2
-from calmstorm.report.problems import ProblemEntry, list_problems
+from calmstorm.report.problems import list_problems
 from calmstorm.report.tables import Table
 
 
@@ -29,24 +29,38 @@ class Part:
     """Those without rows are left out of the report."""
 
 
-@dataclass(frozen=True)
 class Content:
     """A report on one run or on several."""
 
-    reports: tuple[RunReport, ...]
-    arms: tuple[Arm, ...]
-    lineages: tuple[Lineage, ...]
-    curation: tuple[Part, ...]
-    """Of each run that curated anything."""
-    accuracy: tuple[Part, ...]
-    """One, where a model was evaluated."""
-    learning: tuple[Part, ...]
-    """Of each run that trained anything."""
-    flaws: tuple[Part, ...]
-    """One, where responses were searched for flaws."""
-    exhibits: tuple[Exhibit, ...]
-    settings: tuple[Table, ...]
-    problems: tuple[ProblemEntry, ...]
+    def __init__(self, reports: Sequence[RunReport]) -> None:
+        """Lays out what the report shows.
+
+        Args:
+            reports: The runs.
+        """
+        self.reports = reports
+        self.arms = all_arms(reports)
+        self.lineages = lineages_of(self.arms)
+        self.problems = list_problems(reports, self.arms)
+        curated = [report for report in reports if report.numbers.curation.attempts]
+        self.curation = [_curation(report, suffix) for suffix, report in suffixed(curated)]
+        self.accuracy = [_accuracy(reports, self.arms)] if self.arms else []
+        trained = [report for report in reports if any(report.numbers.learning.values())]
+        self.learning = [_learning(report, suffix) for suffix, report in suffixed(trained)]
+        self.flaws = [_flaws(reports[0], self.arms)] if any(arm.flaws for arm in self.arms) else []
+        self.exhibits = (
+            table_1(self.arms),
+            table_2(self.arms, self.lineages),
+            figure_2(self.arms),
+            figure_4(self.lineages),
+            figure_5(reports),
+            figure_6(reports, self.arms, self.lineages),
+            figure_7(self.lineages),
+        )
+        self.settings = [run_tables.settings_table(reports)] if self.arms or not self.is_alone else []
+        if self.is_alone:
+            numbers = reports[0].numbers
+            self.settings += [run_tables.timing_table(numbers), run_tables.versions_table(numbers)]
 
     @property
     def is_alone(self) -> bool:
@@ -78,37 +92,6 @@ class Content:
     def figures(self) -> dict[str, Figure]:
         """Every chart, by the place it has on the page."""
         return {chart.key: chart.figure for part in self.parts for chart in part.charts}
-
-
-def content(reports: Sequence[RunReport]) -> Content:
-    """Returns what a report on these runs shows."""
-    arms = all_arms(reports)
-    lineages = lineages_of(arms)
-    settings = [run_tables.settings_table(reports)] if arms or len(reports) > 1 else []
-    if len(reports) == 1:
-        settings += [run_tables.timing_table(reports[0].numbers), run_tables.versions_table(reports[0].numbers)]
-    curated = [report for report in reports if report.numbers.curation.attempts]
-    trained = [report for report in reports if any(report.numbers.learning.values())]
-    return Content(
-        reports=tuple(reports),
-        arms=tuple(arms),
-        lineages=tuple(lineages),
-        curation=tuple(_curation(report, suffix) for suffix, report in suffixed(curated)),
-        accuracy=(_accuracy(reports, arms),) if arms else (),
-        learning=tuple(_learning(report, suffix) for suffix, report in suffixed(trained)),
-        flaws=(_flaws(reports[0], arms),) if any(arm.flaws for arm in arms) else (),
-        exhibits=(
-            table_1(arms),
-            table_2(arms, lineages),
-            figure_2(arms),
-            figure_4(lineages),
-            figure_5(reports),
-            figure_6(reports, arms, lineages),
-            figure_7(lineages),
-        ),
-        settings=tuple(settings),
-        problems=tuple(list_problems(reports, arms)),
-    )
 
 
 def _curation(report: RunReport, suffix: str) -> Part:

@@ -20,7 +20,7 @@ from calmstorm.errors import InputError
 from calmstorm.records import Stage, TrajectoryKey
 from calmstorm.report.arms import Arm, run_argument, suites_of
 from calmstorm.report.collect import RunReport, read_run
-from calmstorm.report.content import Content, content
+from calmstorm.report.content import Content
 from calmstorm.report.export import write_tables
 from calmstorm.report.html import document, plotly
 from calmstorm.report.index import AttemptKey
@@ -63,7 +63,7 @@ def write_reports(run_paths: Sequence[Path], out: Path, *, pages: bool = True) -
     if len(reports) > 1 and any((out / name).exists() for name in ("trajectories.jsonl", "config.toml")):
         raise InputError(f"{out}: is a run, whose own report this one would replace; name another folder with --out")
     numbers = SeveralNumbers(runs=tuple(report.numbers for report in reports))
-    shown = content(reports)
+    shown = Content(reports)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_tables(shown.tables, out / FILES / "tables")
