@@ -12,7 +12,7 @@ import pytest
 from hostile_run import HOSTILE, NAME
 
 from calmstorm.printable import visible
-from calmstorm.report import read_run, write_report
+from calmstorm.report import read_run, write_reports
 from calmstorm.report.charts.layout import LABEL_LENGTH, Figure, label
 from calmstorm.report.content import Content
 from calmstorm.report.pages import render_html
@@ -239,13 +239,13 @@ def test_chart_labels_are_escaped_for_plotly_and_short() -> None:
 
 
 def test_report_is_the_same_when_written_twice(run_path: Path) -> None:
-    write_report(run_path)
+    write_reports([run_path], run_path)
     first = (run_path / "report.html").read_bytes()
-    write_report(run_path)
+    write_reports([run_path], run_path)
     assert (run_path / "report.html").read_bytes() == first
 
 
 def test_report_is_written_when_text_holds_odd_characters(hostile_path: Path) -> None:
-    numbers = write_report(hostile_path)
+    numbers = write_reports([hostile_path], hostile_path).runs[0]
     text = (hostile_path / "report.json").read_text(encoding="utf-8")
     assert json.loads(text) == numbers.model_dump(mode="json")

@@ -23,10 +23,9 @@ def write_tables(tables: list[Table], folder: Path) -> None:
     """Writes every table in three formats, named by its key, and takes away those of an earlier report."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {f"{table.key}.{ending}": write(table) for table in tables for ending, write in FORMATS.items()}
-    for ending in FORMATS:
-        for old in folder.glob(f"*.{ending}"):
-            if old.name not in texts:
-                old.unlink()
+    for old in folder.iterdir():
+        if old.suffix[1:] in FORMATS and old.name not in texts:
+            old.unlink()
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
 

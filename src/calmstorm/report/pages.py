@@ -22,7 +22,7 @@ from calmstorm.report.arms import Arm, run_argument, suites_of
 from calmstorm.report.collect import RunReport, read_run
 from calmstorm.report.content import Content
 from calmstorm.report.export import write_tables
-from calmstorm.report.html import document, plotly
+from calmstorm.report.html import document
 from calmstorm.report.index import AttemptKey
 from calmstorm.report.numbers import RunNumbers, SeveralNumbers
 from calmstorm.report.problems import ProblemEntry, problems_csv
@@ -35,20 +35,10 @@ MOST_PROBLEMS = 3000
 """Problems that the page lists; where there are more, the list is problems.csv."""
 
 
-def write_report(run_path: Path) -> RunNumbers:
-    """Reports a run as far as it is, into the run, and returns its numbers.
-
-    The run is not locked: a report may be written while the run goes on, and each file is replaced as a whole.
-
-    Raises:
-        InputError: `run_path` is not a run directory.
-        WorkError: A line of the run is damaged.
-    """
-    return write_reports([run_path], run_path).runs[0]
-
-
 def write_reports(run_paths: Sequence[Path], out: Path, *, pages: bool = True) -> SeveralNumbers:
-    """Reports one run or several, and returns their numbers.
+    """Reports one run or several as far as they are, and returns their numbers.
+
+    The runs are not locked: a report may be written while a run goes on, and each file is replaced as a whole.
 
     Args:
         run_paths: Run directories, in the order in which the report has them.
@@ -89,15 +79,14 @@ def render_html(shown: Content, *, pages: bool = False) -> str:
         shown: What it shows.
         pages: Whether the problems' pages lie beside it, to be linked.
     """
-    plotly_source, plotly_packed = plotly()
     first = shown.reports[0]
     names = [report.name for report in shown.reports]
     config = first.index.run.path / "config.toml"
     return document(
         "report.html.j2",
-        scripts=("charts.js", "list.js"),
-        foreign_scripts=(plotly_source,),
-        plotly=plotly_packed,
+        "charts.js",
+        "list.js",
+        "plotly.js",
         figures={key: figure.drawn for key, figure in shown.figures.items()},
         content=shown,
         title=names[0] if shown.is_alone else f"{len(names)} runs: {', '.join(names)}",
