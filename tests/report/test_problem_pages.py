@@ -23,10 +23,9 @@ from calmstorm.records import (
     SpanKind,
     Variable,
 )
-from calmstorm.report import read_run, write_report, write_reports
-from calmstorm.report.content import content
+from calmstorm.report import read_run, write_reports
+from calmstorm.report.content import Content
 from calmstorm.report.pages import problem_page
-from calmstorm.report.problems import list_problems
 from tests.report.hostile_run import HOSTILE
 from tests.report.page_reader import read
 from tests.report.synthetic_run import make_problem, trajectory
@@ -38,7 +37,7 @@ def pages_of(root: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def written(run_path: Path) -> list[Path]:
-    write_report(run_path)
+    write_reports([run_path], run_path)
     return pages_of(run_path)
 
 
@@ -116,7 +115,7 @@ def test_the_model_that_was_solved_is_shown(tmp_path: Path) -> None:
     run = Execution(status=ExecutionStatus.OK, stdout="5", wall_seconds=0.25, tier="namespaces", formulations=(solved,))
     made = trajectory(problem, spans, 15.0, stage="base", sample=0).model_copy(update={"executions": (run,)})
     (tmp_path / "trajectories.jsonl").write_text(made.to_json() + "\n", encoding="utf-8")
-    write_report(tmp_path)
+    write_reports([tmp_path], tmp_path)
     (page,) = pages_of(tmp_path)
     html = page.read_text(encoding="utf-8")
     assert "Model that was solved by CBC: Optimal, objective 15" in html
@@ -127,7 +126,7 @@ def test_the_model_that_was_solved_is_shown(tmp_path: Path) -> None:
 
 
 def test_file_names_are_safe_and_hostile_text_stays_text(hostile_path: Path) -> None:
-    write_report(hostile_path)
+    write_reports([hostile_path], hostile_path)
     pages = pages_of(hostile_path)
     assert len(pages) == 18
     assert all(re.fullmatch(r"[a-z0-9-]{1,70}\.html", page.name) for page in pages)
@@ -157,7 +156,7 @@ def test_ids_that_differ_only_in_signs_have_pages_of_their_own(tmp_path: Path) -
     (tmp_path / "problems.jsonl").write_text(
         "".join(problem.model_dump_json() + "\n" for problem in problems), encoding="utf-8"
     )
-    write_report(tmp_path)
+    write_reports([tmp_path], tmp_path)
     assert len(pages_of(tmp_path)) == len(names)
     assert {path.parent for path in tmp_path.rglob("*.html")} == {tmp_path, tmp_path / "report_files" / "problems"}
 
@@ -199,9 +198,9 @@ def test_memory_holds_one_problem_at_a_time(tmp_path: Path) -> None:
         for number in range(80):
             problem = make_problem(number, "easy", "test", rng)
             file.write(trajectory(problem, [long], 1.0, stage="base", sample=0).to_json() + "\n")
-    write_report(tmp_path)  # modules, templates and plotly are loaded now
+    write_reports([tmp_path], tmp_path)  # modules, templates and plotly are loaded now
     tracemalloc.start()
-    write_report(tmp_path)
+    write_reports([tmp_path], tmp_path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16_000_000  # the trajectories are 24 MB, the page with plotly is 2
@@ -209,10 +208,8 @@ def test_memory_holds_one_problem_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_page_is_made_of_nothing_but_its_problem(run_path: Path) -> None:
-    reports = [read_run(run_path)]
-    shown = content(reports)
-    entries = list_problems(reports, shown.arms)
-    html = problem_page(reports, shown.arms, entries[0])
-    others = [entry.name for entry in entries[1:]]
-    assert entries[0].name in html
+    shown = Content([read_run(run_path)])
+    html = problem_page(shown, 0)
+    first, *others = (entry.name for entry in shown.problems)
+    assert first in html
     assert not any(f">{name}<" in html for name in others)

@@ -51,9 +51,11 @@ def test_every_row_of_table_2_stands_in_the_paper(lines: list[str]) -> None:
 
 @needs_text
 def test_the_numbers_of_figures_4_and_5_stand_in_the_paper(flat: str) -> None:
-    macro, curation = published().figure_4.macro, published().figure_5
-    assert f"({macro['base']}% to {macro['sft']}%)" in flat
-    assert f"from {macro['sft']}% to" in flat
+    (base, sft, rl), curation = published().figure_4.rows, published().figure_5
+    assert f"({base.macro}% to {sft.macro}%)" in flat
+    assert f"from {sft.macro}% to" in flat
+    for stage, row in zip((base, rl), published().table_2.rows[-2:], strict=True):
+        assert (stage.scores, stage.macro) == (row.scores, row.macro)
     for words in (
         f"({curation.raw} examples)",
         f"{curation.correct} examples left",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from calmstorm.report import write_report, write_reports
+from calmstorm.report import write_reports
 from tests.report.headless_browser import CHROMIUM, FONTS, Page, only_font
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -14,7 +14,7 @@ GROUND = "getComputedStyle(document.body).backgroundColor"
 
 
 def test_page_draws_all_charts_without_a_complaint_or_a_request(run_path: Path) -> None:
-    write_report(run_path)
+    write_reports([run_path], run_path)
     with Page() as page:
         page.open(run_path / "report.html")
         assert page.value("document.documentElement.dataset.charts") == "drawn"
@@ -26,7 +26,7 @@ def test_page_draws_all_charts_without_a_complaint_or_a_request(run_path: Path) 
 
 
 def test_theme_follows_the_system_and_the_button_recolours_charts(run_path: Path) -> None:
-    write_report(run_path)
+    write_reports([run_path], run_path)
     with Page(dark=True) as page:
         page.open(run_path / "report.html")
         dark = page.value(GROUND), page.value(FIRST_BAR)
@@ -40,7 +40,7 @@ def test_theme_follows_the_system_and_the_button_recolours_charts(run_path: Path
 
 
 def test_nothing_hostile_runs_in_a_real_browser(hostile_path: Path) -> None:
-    write_report(hostile_path)
+    write_reports([hostile_path], hostile_path)
     with Page() as page:
         page.open(hostile_path / "report.html")
         page.value("document.querySelectorAll('details').forEach((details) => { details.open = true })")
@@ -52,7 +52,7 @@ def test_nothing_hostile_runs_in_a_real_browser(hostile_path: Path) -> None:
 
 
 def test_injected_script_is_stopped_by_the_policy_should_escaping_ever_fail(run_path: Path, tmp_path: Path) -> None:
-    write_report(run_path)
+    write_reports([run_path], run_path)
     html = (run_path / "report.html").read_text(encoding="utf-8")
     attack = "<script>window.pwned = 1</script><img src='http://127.0.0.1:9/x' onerror='window.pwned = 1'>"
     broken = tmp_path / "broken.html"
@@ -175,7 +175,7 @@ def test_a_problem_is_reached_from_the_report_down_to_its_trajectory(benchmark_r
 
 @pytest.mark.parametrize(("width", "dark"), [(1366, True), (390, False)])
 def test_hostile_pages_of_problems_are_inert(hostile_path: Path, width: int, dark: bool) -> None:
-    write_report(hostile_path)
+    write_reports([hostile_path], hostile_path)
     path = min((hostile_path / "report_files" / "problems").glob("*.html"))
     with Page(width=width, height=844, dark=dark, mobile=width < 600) as page:
         page.open(path)

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from calmstorm.records import Author, Intervention, Span, SpanKind, StopReason, Trajectory, Trigger
 from calmstorm.report import read_run
-from calmstorm.report.examples import choose_examples
-from calmstorm.report.transcripts import annotate
+from calmstorm.report.transcripts import annotate, choose_examples
 
 
 def made(round: int, *spans: tuple[Author, SpanKind, str]) -> Trajectory:
@@ -42,14 +41,14 @@ def cut(round: int, position: int, target: str, words: str) -> Intervention:
 
 def test_examples_show_every_trigger_an_unaided_golden_one_and_a_failure(run_path: Path) -> None:
     examples = choose_examples(read_run(run_path))
-    titles = [example.transcript.name for example in examples]
+    titles = [example.name for example in examples]
     assert [title.split(":")[0] for title in titles[:7]] == [f"Trigger {number}" for number in range(1, 8)]
     assert titles[7:] == ["Golden without any hint", "A failure of the RL model"]
     for example in examples[:7]:
-        assert example.transcript.is_golden
-        assert [passage.kind for passage in example.transcript.passages].count("hint") == 1
-    assert [passage.kind for passage in examples[7].transcript.passages] == ["text", "code", "output", "text"]
-    assert examples[8].transcript.verdict == "wrong"
+        assert example.is_golden
+        assert [passage.kind for passage in example.passages].count("hint") == 1
+    assert [passage.kind for passage in examples[7].passages] == ["text", "code", "output", "text"]
+    assert examples[8].verdict == "wrong"
 
 
 def test_choice_is_the_same_when_made_twice(run_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from calmstorm.cli import main
 from calmstorm.report import read_run, write_reports
-from calmstorm.report.content import Content, content
+from calmstorm.report.content import Content
 from calmstorm.report.exhibits.exhibit import Exhibit
 from calmstorm.report.tables import Table, TableRow
 from tests.report.benchmark_runs import write_evaluation
@@ -20,17 +20,17 @@ KEYS = ["table-1", "table-2", "figure-2", "figure-4", "figure-5", "figure-6", "f
 
 @pytest.fixture(scope="module")
 def demo(run_path: Path) -> Content:
-    return content([read_run(run_path)])
+    return Content([read_run(run_path)])
 
 
 @pytest.fixture(scope="module")
 def benchmarks(evaluation_paths: list[Path]) -> Content:
-    return content([read_run(path) for path in evaluation_paths])
+    return Content([read_run(path) for path in evaluation_paths])
 
 
 @pytest.fixture(scope="module")
 def arms(controlled_path: Path) -> Content:
-    return content([read_run(controlled_path)])
+    return Content([read_run(controlled_path)])
 
 
 def exhibit(shown: Content, key: str) -> Exhibit:
@@ -55,7 +55,7 @@ def test_an_exhibit_without_chart_or_table_of_ours_names_a_command(tmp_path: Pat
     root = tmp_path / "new"
     root.mkdir()
     (root / "config.toml").write_text("seed = 1\n", encoding="utf-8")
-    shown = content([read_run(root)])
+    shown = Content([read_run(root)])
     for shown_exhibit in shown.exhibits:
         assert not shown_exhibit.charts
         assert all(row.published for table in shown_exhibit.tables for row in table.rows)
@@ -70,7 +70,7 @@ def test_named_commands_have_the_options_they_are_named_with(
     demo: Content, benchmarks: Content, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new = write_evaluation(tmp_path / "new", "base", problems=1, samples=1, flaws=False)
-    shown = [demo, benchmarks, content([read_run(new)])]
+    shown = [demo, benchmarks, Content([read_run(new)])]
     named = {gap.command for report in shown for part in report.exhibits for gap in part.gaps}
     used = [re.findall(r"calm (\w+)|(--[a-z-]+)", command) for command in named]
     assert len(named) > 5
@@ -156,7 +156,7 @@ def test_figure_4_draws_the_paper_s_stages_hollow_beside_ours(benchmarks: Conten
 
 
 def test_figure_4_of_a_single_evaluation_says_how_to_get_the_stages(evaluation_paths: list[Path]) -> None:
-    shown = content([read_run(evaluation_paths[0])])
+    shown = Content([read_run(evaluation_paths[0])])
     assert exhibit(shown, "figure-4").charts == []
     assert commands(shown, "figure-4") == ["calm report runs/bench-base runs/bench-sft runs/bench-rl --out runs/bench"]
 
@@ -222,7 +222,7 @@ def test_figures_2_and_7_are_made_of_flaws_with_intervals(benchmarks: Content) -
 
 def test_an_evaluation_without_flaws_names_the_command_that_finds_them(tmp_path: Path) -> None:
     paths = [write_evaluation(tmp_path / name, name, problems=2, samples=1, flaws=False) for name in ("base", "rl")]
-    shown = content([read_run(path) for path in paths])
+    shown = Content([read_run(path) for path in paths])
     wanted = [f"calm flaws --responses runs/{name} --keep" for name in ("base", "rl")]
     assert commands(shown, "figure-7") == wanted
     assert commands(shown, "figure-2") == wanted[:1]
@@ -235,7 +235,7 @@ def test_an_evaluation_without_flaws_names_the_command_that_finds_them(tmp_path:
 
 def test_arms_of_two_seeds_keep_their_runs_apart(tmp_path: Path) -> None:
     paths = [write_run(tmp_path / f"seed-{n}", seed=n, curation=4, tests=3, samples=2) for n in (1, 2)]
-    shown = content([read_run(path) for path in paths])
+    shown = Content([read_run(path) for path in paths])
     assert [arm.name for arm in shown.arms] == [f"seed-{n}: {stage}" for n in (1, 2) for stage in ("Base", "SFT", "RL")]
     assert [lineage.name for lineage in shown.lineages] == ["seed-1", "seed-2"]
     keys = [table.key for table in shown.tables]

@@ -10,7 +10,7 @@ import pytest
 
 from calmstorm.errors import InputError, WorkError
 from calmstorm.records import Author, Intervention, Span, SpanKind, Stage, Trajectory, Trigger, VerdictStatus
-from calmstorm.report import RunNumbers, read_run, write_report
+from calmstorm.report import RunNumbers, read_run, write_reports
 from tests.report.synthetic_run import make_problem, solve_spans, thought, trajectory, write_run
 
 CURATION_KEYS = (
@@ -91,7 +91,7 @@ def test_report_names_what_is_missing_when_only_the_base_model_was_evaluated(tmp
     root = write_run(tmp_path / "half", curation=0, tests=3, samples=2, stages=("base",))
     for name in ("golden", "interventions", "sft", "rl", "timing"):
         (root / f"{name}.jsonl").unlink()
-    numbers = write_report(root)
+    numbers = write_reports([root], root).runs[0]
     assert set(numbers.evaluation) == {"base"}
     assert numbers.curation.correct_before is None
     assert "curation has not run: no hints, no golden set" in numbers.missing
@@ -105,7 +105,7 @@ def test_report_is_written_when_a_run_has_only_its_settings(tmp_path: Path) -> N
     root = tmp_path / "new"
     root.mkdir()
     (root / "config.toml").write_text("seed = 1\n", encoding="utf-8")
-    numbers = write_report(root)
+    numbers = write_reports([root], root).runs[0]
     assert numbers.evaluation == {}
     assert len(numbers.missing) > 5
     assert "No model of this run has been evaluated yet" in (root / "report.html").read_text(encoding="utf-8")
@@ -131,7 +131,7 @@ def test_damaged_line_is_refused_with_its_number(tmp_path: Path) -> None:
 
 def test_missing_run_is_refused_and_nothing_is_created(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no-run"):
-        write_report(tmp_path / "no-run")
+        write_reports([tmp_path / "no-run"], tmp_path / "no-run")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,7 +158,7 @@ def test_failed_machinery_does_not_enter_mean_sizes(tmp_path: Path) -> None:
 
 
 def test_report_json_reads_back_as_the_same_numbers(run_path: Path) -> None:
-    numbers = write_report(run_path)
+    numbers = write_reports([run_path], run_path).runs[0]
     assert RunNumbers.model_validate_json((run_path / "report.json").read_bytes()) == numbers
 
 

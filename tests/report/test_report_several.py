@@ -11,9 +11,8 @@ import pytest
 
 from calmstorm.errors import InputError
 from calmstorm.report import SeveralNumbers, read_run, write_reports
-from calmstorm.report.content import content
+from calmstorm.report.content import Content
 from calmstorm.report.numbers import SuiteLabels
-from calmstorm.report.problems import list_problems
 from calmstorm.report.run_tables import differences
 from tests.report.benchmark_runs import write_evaluation
 
@@ -34,7 +33,7 @@ def test_label_and_prompt_versions_stand_in_the_report(evaluation_paths: list[Pa
     assert numbers.run.prompt == "calm-1"
     assert numbers.run.kind == "evaluation"
     assert numbers.missing == ("no stage recorded its time",)
-    tables = {table.key: table for table in content([read_run(path) for path in evaluation_paths]).tables}
+    tables = {table.key: table for table in Content([read_run(path) for path in evaluation_paths]).tables}
     assert "mamo-easy/optmath" in {row.cells[1].shown for row in tables["labels"].rows}
     settings = {row.cells[0].shown: [cell.shown for cell in row.cells[1:]] for row in tables["settings"].rows}
     assert settings["Prompt"] == ["calm-1"] * 3
@@ -67,12 +66,12 @@ def test_problems_are_matched_by_text_where_runs_call_them_otherwise(
         text = (other / f"{name}.jsonl").read_text(encoding="utf-8")
         (other / f"{name}.jsonl").write_text(text.replace("nl4opt-", "own-"), encoding="utf-8")
     reports = [read_run(evaluation_paths[0]), read_run(other)]
-    shown = content(reports)
-    entries = list_problems(reports, shown.arms)
+    shown = Content(reports)
+    entries = shown.problems
     assert len(entries) == 40
     assert all(len(entry.outcomes) == 2 and len(entry.places) == 8 for entry in entries)
     first = entries[0]
-    assert (first.name, first.ids[reports[1]]) == ("nl4opt-1", "own-1")
+    assert [place.problem_id for _, place in first.places] == ["nl4opt-1"] * 4 + ["own-1"] * 4
     assert [entry.name for entry in entries[:8]] == [f"nl4opt-{n}" for n in range(1, 9)]
     by_suite, macro = shown.arms[1].changes_from(shown.arms[0])
     assert by_suite["nl4opt"].problems == 8
@@ -86,8 +85,8 @@ def test_problems_with_another_label_are_other_problems(evaluation_paths: list[P
     rows[0]["answer"] += 1
     (other / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     reports = [read_run(evaluation_paths[0]), read_run(other)]
-    shown = content(reports)
-    assert len(list_problems(reports, shown.arms)) == 41
+    shown = Content(reports)
+    assert len(shown.problems) == 41
     assert shown.arms[1].changes_from(shown.arms[0])[0]["nl4opt"].problems == 7
 
 
@@ -100,7 +99,7 @@ def test_a_report_on_several_runs_does_not_replace_that_of_one(evaluation_paths:
 def test_page_of_an_evaluation_claims_no_training_and_says_how_to_make_it_again(evaluation_paths: list[Path]) -> None:
     from calmstorm.report import render_html
 
-    html = render_html([read_run(path) for path in evaluation_paths])
+    html = render_html(Content([read_run(path) for path in evaluation_paths]))
     assert 'id="curation"' not in html
     assert "This run is not complete" not in html
     assert "An evaluation of 3 models on NL4Opt, MAMO-Easy, MAMO-Complex, IndustryOR, OptMath." in html
@@ -120,7 +119,7 @@ def test_no_name_of_a_run_or_a_suite_is_markup_in_a_chart(hostile_path: Path, ev
             return [text for item in value for text in texts(item)]
         return [value] if isinstance(value, str) else []
 
-    shown = content([read_run(hostile_path), read_run(evaluation_paths[0]), read_run(hostile_path)])
+    shown = Content([read_run(hostile_path), read_run(evaluation_paths[0]), read_run(hostile_path)])
     labels = [text for figure in shown.figures.values() for text in texts(figure.drawn)]
     assert any("&lt;script&gt;" in text for text in labels)
     assert {tag for text in labels for tag in re.findall(r"<[^>]*>?", text)} <= {

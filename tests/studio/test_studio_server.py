@@ -14,7 +14,7 @@ import pytest
 
 from calmstorm.errors import InputError
 from calmstorm.records import Author, Problem, Span, SpanKind, StopReason, Trajectory
-from calmstorm.report import write_report
+from calmstorm.report import write_reports
 from calmstorm.studio import StudioServer
 
 ROUTES = ["/", "/report_files/problems/p0.html"]
@@ -72,7 +72,7 @@ def ask(
 
 
 def test_report_is_served_as_written(server: StudioServer, run_path: Path) -> None:
-    write_report(run_path)
+    write_reports([run_path], run_path)
     status, headers, body = ask(server, "/")
     assert status == 200
     assert headers["content-type"] == "text/html; charset=utf-8"
@@ -89,7 +89,7 @@ def test_report_is_rendered_when_the_run_has_none_and_nothing_is_written(server:
 def test_pages_of_problems_are_served_as_written_and_nothing_else_beside_them(
     server: StudioServer, run_path: Path
 ) -> None:
-    write_report(run_path)
+    write_reports([run_path], run_path)
     pages = sorted((run_path / "report_files" / "problems").glob("*.html"))
     assert len(pages) == 3
     status, headers, body = ask(server, f"/report_files/problems/{pages[0].name}")

@@ -52,6 +52,10 @@ class Arm:
         """Mean over its suites."""
         return self.report.numbers.macro.get(self.stage)
 
+    def score(self, suite: str | None = None) -> Summary | MacroNumbers | None:
+        """Returns its result on a suite, if it has one; without a suite its macro average."""
+        return self.macro if suite is None else self.cells.get(suite)
+
     @property
     def flaws(self) -> StageFlaws | None:
         """Its flaws, where they were counted."""

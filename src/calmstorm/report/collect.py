@@ -24,7 +24,7 @@ from calmstorm.evaluation import (
 )
 from calmstorm.reasoner.prompting import MODEL_SETTINGS, prompt_of_model
 from calmstorm.records import FlawRecord, Stage, TrajectoryKey, Trigger, Verdict
-from calmstorm.report.index import Outcomes, Place, RunIndex, read_golden, read_hints, read_places, read_problems
+from calmstorm.report.index import Outcomes, Place, RunIndex, read_places
 from calmstorm.report.numbers import (
     Budget,
     CurationNumbers,
@@ -59,14 +59,15 @@ class RunReport:
         return self.numbers.run.name
 
     @property
+    def samples(self) -> int | None:
+        """Samples per problem, the most of any suite; None where nothing was evaluated."""
+        results = (result for suites in self.numbers.evaluation.values() for result in suites.values())
+        return max((result.samples for result in results), default=None)
+
+    @property
     def is_evaluation(self) -> bool:
         """Whether the run is `calm eval`'s."""
         return self.numbers.run.kind == "evaluation"
-
-
-def build_report(run_path: Path) -> RunNumbers:
-    """Returns the numbers of a run; see `read_run`."""
-    return read_run(run_path).numbers
 
 
 def read_run(run_path: Path) -> RunReport:
@@ -90,7 +91,7 @@ def read_run(run_path: Path) -> RunReport:
         if place.stage.is_evaluated:
             tallies[place.stage, place.suite].add_trajectory(trajectory)
     flaws, flaw_rates, annotators = _read_flaws(run)
-    index = RunIndex(run, places, read_problems(run), read_hints(run), read_golden(run), flaws)
+    index = RunIndex(run, places, flaws)
     evaluation = _evaluation(tallies)
     learning = {name: tuple(run.read_rows(name)) for name in LOGS}
     try:

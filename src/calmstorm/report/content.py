@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from calmstorm.records import Stage
 from calmstorm.report import run_tables
-from calmstorm.report.arms import Arm, Lineage, all_arms, lineages_of
-from calmstorm.report.charts.layout import Figure
-from calmstorm.report.charts.lines import Curve, training
+from calmstorm.report.arms import Arm, all_arms, lineages_of
+from calmstorm.report.charts.layout import Figure, Series
+from calmstorm.report.charts.lines import training
 from calmstorm.report.charts.rows import accuracy, flaw_rates, funnel, interventions
 from calmstorm.report.collect import RunReport
 from calmstorm.report.exhibits.exhibit import Chart, Exhibit, suffixed
-from calmstorm.report.exhibits.flaws import figure_2, figure_7
+from calmstorm.report.exhibits.figures import figure_2, figure_5, figure_6, figure_7
 from calmstorm.report.exhibits.scores import figure_4, table_1, table_2
-from calmstorm.report.exhibits.training import figure_5, figure_6
+from calmstorm.report.problems import list_problems
 from calmstorm.report.tables import Table
 
 
@@ -24,27 +24,43 @@ class Part:
     """Charts and tables of a section: of one run, or of all."""
 
     report: RunReport
-    charts: tuple[Chart, ...]
-    tables: tuple[Table, ...]
+    charts: Sequence[Chart]
+    tables: Sequence[Table]
+    """Those without rows are left out of the report."""
 
 
-@dataclass(frozen=True)
 class Content:
     """A report on one run or on several."""
 
-    reports: tuple[RunReport, ...]
-    arms: tuple[Arm, ...]
-    lineages: tuple[Lineage, ...]
-    curation: tuple[Part, ...]
-    """Of each run that curated anything."""
-    accuracy: tuple[Part, ...]
-    """One, where a model was evaluated."""
-    learning: tuple[Part, ...]
-    """Of each run that trained anything."""
-    flaws: tuple[Part, ...]
-    """One, where responses were searched for flaws."""
-    exhibits: tuple[Exhibit, ...]
-    settings: tuple[Table, ...]
+    def __init__(self, reports: Sequence[RunReport]) -> None:
+        """Lays out what the report shows.
+
+        Args:
+            reports: The runs.
+        """
+        self.reports = reports
+        self.arms = all_arms(reports)
+        self.lineages = lineages_of(self.arms)
+        self.problems = list_problems(reports, self.arms)
+        curated = [report for report in reports if report.numbers.curation.attempts]
+        self.curation = [_curation(report, suffix) for suffix, report in suffixed(curated)]
+        self.accuracy = [_accuracy(reports, self.arms)] if self.arms else []
+        trained = [report for report in reports if any(report.numbers.learning.values())]
+        self.learning = [_learning(report, suffix) for suffix, report in suffixed(trained)]
+        self.flaws = [_flaws(reports[0], self.arms)] if any(arm.flaws for arm in self.arms) else []
+        self.exhibits = (
+            table_1(self.arms),
+            table_2(self.arms, self.lineages),
+            figure_2(self.arms),
+            figure_4(self.lineages),
+            figure_5(reports),
+            figure_6(reports, self.arms, self.lineages),
+            figure_7(self.lineages),
+        )
+        self.settings = [run_tables.settings_table(reports)] if self.arms or not self.is_alone else []
+        if self.is_alone:
+            numbers = reports[0].numbers
+            self.settings += [run_tables.timing_table(numbers), run_tables.versions_table(numbers)]
 
     @property
     def is_alone(self) -> bool:
@@ -69,43 +85,13 @@ class Content:
     @property
     def tables(self) -> list[Table]:
         """Every table, in the order of the page."""
-        return [*(table for part in self.parts for table in part.tables), *self.settings]
+        tables = [*(table for part in self.parts for table in part.tables), *self.settings]
+        return [table for table in tables if table.rows]
 
     @property
     def figures(self) -> dict[str, Figure]:
         """Every chart, by the place it has on the page."""
         return {chart.key: chart.figure for part in self.parts for chart in part.charts}
-
-
-def content(reports: Sequence[RunReport]) -> Content:
-    """Returns what a report on these runs shows."""
-    arms = all_arms(reports)
-    lineages = lineages_of(arms)
-    settings = [run_tables.settings_table(reports, arms)] if arms or len(reports) > 1 else []
-    if len(reports) == 1:
-        numbers = reports[0].numbers
-        settings += [table for table in (run_tables.timing_table(numbers), run_tables.versions_table(numbers)) if table]
-    curated = [report for report in reports if report.numbers.curation.attempts]
-    trained = [report for report in reports if any(report.numbers.learning.values())]
-    return Content(
-        reports=tuple(reports),
-        arms=tuple(arms),
-        lineages=tuple(lineages),
-        curation=tuple(_curation(report, suffix) for suffix, report in suffixed(curated)),
-        accuracy=(_accuracy(reports, arms),) if arms else (),
-        learning=tuple(_learning(report, suffix) for suffix, report in suffixed(trained)),
-        flaws=(_flaws(reports[0], arms),) if any(arm.flaws for arm in arms) else (),
-        exhibits=(
-            table_1(arms),
-            table_2(arms, lineages),
-            figure_2(arms),
-            figure_4(lineages),
-            figure_5(reports),
-            figure_6(reports, arms, lineages),
-            figure_7(lineages),
-        ),
-        settings=tuple(settings),
-    )
 
 
 def _curation(report: RunReport, suffix: str) -> Part:
@@ -126,19 +112,19 @@ def _learning(report: RunReport, suffix: str) -> Part:
     logs, charts = report.numbers.learning, []
     if logs[Stage.RL]:
         mean = "mean over the samples of a step"
-        curve = [Curve("RL", logs[Stage.RL], "--arm-3")]
-        reward = training(curve, "reward", is_share=True)
+        curve = [(Series("RL", "--arm-3", "solid"), logs[Stage.RL])]
+        reward = training(curve, "reward")
         charts = [
             Chart(f"rl-reward{suffix}", "Reward", reward, mean, "third"),
             Chart(f"rl-code{suffix}", "Code blocks", training(curve, "code_blocks"), "per response", "third"),
             Chart(f"rl-tokens{suffix}", "Response tokens", training(curve, "response_tokens"), mean, "third"),
         ]
     if logs[Stage.SFT]:
-        loss = training([Curve("SFT", logs[Stage.SFT], "--arm-2")], "loss")
+        loss = training([(Series("SFT", "--arm-2", "solid"), logs[Stage.SFT])], "loss")
         subtitle = "training loss per step, on the golden set"
         charts.append(Chart(f"sft-loss{suffix}", "Supervised fine-tuning", loss, subtitle, "half"))
     table = run_tables.learning_table(f"learning{suffix}", report.numbers)
-    return Part(report, tuple(charts), (table,) if table else ())
+    return Part(report, charts, (table,))
 
 
 def _accuracy(reports: Sequence[RunReport], arms: Sequence[Arm]) -> Part:
@@ -150,7 +136,7 @@ def _accuracy(reports: Sequence[RunReport], arms: Sequence[Arm]) -> Part:
         run_tables.endings_table(arms),
         run_tables.labels_table(reports),
     )
-    return Part(reports[0], (chart,), tuple(table for table in tables if table is not None))
+    return Part(reports[0], (chart,), tables)
 
 
 def _flaws(report: RunReport, arms: Sequence[Arm]) -> Part:

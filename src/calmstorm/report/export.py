@@ -23,10 +23,9 @@ def write_tables(tables: list[Table], folder: Path) -> None:
     """Writes every table in three formats, named by its key, and takes away those of an earlier report."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {f"{table.key}.{ending}": write(table) for table in tables for ending, write in FORMATS.items()}
-    for ending in FORMATS:
-        for old in folder.glob(f"*.{ending}"):
-            if old.name not in texts:
-                old.unlink()
+    for old in folder.iterdir():
+        if old.suffix[1:] in FORMATS and old.name not in texts:
+            old.unlink()
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
@@ -36,25 +35,21 @@ def write_tables(tables: list[Table], folder: Path) -> None:
 
 def to_markdown(table: Table) -> str:
     """Returns the table in GitHub's Markdown."""
-    aligned = ["---:" if column.numeric else "---" for column in table.columns]
-    heads = [markdown_text(column.name) for column in table.columns]
-    if table.has_published:
-        heads, aligned = ["source", *heads], ["---", *aligned]
-    if table.grouped:
-        heads, aligned = ["", *heads], ["---", *aligned]
-    lines = [f"**{markdown_text(table.title)}**", ""]
-    if table.subtitle:
-        lines += [markdown_text(table.subtitle), ""]
-    lines += [_line(heads), _line(aligned)]
+
+    def line(group: str, source: str, cells: list[str]) -> str:
+        return "| " + " | ".join([group] * table.grouped + [source] * table.has_published + cells) + " |"
+
+    titles = [f"**{markdown_text(table.title)}**", *([markdown_text(table.subtitle)] if table.subtitle else [])]
+    lines = [
+        line("", "source", [markdown_text(column.name) for column in table.columns]),
+        line("---", "---", ["---:" if column.numeric else "---" for column in table.columns]),
+    ]
     for row in table.rows:
         cells = [markdown_text(f"{cell.shown} {cell.bounds}") for cell in row.cells]
-        if table.has_published:
-            cells.insert(0, _source(row))
-        if table.grouped:
-            cells.insert(0, markdown_text(row.group))
-        lines.append(_line([f"**{cell}**" if row.total and cell else cell for cell in cells]))
-    lines += [line for note in table.notes for line in ("", markdown_text(note))]
-    return "\n".join(lines) + "\n"
+        texts = [markdown_text(row.group), _source(row), *cells]
+        group, source, *cells = [f"**{cell}**" if row.total and cell else cell for cell in texts]
+        lines.append(line(group, source, cells))
+    return "\n\n".join([*titles, "\n".join(lines), *map(markdown_text, table.notes)]) + "\n"
 
 
 def markdown_text(text: str) -> str:
@@ -63,10 +58,6 @@ def markdown_text(text: str) -> str:
     flat = re.sub(r"([\\`*_{}\[\]<>#|~!$&^])", r"\\\1", flat)
     flat = re.sub(r"(?i)\b(https?|ftp|mailto)(:)", r"\1\\\2", flat)  # addresses become links by themselves
     return re.sub(r"(?i)\b(www)(\.)", r"\1\\\2", flat)
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 # ------------------------------------------------------------------ CSV

@@ -75,14 +75,14 @@ class Place:
 
 
 class ProblemPlace(NamedTuple):
-    """What is kept of a problem."""
+    """What is kept of a problem; the defaults are those of one that the run does not hold."""
 
-    offset: int
+    offset: int = -1
     """Of its line in `problems.jsonl`, bytes."""
-    label: float | str | None
-    label_version: str
-    digest: str
-    excerpt: str
+    label: float | str | None = None
+    label_version: str = ""
+    digest: str = ""
+    excerpt: str = ""
     """How the text begins."""
 
 
@@ -111,11 +111,44 @@ class RunIndex:
     run: RunDirectory
     places: list[Place]
     """Every trajectory, in the order they ended."""
-    problems: dict[str, ProblemPlace]
-    hints: dict[AttemptKey, list[HintPlace]]
-    golden: dict[AttemptKey, GoldenPlace]
     flaws: dict[TrajectoryKey, tuple[Trigger, ...]]
     """Triggers of each response that was searched for flaws."""
+
+    @cached_property
+    def problems(self) -> dict[str, ProblemPlace]:
+        """By id; of several problems with one id the first stands."""
+        places: dict[str, ProblemPlace] = {}
+        for offset, problem in self.run.placed("problems", Problem):
+            if problem.id not in places:
+                text = "\n".join((problem.question, repr(problem.label), repr(problem.tolerance)))
+                excerpt = " ".join(problem.question[: 4 * EXCERPT].split())
+                places[sys.intern(problem.id)] = ProblemPlace(
+                    offset=offset,
+                    label=problem.label,
+                    label_version=sys.intern(problem.label_version),
+                    digest=hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest(),
+                    excerpt=excerpt if len(excerpt) <= EXCERPT else excerpt[: EXCERPT - 1].rstrip() + "…",
+                )
+        return places
+
+    @cached_property
+    def hints(self) -> dict[AttemptKey, list[HintPlace]]:
+        """Interventions of each attempt."""
+        hints: dict[AttemptKey, list[HintPlace]] = {}
+        for offset, intervention in self.run.placed("interventions", Intervention):
+            key = AttemptKey(sys.intern(intervention.problem_id), intervention.sample)
+            hints.setdefault(key, []).append(HintPlace(intervention.trigger, offset))
+        return hints
+
+    @cached_property
+    def golden(self) -> dict[AttemptKey, GoldenPlace]:
+        """The golden set."""
+        places = {}
+        for golden in self.run.read("golden", GoldenTrajectory):
+            tokens = golden.trajectory.usage.completion_tokens
+            key = AttemptKey(sys.intern(golden.trajectory.problem_id), golden.trajectory.sample)
+            places[key] = GoldenPlace(len(golden.interventions), tokens, golden.edited_token_share * tokens)
+        return places
 
     @cached_property
     def attempts(self) -> dict[AttemptKey, dict[int, Place]]:
@@ -186,39 +219,3 @@ def read_places(run: RunDirectory) -> Iterator[tuple[Place, Trajectory]]:
         if key not in seen:
             seen.add(key)
             yield place, trajectory
-
-
-def read_problems(run: RunDirectory) -> dict[str, ProblemPlace]:
-    """Reads the problems of a run; of several with one id the first stands."""
-    places: dict[str, ProblemPlace] = {}
-    for offset, problem in run.placed("problems", Problem):
-        if problem.id not in places:
-            text = "\n".join((problem.question, repr(problem.label), repr(problem.tolerance)))
-            excerpt = " ".join(problem.question[: 4 * EXCERPT].split())
-            places[sys.intern(problem.id)] = ProblemPlace(
-                offset=offset,
-                label=problem.label,
-                label_version=sys.intern(problem.label_version),
-                digest=hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest(),
-                excerpt=excerpt if len(excerpt) <= EXCERPT else excerpt[: EXCERPT - 1].rstrip() + "…",
-            )
-    return places
-
-
-def read_hints(run: RunDirectory) -> dict[AttemptKey, list[HintPlace]]:
-    """Reads the interventions of a run."""
-    hints: defaultdict[AttemptKey, list[HintPlace]] = defaultdict(list)
-    for offset, intervention in run.placed("interventions", Intervention):
-        key = AttemptKey(sys.intern(intervention.problem_id), intervention.sample)
-        hints[key].append(HintPlace(intervention.trigger, offset))
-    return dict(hints)
-
-
-def read_golden(run: RunDirectory) -> dict[AttemptKey, GoldenPlace]:
-    """Reads the golden set of a run."""
-    places = {}
-    for golden in run.read("golden", GoldenTrajectory):
-        tokens = golden.trajectory.usage.completion_tokens
-        key = AttemptKey(sys.intern(golden.trajectory.problem_id), golden.trajectory.sample)
-        places[key] = GoldenPlace(len(golden.interventions), tokens, golden.edited_token_share * tokens)
-    return places

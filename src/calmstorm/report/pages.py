@@ -1,61 +1,99 @@
-"""Renders report.html, and beside it one static page per problem: every sample of every model, and its curation.
+"""Writes a report: report.json, report.html, and beside them a folder with tables and the problems' pages.
 
-All need no network, and nothing a model wrote can run in them (`html` says how). The problems' pages need no charts;
-they are written one after the other, each from the lines of its own trajectories, so that memory holds one problem at
-a time.
+    report.json  report.html
+    report_files/tables/<table>.md, .csv, .tex    report_files/problems.csv    report_files/problems/<problem>.html
+
+Into the run itself, or, on several runs, into a folder of its own. No page needs the network, and nothing a model wrote
+can run in one (`html` says how). Problems' pages are written one after the other, each from the lines of its own
+trajectories, so that memory holds one problem at a time.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from calmstorm.atomic import write_atomically
+from calmstorm.errors import InputError
 from calmstorm.records import Stage, TrajectoryKey
 from calmstorm.report.arms import Arm, run_argument, suites_of
-from calmstorm.report.collect import RunReport
-from calmstorm.report.content import Content, content
-from calmstorm.report.examples import choose_examples
-from calmstorm.report.html import document, plotly, script_json
+from calmstorm.report.collect import RunReport, read_run
+from calmstorm.report.content import Content
+from calmstorm.report.export import write_tables
+from calmstorm.report.html import document
 from calmstorm.report.index import AttemptKey
-from calmstorm.report.problems import ProblemEntry, list_problems
+from calmstorm.report.numbers import RunNumbers, SeveralNumbers
+from calmstorm.report.problems import ProblemEntry, problems_csv
 from calmstorm.report.run_tables import differences
-from calmstorm.report.transcripts import Transcript, plain, read_attempt
+from calmstorm.report.transcripts import Transcript, choose_examples, plain, read_attempt
 
+FILES = "report_files"
+"""Folder beside report.html; the page links into it."""
 MOST_PROBLEMS = 3000
 """Problems that the page lists; where there are more, the list is problems.csv."""
 
 
-def render_html(reports: Sequence[RunReport], *, pages: bool = False) -> str:
+def write_reports(run_paths: Sequence[Path], out: Path, *, pages: bool = True) -> SeveralNumbers:
+    """Reports one run or several as far as they are, and returns their numbers.
+
+    The runs are not locked: a report may be written while a run goes on, and each file is replaced as a whole.
+
+    Args:
+        run_paths: Run directories, in the order in which the report has them.
+        out: Folder to write into; made if need be.
+        pages: Write a page for each problem.
+
+    Raises:
+        InputError: One of the paths is not a run directory, or `out` cannot be written.
+        WorkError: A line of a run is damaged.
+    """
+    reports = [read_run(path) for path in run_paths]
+    if len(reports) > 1 and any((out / name).exists() for name in ("trajectories.jsonl", "config.toml")):
+        raise InputError(f"{out}: is a run, whose own report this one would replace; name another folder with --out")
+    numbers = SeveralNumbers(runs=tuple(report.numbers for report in reports))
+    shown = Content(reports)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_tables(shown.tables, out / FILES / "tables")
+        write_atomically(out / FILES / "problems.csv", problems_csv(shown.problems, shown.arms))
+        _write_pages(shown, out / FILES / "problems", pages=pages)
+        data = report_json(numbers).model_dump(mode="json")
+        write_atomically(out / "report.json", json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_atomically(out / "report.html", render_html(shown, pages=pages))
+    except OSError as error:
+        raise InputError(f"{out}: {error.strerror}; name a folder that can be written with --out") from None
+    return numbers
+
+
+def report_json(numbers: SeveralNumbers) -> RunNumbers | SeveralNumbers:
+    """Returns what report.json holds: the numbers of the run, or of several."""
+    return numbers.runs[0] if len(numbers.runs) == 1 else numbers
+
+
+def render_html(shown: Content, *, pages: bool = False) -> str:
     """Returns report.html.
 
     Args:
-        reports: The runs, one or several.
-        pages: Whether the problems' pages lie beside the report, to be linked.
+        shown: What it shows.
+        pages: Whether the problems' pages lie beside it, to be linked.
     """
-    shown = content(reports)
-    return render_content(shown, list_problems(reports, shown.arms), pages=pages)
-
-
-def render_content(shown: Content, problems: Sequence[ProblemEntry], *, pages: bool) -> str:
-    """Returns report.html from what was already put together."""
-    plotly_source, plotly_packed = plotly()
     first = shown.reports[0]
     names = [report.name for report in shown.reports]
     config = first.index.run.path / "config.toml"
     return document(
         "report.html.j2",
-        scripts=("charts.js", "list.js"),
-        foreign_scripts=(plotly_source,),
-        plotly=plotly_packed,
-        figures=script_json({key: figure.drawn for key, figure in shown.figures.items()}),
+        "charts.js",
+        "list.js",
+        "plotly.js",
+        figures={key: figure.drawn for key, figure in shown.figures.items()},
         content=shown,
         title=names[0] if shown.is_alone else f"{len(names)} runs: {', '.join(names)}",
         suites=suites_of(shown.arms),
         first=first.numbers,
         pocket=any(report.numbers.run.pocket for report in shown.reports),
         differences=differences(shown.reports),
-        problems=problems,
         most_problems=MOST_PROBLEMS,
         pages=pages,
         examples=choose_examples(first) if shown.is_method_run else [],
@@ -85,56 +123,46 @@ def _evaluation_command(report: RunReport) -> str:
     sources = " ".join(f"--problems {shlex.quote(name)}" for name in (run.evaluated or "").split(", "))
     reasoner, _, server = (run.reasoner or "pocket").partition(" at ")
     model = f"{shlex.quote(server)} --model {shlex.quote(reasoner)}" if server else shlex.quote(reasoner)
-    results = [result for suites in report.numbers.evaluation.values() for result in suites.values()]
-    samples = max((result.samples for result in results), default=8)
-    how = f"--reasoner {model} --samples {samples} --seed {run.seed}"
+    how = f"--reasoner {model} --samples {report.samples or 8} --seed {run.seed}"
     return f"calm eval {sources} {how} --run {run_argument(report)}"
 
 
-def write_pages(
-    reports: Sequence[RunReport], arms: Sequence[Arm], entries: Sequence[ProblemEntry], folder: Path
-) -> None:
+def _write_pages(shown: Content, folder: Path, *, pages: bool) -> None:
     """Writes a page for each problem, and takes away pages of an earlier report that no longer belong.
 
     Args:
-        reports: The runs.
-        arms: Their evaluated models.
-        entries: The problems, in the order in which the pages lead to one another.
+        shown: What the report shows; its problems, in the order in which the pages lead to one another.
         folder: Becomes a folder of such pages and nothing else.
+        pages: Whether there are any.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = {entry.page for entry in entries}
+    places = {entry.page: place for place, entry in enumerate(shown.problems) if pages}
     for page in folder.glob("*.html"):
-        if page.name not in wanted:
+        if page.name not in places:
             page.unlink()
-    for before, entry, after in zip([None, *entries], entries, [*entries[1:], None], strict=False):
-        html = problem_page(reports, arms, entry, before, after)
-        (folder / entry.page).write_text(html, encoding="utf-8", newline="\n")
+    for name, place in places.items():
+        (folder / name).write_text(problem_page(shown, place), encoding="utf-8", newline="\n")
 
 
-def problem_page(
-    reports: Sequence[RunReport],
-    arms: Sequence[Arm],
-    entry: ProblemEntry,
-    before: ProblemEntry | None = None,
-    after: ProblemEntry | None = None,
-) -> str:
+def problem_page(shown: Content, place: int) -> str:
     """Returns the page of a problem, with links to the one before and the one after."""
-    samples = {arm.name: _samples(arm, entry) for arm in arms}
-    curated = [(report, place) for report, place in entry.places if place.stage is Stage.CURATION]
-    attempts = [
-        read_attempt(report, key, f"{report.name}, sample {key.sample}", f"curation-{number}-{key.sample}")
-        for number, report in enumerate(reports)
-        for key in sorted({AttemptKey(place.problem_id, place.sample) for run, place in curated if run is report})
-        if key in report.index.attempts
-    ]
+    entry = shown.problems[place]
+    attempts = []
+    for number, report in enumerate(shown.reports):
+        curated = [at for run, at in entry.places if run is report and at.stage is Stage.CURATION]
+        attempts += [
+            read_attempt(report, key, f"{report.name}, sample {key.sample}", f"curation-{number}-{key.sample}")
+            for key in sorted({AttemptKey(at.problem_id, at.sample) for at in curated})
+            if key in report.index.attempts
+        ]
+    samples = {arm.name: _samples(arm, entry) for arm in shown.arms}
     return document(
         "problem.html.j2",
         entry=entry,
         problem=entry.problem,
-        report_name=reports[0].name if len(reports) == 1 else "the report",
-        before=before,
-        after=after,
+        report_name=shown.reports[0].name if shown.is_alone else "the report",
+        before=shown.problems[place - 1] if place else None,
+        after=shown.problems[place + 1] if place + 1 < len(shown.problems) else None,
         samples={name: transcripts for name, transcripts in samples.items() if transcripts},
         attempts=attempts,
     )

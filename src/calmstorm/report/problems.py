@@ -13,7 +13,7 @@ from calmstorm.records import Problem
 from calmstorm.report.arms import Arm
 from calmstorm.report.collect import RunReport
 from calmstorm.report.export import csv_text
-from calmstorm.report.index import Place, ProblemKey
+from calmstorm.report.index import Place, ProblemKey, ProblemPlace
 from calmstorm.report.numbers import suite_rank
 from calmstorm.report.published import suite_name
 
@@ -28,11 +28,7 @@ class ProblemEntry:
     suite: str
     page: str
     """Name of its file: lower-case letters, digits and hyphens, and `.html`."""
-    label: float | str | None
-    label_version: str
-    excerpt: str
-    ids: dict[RunReport, str] = field(default_factory=dict)
-    """By run."""
+    known: ProblemPlace
     outcomes: dict[int, tuple[int, int]] = field(default_factory=dict)
     """(graded, correct) samples by position of the arm."""
     curated: str = ""
@@ -42,7 +38,7 @@ class ProblemEntry:
     @property
     def name(self) -> str:
         """The id, as the first run has it."""
-        return next(iter(self.ids.values()))
+        return self.places[0][1].problem_id
 
     @property
     def solved(self) -> str:
@@ -56,7 +52,8 @@ class ProblemEntry:
     @property
     def problem(self) -> Problem | None:
         """The problem, read from the first run that holds it."""
-        problems = (report.index.problem(problem_id) for report, problem_id in self.ids.items())
+        ids = dict.fromkeys((report, place.problem_id) for report, place in self.places)
+        problems = (report.index.problem(problem_id) for report, problem_id in ids)
         return next((problem for problem in problems if problem is not None), None)
 
 
@@ -67,9 +64,10 @@ def list_problems(reports: Sequence[RunReport], arms: Sequence[Arm]) -> list[Pro
         index = report.index
         for place in index.places:
             key = index.keys[place.suite, place.problem_id]
-            entry = entries.get(key) or entries.setdefault(key, _entry(report, place, key))
-            entry.ids.setdefault(report, place.problem_id)
-            entry.places.append((report, place))
+            if key not in entries:
+                known = index.problems.get(place.problem_id, ProblemPlace())
+                entries[key] = ProblemEntry(place.suite, _page(place, key), known)
+            entries[key].places.append((report, place))
         for attempt, rounds in index.attempts.items():
             last = rounds[max(rounds)]
             curated = "golden" if attempt in index.golden else "correct" if last.correct else "wrong"
@@ -85,17 +83,10 @@ def list_problems(reports: Sequence[RunReport], arms: Sequence[Arm]) -> list[Pro
     )
 
 
-def _entry(report: RunReport, place: Place, key: ProblemKey) -> ProblemEntry:
-    known = report.index.problems.get(place.problem_id)
+def _page(place: Place, key: ProblemKey) -> str:
     unique = hashlib.blake2b("\n".join(map(str, key)).encode(errors="surrogatepass"), digest_size=4).hexdigest()
     words = re.sub(r"[^a-z0-9]+", "-", f"{place.suite}-{place.problem_id}".lower().removeprefix("-"))[:48].strip("-")
-    return ProblemEntry(
-        suite=place.suite,
-        page=f"{words or 'problem'}-{unique}.html",
-        label=known.label if known else None,
-        label_version=known.label_version if known else "",
-        excerpt=known.excerpt if known else "",
-    )
+    return f"{words or 'problem'}-{unique}.html"
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
@@ -113,7 +104,8 @@ def problems_csv(entries: Sequence[ProblemEntry], arms: Sequence[Arm]) -> str:
     for entry in entries:
         outcomes = [entry.outcomes.get(arm.position, (0, 0)) for arm in arms]
         counts = [count for graded, correct in outcomes for count in (correct, graded)]
-        label = csv_text(entry.label) if isinstance(entry.label, str) else entry.label
-        texts = map(csv_text, (suite_name(entry.suite), entry.name))
-        writer.writerow([*texts, label, csv_text(entry.label_version), entry.page, *counts, entry.curated])
+        texts = (suite_name(entry.suite), entry.name, entry.known.label, entry.known.label_version, entry.page)
+        writer.writerow(
+            [csv_text(text) if isinstance(text, str) else text for text in texts] + [*counts, entry.curated]
+        )
     return out.getvalue()

@@ -14,10 +14,10 @@ from calmstorm.records import Record
 
 
 class PublishedScores(Record):
-    """A row of table 1 or 2; percent."""
+    """A row of table 1 or 2, or a stage of figure 4; percent."""
 
     model: str
-    scores: tuple[float, ...]
+    scores: tuple[float, ...] = ()
     """By benchmark, in the paper's order; a model that was not tested on all has fewer."""
     macro: float | None = None
     size: str = ""
@@ -28,6 +28,12 @@ class PublishedScores(Record):
     """The row is a difference."""
     gains: tuple[float, ...] = ()
     """Points above the base, by benchmark, the macro average last."""
+
+    def score(self, suite: str | None = None) -> float | None:
+        """Returns its score on a suite as a share, if it has one; without a suite its macro average."""
+        by_suite = dict(zip(published().paper.benchmarks, self.scores, strict=False))
+        percent = self.macro if suite is None else by_suite.get(suite)
+        return None if percent is None else percent / 100
 
 
 class PublishedExhibit(Record):
@@ -42,21 +48,9 @@ class PublishedExhibit(Record):
     """Its place in the paper."""
     says: str = ""
     """What the paper reads from it, where its text gives no values."""
-
-
-class PublishedTable(PublishedExhibit):
-    """A table of scores."""
-
-    rows: tuple[PublishedScores, ...]
+    rows: tuple[PublishedScores, ...] = ()
     note: str = ""
     """What has to be said about its numbers."""
-
-
-class PublishedStages(PublishedExhibit):
-    """Figure 4."""
-
-    macro: dict[str, float]
-    """Macro averages by stage, percent."""
 
 
 class PublishedCuration(PublishedExhibit):
@@ -95,10 +89,10 @@ class Published(Record):
     """Everything the data file holds."""
 
     paper: Paper
-    table_1: PublishedTable
-    table_2: PublishedTable
+    table_1: PublishedExhibit
+    table_2: PublishedExhibit
     figure_2: PublishedExhibit
-    figure_4: PublishedStages
+    figure_4: PublishedExhibit
     figure_5: PublishedCuration
     figure_6: PublishedExhibit
     figure_7: PublishedExhibit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from calmstorm.evaluation import Summary
@@ -40,13 +41,14 @@ def accuracy_table(arms: Sequence[Arm]) -> Table:
         "Code blocks": lambda result: number(result.code_blocks, 2),
         "Response tokens": lambda result: number(result.response_tokens),
     }
-    rows = _by_suite(arms, cells)
-    if len(suites_of(arms)) > 1:
-        means = [(arm.name, arm.macro) for arm in arms if arm.macro is not None]
-        blank = (text(),) * (len(cells) - 1)
-        rows += [row(name, share(macro.pass_at_1, macro.ci95), *blank, group=MACRO) for name, macro in means]
-    title = "The same numbers, and what the responses look like"
-    return Table("accuracy", title, columns("Model", *cells), tuple(rows))
+    table = _by_suite("accuracy", "The same numbers, and what the responses look like", arms, cells)
+    if len(suites_of(arms)) < 2:
+        return table
+    blank = [text()] * (len(cells) - 1)
+    means = [
+        row(arm.name, share(macro.pass_at_1, macro.ci95), *blank, group=MACRO) for arm in arms if (macro := arm.macro)
+    ]
+    return replace(table, rows=(*table.rows, *means))
 
 
 def endings_table(arms: Sequence[Arm]) -> Table:
@@ -64,31 +66,29 @@ def endings_table(arms: Sequence[Arm]) -> Table:
         "responses that are in no rate: those that our own machinery failed, and those to problems without a usable "
         "label."
     )
-    title = "What responses cost, and how they end"
-    return Table("responses", title, columns("Model", *cells), tuple(_by_suite(arms, cells)), notes=(note,))
+    return replace(_by_suite("responses", "What responses cost, and how they end", arms, cells), notes=(note,))
 
 
-def pass_at_k_table(arms: Sequence[Arm]) -> Table | None:
-    """pass@k by suite, where there is more than one sample."""
-    tries = sorted({k for arm in arms for result in arm.cells.values() for k in result.pass_at_k})
-    if len(tries) < 2:
-        return None
+def pass_at_k_table(arms: Sequence[Arm]) -> Table:
+    """pass@k by suite; without rows where there is one sample."""
 
     def chance(k: int) -> Callable[[Summary], Cell]:
         return lambda result: share(result.pass_at_k.get(k), result.pass_at_k_ci95.get(k))
 
+    tries = sorted({k for arm in arms for result in arm.cells.values() for k in result.pass_at_k})
     cells = {f"pass@{k}": chance(k) for k in tries}
-    subtitle = "chance that one of k samples is right, 95% interval"
-    return Table("pass-at-k", "Several tries", columns("Model", *cells), tuple(_by_suite(arms, cells)), subtitle)
+    table = _by_suite("pass-at-k", "Several tries", arms if len(tries) > 1 else (), cells)
+    return replace(table, subtitle="chance that one of k samples is right, 95% interval")
 
 
-def _by_suite(arms: Sequence[Arm], cells: dict[str, Callable[[Summary], Cell]]) -> list[TableRow]:
-    return [
+def _by_suite(key: str, title: str, arms: Sequence[Arm], cells: dict[str, Callable[[Summary], Cell]]) -> Table:
+    rows = [
         row(arm.name, *(cell(arm.cells[suite]) for cell in cells.values()), group=suite_name(suite))
         for suite in suites_of(arms)
         for arm in arms
         if suite in arm.cells
     ]
+    return Table(key, title, columns("Model", *cells), tuple(rows))
 
 
 def labels_table(reports: Sequence[RunReport]) -> Table:
@@ -107,12 +107,10 @@ def labels_table(reports: Sequence[RunReport]) -> Table:
 
 def curation_table(key: str, curation: CurationNumbers) -> Table:
     """What the hints changed."""
+    before = share(curation.correct_before, curation.correct_before_ci95)
+    after = share(curation.correct_after, curation.correct_after_ci95)
     rows = (
-        row(
-            "Correct",
-            share(curation.correct_before, curation.correct_before_ci95),
-            share(curation.correct_after, curation.correct_after_ci95),
-        ),
+        row("Correct", before, after),
         row("Response tokens, mean", number(curation.tokens_before), number(curation.tokens_after)),
         row("Golden", number(curation.golden_without_hints), number(curation.golden)),
         row("Hints per attempt", text(), number(curation.hints_per_problem, 2)),
@@ -123,14 +121,10 @@ def curation_table(key: str, curation: CurationNumbers) -> Table:
 
 def interventions_table(key: str, curation: CurationNumbers) -> Table:
     """Interventions by trigger."""
-    total = curation.interventions
-
-    def cells(trigger: Trigger) -> tuple[Cell, Cell]:
-        count = curation.triggers[trigger]
-        return number(count), share(count / total if total else None, digits=0)
-
-    rows = (*trigger_rows(cells), row("All", number(total), text(), total=True))
-    return Table(key, "Interventions by trigger", columns("Trigger", "Count", "Share"), rows)
+    counts, total = curation.triggers, curation.interventions
+    rows = trigger_rows(lambda trigger: (number(counts[trigger]), share(counts[trigger] / max(1, total), digits=0)))
+    rows.append(row("All", number(total), text(), total=True))
+    return Table(key, "Interventions by trigger", columns("Trigger", "Count", "Share"), tuple(rows))
 
 
 def trigger_rows(cells: Callable[[Trigger], Sequence[Cell]], *, grouped: bool = True) -> list[TableRow]:
@@ -141,7 +135,7 @@ def trigger_rows(cells: Callable[[Trigger], Sequence[Cell]], *, grouped: bool = 
     ]
 
 
-def learning_table(key: str, numbers: RunNumbers) -> Table | None:
+def learning_table(key: str, numbers: RunNumbers) -> Table:
     """Start and end of every curve: means over its first and last quarter."""
     rows = []
     for log, steps in numbers.learning.items():
@@ -150,13 +144,10 @@ def learning_table(key: str, numbers: RunNumbers) -> Table | None:
             values = [value for step in steps if (value := step.get(name.replace(" ", "_"))) is not None]
             if values:
                 quarter = max(1, len(values) // 4)
-                ends = (fmean(values[:quarter]), fmean(values[-quarter:]))
-                rows.append(
-                    row(f"{STAGE_NAMES[log]} {name}", number(len(values)), *(number(end, digits) for end in ends))
-                )
+                ends = [number(fmean(part), digits) for part in (values[:quarter], values[-quarter:])]
+                rows.append(row(f"{STAGE_NAMES[log]} {name}", number(len(values)), *ends))
     heads = columns("", "Steps", "Start", "End")
-    subtitle = "mean of the first and the last quarter"
-    return Table(key, "Start and end of training", heads, tuple(rows), subtitle) if rows else None
+    return Table(key, "Start and end of training", heads, tuple(rows), "mean of the first and the last quarter")
 
 
 # ------------------------------------------------------------------ flaws
@@ -175,64 +166,60 @@ def flaws_table(arms: Sequence[Arm]) -> Table:
 # ------------------------------------------------------------------ how it was made
 
 
-def settings_table(reports: Sequence[RunReport], arms: Sequence[Arm]) -> Table:
+def settings_table(reports: Sequence[RunReport]) -> Table:
     """What a response could use, and what it was asked with: a score says little without it."""
-
-    def samples(report: RunReport) -> int | None:
-        counts = [result.samples for arm in arms if arm.report is report for result in arm.cells.values()]
-        return max(counts, default=None)
-
-    def line(name: str, value: Callable[[RunReport], object]) -> TableRow:
-        values = [value(report) for report in reports]
-        return row(name, *(text("not recorded" if item is None else str(item)) for item in values))
-
-    rows = (
-        line("Reasoner", lambda report: report.numbers.run.reasoner),
-        line("Prompt", lambda report: report.numbers.run.prompt),
-        line("Seed", lambda report: report.numbers.run.seed),
-        line("Samples per problem", lambda report: samples(report) or "none"),
-        *(row(name, *(text(_bound(report, key)) for report in reports)) for key, name in BUDGET_NAMES.items()),
-        line("Flaws named by", lambda report: ", ".join(report.numbers.annotators) or "nobody"),
-        line("calmstorm", lambda report: report.numbers.versions.get("calmstorm")),
-        line("Commit", lambda report: (report.numbers.run.commit or "not recorded")[:12]),
-    )
+    settings = [_settings(report) for report in reports]
+    rows = tuple(row(name, *(text(setting[name]) for setting in settings)) for name in settings[0])
     heads = columns("", *(report.name for report in reports), numeric=False)
     return Table("settings", "What each response could use", heads, rows)
 
 
-def _bound(report: RunReport, key: str) -> str:
-    value = getattr(report.numbers.run.budget, key)
-    if value is None:
-        return "not recorded"
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+def _settings(report: RunReport) -> dict[str, str]:
+    run = report.numbers.run
+    settings = {
+        "Reasoner": run.reasoner,
+        "Prompt": run.prompt,
+        "Seed": None if run.seed is None else str(run.seed),
+        "Samples per problem": str(report.samples or "none"),
+        **{name: getattr(run.budget, key) for key, name in BUDGET_NAMES.items()},
+        "Flaws named by": ", ".join(report.numbers.annotators) or "nobody",
+        "calmstorm": report.numbers.versions.get("calmstorm"),
+        "Commit": run.commit and run.commit[:12],
+    }
+
+    def written(value: str | float | None) -> str:
+        if isinstance(value, float):
+            return f"{value:g}"
+        return f"{value:,}" if isinstance(value, int) else value or "not recorded"
+
+    return {name: written(value) for name, value in settings.items()}
 
 
-def timing_table(numbers: RunNumbers) -> Table | None:
+def timing_table(numbers: RunNumbers) -> Table:
     """Time per stage."""
     total = sum(numbers.timing.values())
     rows = [
         row(stage, seconds(value), share(value / total if total else None, digits=0))
         for stage, value in numbers.timing.items()
     ]
-    rows.append(row("All", seconds(total), text(), total=True))
-    heads = columns("Stage", "Time", "Share")
-    return Table("timing", "Time per stage", heads, tuple(rows)) if numbers.timing else None
+    if rows:
+        rows.append(row("All", seconds(total), text(), total=True))
+    return Table("timing", "Time per stage", columns("Stage", "Time", "Share"), tuple(rows))
 
 
-def versions_table(numbers: RunNumbers) -> Table | None:
+def versions_table(numbers: RunNumbers) -> Table:
     """Versions of packages and machine."""
     rows = tuple(row(name, text(version)) for name, version in numbers.versions.items())
-    return Table("versions", "Versions", columns("Package", "Version", numeric=False), rows) if rows else None
+    return Table("versions", "Versions", columns("Package", "Version", numeric=False), rows)
 
 
 def differences(reports: Sequence[RunReport]) -> list[str]:
     """Returns what keeps the runs of a report from being compared on equal terms, in words."""
     differing = []
-    for line in settings_table(reports, ()).rows:
-        name, *values = (cell.shown for cell in line.cells)
-        if name in COMPARED and len(set(values)) > 1:
-            what = name.removesuffix(", at most").lower()
-            differing.append(f"the runs differ in {what}: {', '.join(dict.fromkeys(values))}")
+    for name in COMPARED:
+        values = dict.fromkeys(_settings(report)[name] for report in reports)
+        if len(values) > 1:
+            differing.append(f"the runs differ in {name.removesuffix(', at most').lower()}: {', '.join(values)}")
     versions: dict[str, dict[str, None]] = {}
     for report in reports:
         for suite, labels in report.numbers.labels.items():

@@ -140,7 +140,11 @@ def load(value: Rate) -> Cell:
 
 def seconds(value: float) -> Cell:
     """Returns a duration."""
-    return Cell(value, duration(value))
+    if value < 60:
+        return Cell(value, f"{value:.1f} s")
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return Cell(value, f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s")
 
 
 def _percents(share: float, digits: int = 0) -> str:
@@ -157,12 +161,3 @@ def _cell(
         return Cell(None, UNKNOWN)
     bounds = f"[{write_end(interval[0])}, {write_end(interval[1])}]" if interval else ""
     return Cell(value, write(value), interval, bounds)
-
-
-def duration(value: float) -> str:
-    """Returns seconds as people read them."""
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -1,14 +1,16 @@
-"""Trajectories laid out for reading: what each author wrote, and what the hints replaced."""
+"""Trajectories laid out for reading: what each author wrote, what the hints replaced; and which are worth reading."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from calmstorm.records import Execution, Intervention, Span, SpanKind, Trajectory, Trigger
-from calmstorm.report.collect import RunReport
-from calmstorm.report.index import AttemptKey
+from calmstorm.records import Execution, Intervention, Span, SpanKind, Trajectory, Trigger, VerdictStatus
+from calmstorm.report.collect import METHOD_STAGES, STAGE_ORDER, RunReport
+from calmstorm.report.index import AttemptKey, Place
 
+FAILURES = (VerdictStatus.WRONG, VerdictStatus.NO_ANSWER)
+"""Verdicts that say that the model failed, not we or the label."""
 DROPPED = "dropped"
 """Kind of a passage that a hint replaced; all others are those of spans."""
 
@@ -130,3 +132,67 @@ def written(answer: float | str | None) -> str:
     if isinstance(answer, str):
         return answer
     return str(int(answer)) if answer.is_integer() and abs(answer) < 1e15 else repr(answer)
+
+
+# ------------------------------------------------------------------ which to read
+
+
+def choose_examples(report: RunReport) -> list[Transcript]:
+    """Returns up to nine examples, in the order they should be read.
+
+    The choice is deterministic: per trigger the shortest attempt that was wrong, got that one hint and came out golden;
+    then one golden trajectory without any hint, and one failure of the last model. It is made from the index; only the
+    chosen texts are read.
+    """
+    transcripts = [
+        read_attempt(report, key, f"Trigger {trigger:d}: {trigger.label.lower()}")
+        for trigger, key in _one_per_trigger(report).items()
+    ]
+    if (unaided := _unaided(report)) is not None:
+        transcripts.append(read_attempt(report, unaided, "Golden without any hint"))
+    if (failure := _failure(report)) is not None:
+        trajectory = report.index.trajectory(failure)
+        name = failure.stage.upper() if failure.stage in METHOD_STAGES[1:] else failure.stage
+        transcripts.append(Transcript(f"A failure of the {name} model", trajectory, plain(trajectory)))
+    return transcripts
+
+
+def _one_per_trigger(report: RunReport) -> dict[Trigger, AttemptKey]:
+    """Per trigger the attempt that shows it best: fixed by this one hint if possible, short, first by name."""
+    index = report.index
+    hinted = [key for key, rounds in index.attempts.items() if len(rounds) > 1 and key in index.hints]
+    chosen: dict[Trigger, AttemptKey] = {}
+    for trigger in Trigger:
+        used = {key.problem_id for key in chosen.values()}
+        ranked = [
+            (
+                key not in index.golden,
+                len(index.hints[key]) > 1,
+                index.attempts[key][0].correct,
+                key.problem_id in used,
+                index.attempts[key][max(index.attempts[key])].tokens,
+                key,
+            )
+            for key in hinted
+            if index.hints[key][0].trigger is trigger
+        ]
+        if ranked:
+            chosen[trigger] = min(ranked)[-1]
+    return chosen
+
+
+def _unaided(report: RunReport) -> AttemptKey | None:
+    index = report.index
+    unaided = [key for key, rounds in index.attempts.items() if key in index.golden and not index.golden[key].hints]
+    return min(unaided, key=lambda key: (index.golden[key].tokens, key), default=None)
+
+
+def _failure(report: RunReport) -> Place | None:
+    """A wrong answer of the most trained model, preferably one that ran code: those fail for a reason worth reading."""
+    wrong = [place for place in report.index.places if place.stage.is_evaluated and place.status in FAILURES]
+    wrong = [place for place in wrong if place.stage in METHOD_STAGES] or wrong
+
+    def rank(place: Place) -> tuple[int, bool, int, str, int]:
+        return -STAGE_ORDER.index(place.stage), not place.executions, place.tokens, place.problem_id, place.sample
+
+    return min(wrong, key=rank, default=None)

@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from calmstorm.errors import CalmstormError, InputError
-from calmstorm.report import FILES, read_run, render_html
+from calmstorm.report import FILES, Content, read_run, render_html
 from calmstorm.runs import RunDirectory
 
 SAFE_HEADERS = {
@@ -129,7 +129,7 @@ class StudioHandler(BaseHTTPRequestHandler):
         if path != "/":
             return None
         report = run_path / "report.html"
-        return report.read_bytes() if report.is_file() else render_html([read_run(run_path)]).encode()
+        return report.read_bytes() if report.is_file() else render_html(Content([read_run(run_path)])).encode()
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
         self._send(f"{reason}\n".encode(), "text/plain", status)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from calmstorm.evaluation import FlawSummary, Summary
+from calmstorm.evaluation import FlawSummary
 from calmstorm.records import Trigger, TriggerGroup
-from calmstorm.report.arms import Arm, suites_of
+from calmstorm.report.arms import SYMBOLS, Arm, suites_of
 from calmstorm.report.charts.layout import (
     GRID,
     GROUP_COLOURS,
@@ -15,17 +15,15 @@ from calmstorm.report.charts.layout import (
     PUBLISHED,
     TRIGGER_PLACES,
     Figure,
-    LegendKey,
     PlotlyDict,
-    label,
+    Series,
+    cells_of,
     rows_chart,
-    scored,
     share_axis,
-    whiskers,
 )
-from calmstorm.report.numbers import CurationNumbers, MacroNumbers
-from calmstorm.report.published import published, suite_name
-from calmstorm.report.tables import Cell, load, rate, share
+from calmstorm.report.numbers import CurationNumbers
+from calmstorm.report.published import PublishedScores, published, suite_name
+from calmstorm.report.tables import Cell, load, number, rate, share
 
 
 @dataclass(frozen=True)
@@ -40,17 +38,21 @@ class Point:
 
 def arm_points(arms: Sequence[Arm], suite: str | None = None) -> list[Point]:
     """Returns the points of the arms that have a number on a suite; without one, their macro averages."""
-    points = []
-    for arm in arms:
-        result: Summary | MacroNumbers | None = arm.macro if suite is None else arm.cells.get(suite)
-        if result is not None and result.pass_at_1 is not None:
-            points.append(Point(arm.name, share(result.pass_at_1, result.ci95, 0), arm.colour, arm.symbol))
-    return points
+    return [
+        Point(arm.name, share(result.pass_at_1, result.ci95, 0), arm.colour, arm.symbol)
+        for arm in arms
+        if (result := arm.score(suite)) is not None and result.pass_at_1 is not None
+    ]
 
 
-def published_point(name: str, percent: float, symbol: str = "circle") -> Point:
-    """Returns a point of the paper's."""
-    return Point(name, share(percent / 100, digits=0), PUBLISHED, f"{symbol}-open")
+def published_points(rows: Sequence[PublishedScores], suite: str | None = None, *, staged: bool = False) -> list[Point]:
+    """Returns the same of the paper's rows, which are stages of one model, or models."""
+    symbols = SYMBOLS if staged else ["circle"] * len(rows)
+    return [
+        Point(f"Paper: {row.model}" if staged else row.model, share(score, digits=0), PUBLISHED, f"{symbol}-open")
+        for row, symbol in zip(rows, symbols, strict=False)
+        if (score := row.score(suite)) is not None
+    ]
 
 
 def accuracy(arms: Sequence[Arm]) -> Figure:
@@ -62,50 +64,42 @@ def accuracy(arms: Sequence[Arm]) -> Figure:
 
 def forest(blocks: Mapping[str, Sequence[Point]]) -> Figure:
     """A forest plot: a mark with its interval in each row, its number in the margin; rows stand under headings."""
-    names, values = {}, {}
-    series: dict[tuple[str, str], dict[float, Point]] = {}
+    names, headings = {}, []
+    series: dict[tuple[str, str], Series] = {}
     place = 0.0
     for heading, block in blocks.items():
         names[place] = heading
+        headings.append(place)
         for point in block:
             place += 1
-            names[place], values[place] = point.name, scored(point.cell)
-            series.setdefault((point.colour, point.symbol), {})[place] = point
+            names[place] = point.name
+            marked = series.setdefault((point.colour, point.symbol), Series(point.name, point.colour, point.symbol))
+            marked.cells[place] = point.cell
         place += 1.5
-    data = []
-    for (colour, symbol), points in series.items():
-        name = next(iter(points.values())).name
-        data.append(_dots(name, colour, symbol, {place: point.cell for place, point in points.items()}, size=11))
-    return rows_chart(
-        data, names, values, xaxis=share_axis(1) | {"dtick": 0.25}, headings=set(names) - set(values), pixels=27
-    )
+    data = [marked.marks(size=11) for marked in series.values()]
+    axis = share_axis(1) | {"dtick": 0.25}
+    return rows_chart(data, names, cells_of(series.values()), xaxis=axis, headings=headings, pixels=27)
 
 
 def flaw_rates(arms: Sequence[Arm]) -> Figure:
     """Share of responses that show each trigger: one row per trigger, one mark with interval per arm within it."""
     searched = [(arm, arm.flaws.all) for arm in arms if arm.flaws is not None]
-    data = []
+    series = []
     for order, (arm, flaws) in enumerate(searched):
         shift = 0.68 * ((order + 0.5) / len(searched) - 0.5)
         cells = {trigger + shift: rate(flaws.triggers[trigger]) for trigger in Trigger}
-        data.append(_dots(arm.name, arm.colour, arm.symbol, cells))
-    legend = [LegendKey(arm.name, arm.colour, arm.symbol) for arm, _ in searched]
+        series.append(Series(arm.name, arm.colour, arm.symbol, cells))
     axis = _rate_axis([flaws for _, flaws in searched])
-    pixels = max(44, 16 * len(searched))
-    return rows_chart(data, TRIGGER_PLACES, xaxis=axis, pixels=pixels, legend=legend if len(legend) > 1 else ())
+    pixels = max(44, 16 * len(series))
+    data = [marked.marks() for marked in series]
+    return rows_chart(data, TRIGGER_PLACES, xaxis=axis, pixels=pixels, legend=series if len(series) > 1 else ())
 
 
 def trigger_frequencies(flaws: FlawSummary) -> Figure:
     """Figure 2 (1): rate of each trigger, coloured by category."""
-    cells = {trigger: rate(flaws.triggers[trigger]) for trigger in Trigger}
-    data = [
-        _dots(
-            group.label, GROUP_COLOURS[group], "circle", {float(trigger): cells[trigger] for trigger in group.triggers}
-        )
-        for group in TriggerGroup
-    ]
-    values = {float(trigger): scored(cell) for trigger, cell in cells.items()}
-    return rows_chart(data, TRIGGER_PLACES, values, xaxis=_rate_axis([flaws]))
+    series = _by_group({trigger: rate(flaws.triggers[trigger]) for trigger in Trigger})
+    data = [marked.marks() for marked in series]
+    return rows_chart(data, TRIGGER_PLACES, cells_of(series), xaxis=_rate_axis([flaws]))
 
 
 def _rate_axis(flaws: Sequence[FlawSummary]) -> PlotlyDict:
@@ -113,24 +107,25 @@ def _rate_axis(flaws: Sequence[FlawSummary]) -> PlotlyDict:
     return share_axis(max(0.05, highest * 1.08))
 
 
+def _by_group(cells: Mapping[Trigger, Cell]) -> list[Series]:
+    return [
+        Series(group.label, colour, "circle", {float(trigger): cells[trigger] for trigger in group.triggers})
+        for group, colour in GROUP_COLOURS.items()
+    ]
+
+
 def category_by_suite(suites: Mapping[str, FlawSummary], group: TriggerGroup) -> Figure:
     """Figure 2 (2a), (2b): flaws of a category per response, by suite, stacked by trigger, the mean in the margin."""
-    data, legend = [], []
+    legend, data = [], []
     for shade, trigger in zip((1.0, 0.65, 0.35), group.triggers, strict=True):
-        means = {float(place): flaws.triggers[trigger].mean for place, flaws in enumerate(suites.values())}
-        line = {"width": 1, "color": "--ground"}
-        data.append(
-            _bars(TRIGGER_PLACES[trigger], means, {"color": GROUP_COLOURS[group], "line": line})
-            | {"opacity": shade, "hovertemplate": "%{x:.3f}<extra>" + TRIGGER_PLACES[trigger] + "</extra>"}
-        )
-        legend.append(LegendKey(TRIGGER_PLACES[trigger], GROUP_COLOURS[group], opacity=shade))
-    loads = [flaws.loads[group] for flaws in suites.values()]
-    names = {float(place): suite_name(suite) for place, suite in enumerate(suites)}
-    values = {float(place): scored(load(mean)) for place, mean in enumerate(loads)}
-    axis = {"range": [0, max(0.05, 1.05 * max(mean.mean for mean in loads))], "nticks": 5, **GRID}
-    figure = rows_chart(data, names, values, xaxis=axis, pixels=34, legend=legend)
-    figure.layout["barmode"] = "stack"
-    return figure
+        cells = {float(place): number(flaws.triggers[trigger].mean) for place, flaws in enumerate(suites.values())}
+        stacked = Series(TRIGGER_PLACES[trigger], GROUP_COLOURS[group], cells=cells, opacity=shade)
+        legend.append(stacked)
+        data.append(stacked.bars() | {"hoverinfo": "all", "hovertemplate": f"%{{x:.3f}}<extra>{stacked.name}</extra>"})
+    means = {float(place): load(flaws.loads[group]) for place, flaws in enumerate(suites.values())}
+    names = dict(zip(means, map(suite_name, suites), strict=True))
+    axis = {"range": [0, max(0.05, *(1.05 * mean.number for mean in means.values()))], "nticks": 5, **GRID}
+    return rows_chart(data, names, means, xaxis=axis, pixels=34, legend=legend, barmode="stack")
 
 
 def funnel(curation: CurationNumbers) -> Figure:
@@ -141,30 +136,21 @@ def funnel(curation: CurationNumbers) -> Figure:
         "Correct after hints": (curation.correct_after_count, "--mark"),
         "Golden: correct and flawless": (curation.golden, "--golden"),
     }
-    counts = {float(place): count for place, (count, _) in enumerate(steps.values())}
-    values = {
-        place: f"<b>{count:,}</b>  ({share(count / curation.attempts, digits=0).shown})"
-        for place, count in counts.items()
-    }
-    bars = _bars("Attempts", counts, {"color": [colour for _, colour in steps.values()]})
-    names = dict(zip(counts, steps, strict=True))
-    return rows_chart([bars], names, values, xaxis={"range": [0, curation.attempts], **HIDDEN})
+    series = []
+    for place, (name, (count, colour)) in enumerate(steps.items()):
+        part = share(count / curation.attempts, digits=0).shown
+        series.append(Series(name, colour, cells={float(place): Cell(count, f"{count:,}", bounds=f"({part})")}))
+    names = dict(zip(cells_of(series), steps, strict=True))
+    axis = {"range": [0, curation.attempts], **HIDDEN}
+    return rows_chart([step.bars() for step in series], names, cells_of(series), xaxis=axis)
 
 
 def interventions(curation: CurationNumbers) -> Figure:
     """Interventions per trigger, in the paper's three groups."""
-    data = [
-        _bars(
-            group.label,
-            {float(trigger): curation.triggers[trigger] for trigger in group.triggers},
-            {"color": GROUP_COLOURS[group]},
-        )
-        for group in TriggerGroup
-    ]
-    values = {float(trigger): f"<b>{curation.triggers[trigger]:,}</b>" for trigger in Trigger}
+    series = _by_group({trigger: number(curation.triggers[trigger]) for trigger in Trigger})
     axis = {"range": [0, max(1, *curation.triggers.values())], **HIDDEN}
-    legend = [LegendKey(group.label, colour, "circle") for group, colour in GROUP_COLOURS.items()]
-    return rows_chart(data, TRIGGER_PLACES, values, xaxis=axis, legend=legend)
+    data = [group.bars() for group in series]
+    return rows_chart(data, TRIGGER_PLACES, cells_of(series), xaxis=axis, legend=series)
 
 
 def selection(curation: CurationNumbers) -> Figure:
@@ -173,45 +159,14 @@ def selection(curation: CurationNumbers) -> Figure:
     counts = (curation.correct_before_count, curation.correct_after_count, curation.golden)
     ours = [count / curation.attempts for count in counts]
     theirs = [paper.success_before / 100, paper.correct / paper.raw, paper.golden / paper.raw]
-    hollow = {"color": "rgba(0,0,0,0)", "line": {"color": PUBLISHED, "width": 1.5}}
-    data = [
-        _bars("This run", {place - 0.2: value for place, value in enumerate(ours)}, {"color": "--mark"}),
-        _bars("Published", {place + 0.2: value for place, value in enumerate(theirs)}, hollow),
+    series = [
+        Series(name, colour, symbol, {place + shift: share(value, digits=0) for place, value in enumerate(values)})
+        for name, colour, symbol, shift, values in (
+            ("This run", "--mark", "square", -0.2, ours),
+            ("Published", PUBLISHED, "square-open", 0.2, theirs),
+        )
     ]
-    values = {
-        place: share(value, digits=0).shown for bars in data for place, value in zip(bars["y"], bars["x"], strict=True)
-    }
-    for bars in data:
-        bars["width"] = 0.34
     names = {0.0: "Correct before", 1.0: "Correct after", 2.0: "Golden"}
-    legend = (LegendKey("This run", "--mark"), LegendKey("Published", PUBLISHED, "square-open"))
-    return rows_chart(data, names, values, xaxis={"range": [0, 1], **HIDDEN}, pixels=58, legend=legend)
-
-
-def _dots(name: str, colour: str, symbol: str, cells: Mapping[float, Cell], *, size: int = 9) -> PlotlyDict:
-    values = [cell.number for cell in cells.values()]
-    suffix = " published" if symbol.endswith("-open") else ""
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": label(name),
-        "x": values,
-        "y": list(cells),
-        "text": [scored(cell) + suffix for cell in cells.values()],
-        "error_x": whiskers(values, [cell.interval for cell in cells.values()], colour),
-        "marker": {"size": size, "symbol": symbol, "color": colour, "line": {"width": 2, "color": colour}},
-        "cliponaxis": False,
-        "hovertemplate": "%{text}<extra></extra>",
-    }
-
-
-def _bars(name: str, lengths: Mapping[float, float], marker: PlotlyDict) -> PlotlyDict:
-    return {
-        "type": "bar",
-        "orientation": "h",
-        "name": name,
-        "y": list(lengths),
-        "x": list(lengths.values()),
-        "marker": marker,
-        "hoverinfo": "skip",
-    }
+    axis = {"range": [0, 1], **HIDDEN}
+    data = [bars.bars() for bars in series]
+    return rows_chart(data, names, cells_of(series), xaxis=axis, pixels=58, legend=series, bargap=0.15)

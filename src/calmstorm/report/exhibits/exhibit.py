@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from calmstorm.report.charts.layout import Figure, LegendKey
+from calmstorm.report.charts.layout import Figure, Series
 from calmstorm.report.published import PublishedExhibit
 from calmstorm.report.tables import Table
 
@@ -46,13 +46,8 @@ class Exhibit:
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
     gaps: Sequence[Gap] = ()
-    legend: Sequence[LegendKey] = ()
+    legend: Sequence[Series] = ()
     """Of all its charts."""
-
-    @property
-    def pairs_tables_with_charts(self) -> bool:
-        """Whether each chart has a table to stand beside it."""
-        return len(self.charts) == len(self.tables) > 0 and all(chart.width == "half" for chart in self.charts)
 
 
 def suffixed(items: Sequence[T]) -> list[tuple[str, T]]:

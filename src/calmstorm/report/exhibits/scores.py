@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from calmstorm.evaluation import Comparison, Summary
 from calmstorm.records import Stage
 from calmstorm.report.arms import Arm, Lineage, run_argument, suites_of
 from calmstorm.report.charts.layout import Figure
-from calmstorm.report.charts.rows import arm_points, forest, published_point
+from calmstorm.report.charts.rows import arm_points, forest, published_points
 from calmstorm.report.exhibits.exhibit import Chart, Exhibit, Gap, suffixed
-from calmstorm.report.numbers import MacroNumbers
 from calmstorm.report.published import PublishedScores, published, suite_name
 from calmstorm.report.run_tables import MACRO
-from calmstorm.report.tables import Cell, Table, TableRow, columns, percent, points, row, text
+from calmstorm.report.tables import Table, TableRow, columns, percent, points, row, text
 
+APART = (
+    "These suites are not the paper's, so the published rows stand in a table of their own and can be compared in "
+    "nothing but their pattern."
+)
 OURS = "This report: pass@1 in percent, 95% interval"
 PAIRED = "Differences in points, paired by problem"
 
@@ -37,7 +39,7 @@ def table_1(arms: Sequence[Arm]) -> Exhibit:
         return Exhibit(paper, tables)
     methods = [run_argument(arm.report) for arm in arms if not arm.report.is_evaluation]
     command = f"calm experiment pilot --run {methods[0] if methods else 'runs/demo'}"
-    tables = [_published_table("table-1", title, paper.rows, arms)]
+    tables = _beside("table-1", title, [], paper.rows, arms)
     return Exhibit(paper, tables, gaps=[Gap("no run holds the pilot's arm", command)])
 
 
@@ -73,7 +75,7 @@ def figure_4(lineages: Sequence[Lineage]) -> Exhibit:
             continue
         subtitle = "pass@1; the paper's values hollow"
         charts.append(Chart(f"figure-4{suffix}", title, _stages_figure(lineage.arms), subtitle))
-        tables += _beside(f"figure-4{suffix}", title, [lineage.arms], _stage_rows())
+        tables += _beside(f"figure-4{suffix}", title, [lineage.arms], published().figure_4.rows)
     return Exhibit(published().figure_4, tables, charts, gaps)
 
 
@@ -89,7 +91,13 @@ def _evaluation_command(arm: Arm) -> str:
 # ------------------------------------------------------------------ tables
 
 
-def _beside(key: str, title: str, families: Sequence[Sequence[Arm]], theirs: Sequence[PublishedScores]) -> list[Table]:
+def _beside(
+    key: str,
+    title: str,
+    families: Sequence[Sequence[Arm]],
+    theirs: Sequence[PublishedScores],
+    arms: Sequence[Arm] = (),
+) -> list[Table]:
     """Our rows and the paper's: in one table where they have suites in common, else in two.
 
     Args:
@@ -97,70 +105,52 @@ def _beside(key: str, title: str, families: Sequence[Sequence[Arm]], theirs: Seq
         title: Of the table.
         families: Our models; each but the first of a family is compared with that.
         theirs: The paper's rows.
+        arms: Ours where there are no families: what they are has to be said.
     """
-    arms = [arm for family in families for arm in family]
-    if not arms:
-        return [_published_table(key, title, theirs, arms)]
-    suites = suites_of(arms)
-    benchmarks = published().paper.benchmarks
+    members = [arm for family in families for arm in family]
+    notes = _published_notes(theirs, members or arms)
+    suites, benchmarks = suites_of(members), published().paper.benchmarks
+    others = [suite for suite in suites if suite not in benchmarks]
+    if len(others) < len(suites):
+        suites = [*benchmarks, *others]
+        tables = [_table(key, title, suites, [*_our_rows(families, suites), *_published_rows(theirs, suites)], notes)]
+    else:
+        tables = [_table(key, title, suites, _our_rows(families, suites), (APART,))] if members else []
+        key = f"{key}-published" if members else key
+        rows = _published_rows(theirs, benchmarks)
+        tables.append(_table(key, f"{title}, as published", benchmarks, rows, notes))
     is_sized = any(scores.size for scores in theirs)
-    if any(suite in benchmarks for suite in suites):
-        suites = [*benchmarks, *(suite for suite in suites if suite not in benchmarks)]
-        rows = [*_our_rows(families, suites), *_published_rows(theirs, suites)]
-        return [_table(key, title, suites, rows, _published_notes(theirs, arms), is_sized)]
-    note = (
-        "These suites are not the paper's, so the published rows stand in a table of their own and can be compared in "
-        "nothing but their pattern."
-    )
-    ours = _table(key, title, suites, _our_rows(families, suites), (note,), is_sized)
-    return [ours, _published_table(f"{key}-published", title, theirs, arms)]
+    return tables if is_sized else [table.without_column(1) for table in tables]
 
 
-def _published_table(key: str, title: str, theirs: Sequence[PublishedScores], arms: Sequence[Arm]) -> Table:
-    suites = published().paper.benchmarks
-    rows, notes = _published_rows(theirs, suites), _published_notes(theirs, arms)
-    return _table(key, f"{title}, as published", suites, rows, notes, any(scores.size for scores in theirs))
-
-
-def _table(
-    key: str, title: str, suites: Sequence[str], rows: Sequence[TableRow], notes: tuple[str, ...], is_sized: bool
-) -> Table:
-    has_ours = any(not row.published for row in rows)
-    subtitle = "pass@1 in percent, 95% interval clustered by problem" if has_ours else "pass@1 in percent"
-    table = Table(key, title, columns("Model", "Size", *map(suite_name, suites), MACRO), tuple(rows), subtitle, notes)
-    return table if is_sized else table.without_column(1)
+def _table(key: str, title: str, suites: Sequence[str], rows: Sequence[TableRow], notes: tuple[str, ...]) -> Table:
+    interval = "" if all(row.published for row in rows) else ", 95% interval clustered by problem"
+    heads = columns("Model", "Size", *map(suite_name, suites), MACRO)
+    return Table(key, title, heads, tuple(rows), f"pass@1 in percent{interval}", notes)
 
 
 def _our_rows(families: Sequence[Sequence[Arm]], suites: Sequence[str]) -> list[TableRow]:
     rows = []
     for arm in (arm for family in families for arm in family):
         size = text("pocket" if arm.report.numbers.run.pocket else "")
-        results = [*(arm.cells.get(suite) for suite in suites), arm.macro]
-        rows.append(row(arm.name, size, *map(_score, results), group=OURS))
+        results = [arm.score(suite) for suite in (*suites, None)]
+        scores = [percent(result.pass_at_1, result.ci95) if result else percent(None) for result in results]
+        rows.append(row(arm.name, size, *scores, group=OURS))
     for first, *others in families:
         for arm in others:
             by_suite, macro = arm.changes_from(first)
             changes = [*(by_suite.get(suite) for suite in suites), macro]
-            rows.append(row(f"Change, {first.name} to {arm.name}", text(), *map(_change, changes), group=PAIRED))
+            cells = [points(change.difference, change.ci95) if change else points(None) for change in changes]
+            rows.append(row(f"Change, {first.name} to {arm.name}", text(), *cells, group=PAIRED))
     return rows
-
-
-def _score(result: Summary | MacroNumbers | None) -> Cell:
-    return percent(result.pass_at_1, result.ci95) if result else percent(None)
-
-
-def _change(comparison: Comparison | None) -> Cell:
-    return points(comparison.difference, comparison.ci95) if comparison else points(None)
 
 
 def _published_rows(theirs: Sequence[PublishedScores], suites: Sequence[str]) -> list[TableRow]:
     rows = []
     for scores in theirs:
-        by_suite: Mapping[str, float] = dict(zip(published().paper.benchmarks, scores.scores, strict=False))
-        cells = []
-        for value in (*(by_suite.get(suite) for suite in suites), scores.macro):
-            score = None if value is None else value / 100
-            cells.append(points(score) if scores.change else percent(score, mark="*" if scores.cited else ""))
+        values = [scores.score(suite) for suite in (*suites, None)]
+        mark = "*" if scores.cited else ""
+        cells = [points(value) if scores.change else percent(value, mark=mark) for value in values]
         group = f"The paper{f': {scores.group}' if scores.group else ''}"
         rows.append(row(scores.model, text(scores.size), *cells, group=group, published=True))
     return rows
@@ -191,40 +181,19 @@ def _ladder(arms: Sequence[Arm], theirs: Sequence[PublishedScores]) -> list[Char
     ours = arm_points([arm for arm in arms if set(arm.cells) == five])
     if not ours:
         return []
-    paper = [published_point(scores.model, scores.macro) for scores in theirs if scores.macro is not None]
-    figure = forest({"macro average": sorted([*paper, *ours], key=lambda point: -point.cell.number)})
+    ladder = sorted([*published_points(theirs), *ours], key=lambda point: -point.cell.number)
     subtitle = "of the five benchmarks; filled: this report, hollow: published"
-    return [Chart("table-2-ladder", "Macro averages", figure, subtitle)]
+    return [Chart("table-2-ladder", "Macro averages", forest({"macro average": ladder}), subtitle)]
 
 
 def _stages_figure(arms: Sequence[Arm]) -> Figure:
     """Ours by suite, the paper's stages in the same blocks where it has them, its macro averages last."""
-    stages = list(zip(_stage_rows(), ("circle", "square", "diamond"), strict=True))
-    benchmarks = published().paper.benchmarks
+    stages = published().figure_4.rows
     suites = suites_of(arms)
-    blocks = {}
-    for suite in suites:
-        place = benchmarks.index(suite) if suite in benchmarks else len(benchmarks)
-        theirs = [
-            published_point(f"Paper: {scores.model}", scores.scores[place], symbol)
-            for scores, symbol in stages
-            if place < len(scores.scores)
-        ]
-        blocks[suite_name(suite)] = [*arm_points(arms, suite), *theirs]
-    ours = arm_points(arms)
-    paper = [published_point(f"Paper: {scores.model}", scores.macro or 0.0, symbol) for scores, symbol in stages]
-    if any(suite in benchmarks for suite in suites):
-        return forest(blocks | {"macro average": [*ours, *paper]})
-    return forest(blocks | {"macro average": ours, "paper: macro": paper})
-
-
-def _stage_rows() -> list[PublishedScores]:
-    """The paper's three stages; of the middle one the text has only the macro average."""
-    rows = {scores.model: scores.scores for scores in published().table_2.rows}
-    macro = published().figure_4.macro
-    base, storm = rows["Qwen3-4B-Thinking-2507 (Base)"], rows["STORM-Qwen3-4B (Ours)"]
-    return [
-        PublishedScores(model="base", scores=base, macro=macro["base"]),
-        PublishedScores(model="CALM-SFT", scores=(), macro=macro["sft"]),
-        PublishedScores(model="STORM", scores=storm, macro=macro["rl"]),
-    ]
+    blocks = {
+        suite_name(suite): [*arm_points(arms, suite), *published_points(stages, suite, staged=True)] for suite in suites
+    }
+    ours, theirs = arm_points(arms), published_points(stages, staged=True)
+    if any(suite in published().paper.benchmarks for suite in suites):
+        return forest(blocks | {"macro average": [*ours, *theirs]})
+    return forest(blocks | {"macro average": ours, "paper: macro": theirs})

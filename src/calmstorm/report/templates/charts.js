@@ -3,6 +3,11 @@
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const colourKeys = new Set(["color", "gridcolor", "bgcolor", "bordercolor", "linecolor", "zerolinecolor", "family"]);
   const axis = { showgrid: false, gridcolor: "--rule", zeroline: false, fixedrange: true, automargin: true, tickfont: { color: "--ink-2" }, ticks: "", ticklabelstandoff: 6 };
+  const whiskers = { type: "data", symmetric: false, thickness: 2, width: 4 };
+  const traces = {
+    bar: { orientation: "h", hoverinfo: "skip" },
+    scatter: { cliponaxis: false, hovertemplate: "%{text}<extra></extra>" },
+  };
   const base = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "--font", size: 13, color: "--ink" },
     hoverlabel: { bgcolor: "--raised", bordercolor: "--rule-strong", font: { color: "--ink" } },
@@ -26,7 +31,8 @@
         layout[part] = typeof changes === "object" ? { ...layout[part], ...changes } : changes;
       }
       for (const name of ["xaxis", "yaxis", "yaxis2"]) if (layout[name]) layout[name] = { ...axis, ...layout[name] };
-      const [data, coloured] = resolve([figure.data, layout], "", style);
+      const [data, coloured] = resolve([figure.data.map((trace) => ({ ...traces[trace.type ?? "scatter"], ...trace })), layout], "", style);
+      for (const name of ["error_x", "error_y"]) for (const trace of data) if (trace[name]) Object.assign(trace[name], whiskers);
       // plotly draws an axis only if something is drawn on it
       if (layout.yaxis2) data.push({ type: "scatter", x: [null], y: [null], yaxis: "y2", hoverinfo: "skip" });
       Plotly.react(place, data, coloured, { displayModeBar: false, responsive: true, showTips: false });
