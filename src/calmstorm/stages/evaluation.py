@@ -40,10 +40,7 @@ def evaluate_model(
         on_trajectory: Receives every trajectory, those that the run has first.
 
     Returns:
-        How many rollouts the run had already.
-
-    Raises:
-        InfrastructureError: Every rollout in flight failed; what ended before is kept.
+        How many rollouts the run had already. An `InfrastructureError` leaves what ended before it in the run.
     """
     settings = recipe.evaluation
     total = gradable * settings.samples
