@@ -25,7 +25,7 @@ ATTACKS = (
 NOBODY = 65534
 NEEDED = (
     *("numpy", "numpy.libs", "scipy", "scipy.libs", "pulp", "highspy", "highspy.libs", "sympy", "mpmath"),
-    *("pydantic", "pydantic_core", "annotated_types", "typing_extensions.py", "typing_inspection"),
+    *("lazy_loader", "pydantic", "pydantic_core", "annotated_types", "typing_extensions.py", "typing_inspection"),
     *("_pytest", "pytest", "py.py", "pluggy", "iniconfig", "packaging", "pygments", "pytest_timeout.py"),
 )
 """Of the installed packages: what the interpreter, the scripts and the tests import."""
@@ -75,7 +75,9 @@ def environment() -> Iterator[Path]:
         elif source.exists():
             shutil.copy(source, packages)
     shutil.copytree(HERE.parents[1] / "src" / "calmstorm", packages / "calmstorm")
-    shutil.copytree(HERE, place / "interpreter", ignore=shutil.ignore_patterns("__pycache__", Path(__file__).name))
+    shutil.copytree(
+        HERE, place / "tests" / "interpreter", ignore=shutil.ignore_patterns("__pycache__", Path(__file__).name)
+    )
     yield place
     shutil.rmtree(place)
 
@@ -86,8 +88,9 @@ def environment() -> Iterator[Path]:
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks_fail_for_an_ordinary_user_too(name: str, environment: Path) -> None:
     options = ["-q", "-p", "no:cacheprovider", "-p", "pytest_timeout", "--timeout", "300", "-c", "/dev/null"]
-    tests = environment / "interpreter"
-    command = [str(environment / "bin/python"), "-B", "-m", "pytest", *options, "--rootdir", str(tests)]
+    options += ["--import-mode=importlib", "-o", f"pythonpath={environment}"]
+    tests = environment / "tests" / "interpreter"
+    command = [str(environment / "bin/python"), "-B", "-m", "pytest", *options, "--rootdir", str(environment)]
     done = as_nobody([*command, str(tests / f"test_{name}.py")])
     print(done.stdout[-3000:])
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
