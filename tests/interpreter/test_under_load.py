@@ -218,7 +218,7 @@ def test_host_killed_under_load_leaves_no_process(tier: str) -> None:
         time.sleep(0.3 + 0.21 * round_number)
         pids = set(below(warm))
         host.kill()
-        host.wait()
+        host.communicate()
         assert gone(pids) == set()
 
 

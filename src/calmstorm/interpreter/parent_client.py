@@ -181,13 +181,14 @@ class ParentClient:
         finally:
             for control in parents_ends:
                 control.close()
-        self.modules = []
+        modules = []
         for control in self._controls:
             hello = self._greeting(control)
-            self.modules.append(frozenset(name.encode() for name in hello["modules"]))
+            modules.append(frozenset(name.encode() for name in hello["modules"]))
             self.tier, self.reasons, self.group = hello["tier"], hello["reasons"], hello["group"]
             if not self.tier:
                 break
+        self.modules = modules  # at once: others read it while the parents are started again
 
     def _greeting(self, control: socket.socket) -> dict[str, Any]:
         control.settimeout(_START_SECONDS)
