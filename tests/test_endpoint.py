@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -13,44 +10,7 @@ from calmstorm.intervener.llm import LlmAnnotator
 from calmstorm.intervener.llm.chat import ChatSettings
 from calmstorm.reasoner.protocol import Prefix, Sampling
 from calmstorm.reasoner.server import ServerReasoner, ServerSettings
-
-
-class Echo(ThreadingHTTPServer):
-    """Answers every request with one status and an error that quotes the key."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.status = status
-        self.keys: list[str | None] = []
-
-    def __enter__(self) -> Echo:
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Echo
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.keys.append(self.headers["Authorization"])
-        data = json.dumps({"error": {"message": f"trouble with {self.headers['Authorization']}"}}).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+from tests.intervener.chat_server import ChatServer
 
 
 async def ask_server(url: str) -> None:
@@ -96,7 +56,7 @@ def test_the_key_comes_from_the_environment_and_shows_up_in_no_error(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-second")
     monkeypatch.setenv(variable, "sk-first")
-    with Echo(status) as echo, pytest.raises(CalmstormError) as caught:
+    with ChatServer([status]) as echo, pytest.raises(CalmstormError) as caught:
         asyncio.run(ask(echo.url))
     assert set(echo.keys) == {"Bearer sk-first"}
     assert isinstance(caught.value, InfrastructureError if status == 500 else InputError)
@@ -110,7 +70,7 @@ def test_the_common_key_is_taken_where_there_is_no_own(
     monkeypatch: pytest.MonkeyPatch, ask: Callable, variable: str
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-second\n")
-    with Echo(401) as echo, pytest.raises(InputError, match=f"refuses the API key: set {variable}"):
+    with ChatServer([401]) as echo, pytest.raises(InputError, match=f"refuses the API key: set {variable}"):
         asyncio.run(ask(echo.url))
     assert echo.keys == ["Bearer sk-second"]
 
@@ -120,7 +80,7 @@ def test_no_proxy_sees_the_key_of_a_server_on_this_machine(
     monkeypatch: pytest.MonkeyPatch, ask: Callable, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "sk")
-    with Echo(401) as echo, Echo(500) as proxy:
+    with ChatServer([401]) as echo, ChatServer([500]) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server_port}")
         for name in ("NO_PROXY", "no_proxy"):

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -28,6 +28,9 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+
+_RECIPES = "recipes"
+"""Folder of named recipes: that of the working directory goes before that of the package."""
 
 
 def _divides(settings: S, part: str, whole: str) -> S:
@@ -186,9 +189,6 @@ class Recipe(Settings):
     rl: RlSettings = RlSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
-    FOLDER: ClassVar[str] = "recipes"
-    """Where named recipes lie: next to the working directory's files, then in the package."""
-
 
 class RunConfig(Recipe):
     """What `config.toml` of a run holds: its recipe, what began it, and the prompt its Reasoner was asked with."""
@@ -253,10 +253,10 @@ def _read(source: str) -> tuple[str, dict[str, Any]]:
 
 
 def _named(name: str) -> bytes:
-    local = Path(Recipe.FOLDER) / f"{name}.toml"
+    local = Path(_RECIPES) / f"{name}.toml"
     if local.is_file():
         return local.read_bytes()
-    folder = resources.files("calmstorm") / Recipe.FOLDER
+    folder = resources.files("calmstorm") / _RECIPES
     packaged = folder / f"{name}.toml"
     if packaged.is_file():
         return packaged.read_bytes()
