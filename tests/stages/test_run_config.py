@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from calmstorm.cli import main
+from calmstorm.commands import options
 from calmstorm.errors import InputError, SettingsError
 from calmstorm.reasoner import opening
 from calmstorm.reasoner.opening import OpenedReasoner
@@ -95,6 +96,13 @@ def test_a_run_with_settings_refuses_another_recipe(tmp_path: Path, capsys: pyte
     run = golden_run(tmp_path / "run")
     assert calm("rl", str(run), "--recipe", "pocket") == 2
     assert "has its own settings" in capsys.readouterr().err
+
+
+def test_a_flag_that_looks_like_a_number_stays_a_text() -> None:
+    flags = options.changes(["rl.steps=5"], {"model": "4", "problems.source": "true", "seed": 3, "rl.engine": None})
+    recipe = options.recipe_for("7", None, flags)
+    assert (recipe.model, recipe.problems.source, recipe.reasoner) == ("4", "true", "7")
+    assert (recipe.seed, recipe.rl.steps, recipe.rl.engine) == (3, 5, "trl")
 
 
 def test_an_experiment_does_not_make_a_run_from_a_slip_of_the_pen(

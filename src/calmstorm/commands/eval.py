@@ -108,4 +108,5 @@ def evaluate_command(
         }
         settings = options.recipe_for(reasoner, recipe, options.changes(override, flags))
         sources = Sources(problems or [], folder, download, question, answer, limit)
-        measure(sources, changed(settings, {"problems.source": sources.title}, "--problems"), run, as_json)
+        source = {"problems.source": options.as_toml(sources.title)}
+        measure(sources, changed(settings, source, "--problems"), run, as_json)

@@ -6,6 +6,7 @@ that begins or resumes a run names it with `--run`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,7 +66,12 @@ def changes(override: list[str] | None, given: Mapping[str, object] | None = Non
         if not separator or not key:
             raise InputError(f"--set {item}: it must read KEY=VALUE, for example --set rl.steps=5")
         by_key[key.strip()] = value.strip()
-    return by_key | {key: str(value) for key, value in (given or {}).items() if value is not None}
+    return by_key | {key: as_toml(value) for key, value in (given or {}).items() if value is not None}
+
+
+def as_toml(value: object) -> str:
+    """Returns a value of a flag as settings read it: a text stays one, also where it looks like a number."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
 def recipe_for(
@@ -83,7 +89,7 @@ def recipe_for(
     Raises:
         SettingsError: There is no such recipe, or a setting is wrong.
     """
-    changes = changes if reasoner is None else {**changes, "reasoner": reasoner}
+    changes = changes if reasoner is None else {**changes, "reasoner": as_toml(reasoner)}
     if run is not None and recipe is None:
         return changed(run, changes, "the run's settings")
     return load_recipe(recipe or (POCKET if reasoner in (None, POCKET) else None), changes)
