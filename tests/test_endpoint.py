@@ -108,7 +108,7 @@ def test_a_key_is_not_sent_over_plain_http_to_another_machine(
 @MAKERS
 def test_a_key_goes_over_https_or_to_this_machine(monkeypatch: pytest.MonkeyPatch, make: Callable, url: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk")
-    make(url)
+    assert make(url).name
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,9 @@ def test_a_hint_that_says_too_much_is_refused(words, reason):
     "words", ["The answer goes into \\boxed{} alone.", "Labor is limited to 40, as the text says.", "x400 is a name."]
 )
 def test_a_hint_that_names_other_things_is_usable(words):
-    require_usable_hint(words, WORKSHOP)  # raises what it refuses
+    with pytest.raises(Unusable, match="ground truth"):
+        require_usable_hint(f"{words} It is 400.", WORKSHOP)
+    require_usable_hint(words, WORKSHOP)  # the same words without the answer raise nothing
 
 
 @pytest.mark.parametrize(

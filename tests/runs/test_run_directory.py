@@ -39,8 +39,8 @@ def test_the_keys_of_a_stage_are_known_after_reopening(tmp_path: Path) -> None:
         run.append("trajectories", trajectory("a", 0))
         run.append("trajectories", trajectory("a", 1, "sft"))
     with RunDirectory(tmp_path) as run:
-        assert run.trajectory_keys("base") == {("base", "a", 0, 0)}
-        assert run.trajectory_keys() == {("base", "a", 0, 0), ("sft", "a", 1, 0)}
+        assert [trajectory.key for trajectory in run.trajectories("base")] == [("base", "a", 0, 0)]
+        assert {trajectory.key for trajectory in run.trajectories()} == {("base", "a", 0, 0), ("sft", "a", 1, 0)}
 
 
 def test_a_torn_last_line_is_dropped_when_the_run_is_resumed(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_nothing_finished_is_lost_when_the_writer_is_killed(tmp_path: Path) -> N
         from calmstorm.runs import RunDirectory
         span = Span(author=Author.REASONER, kind=SpanKind.TEXT, text="x" * 40_000)
         with RunDirectory({str(tmp_path)!r}) as run:
-            start = len(run.trajectory_keys())
+            start = len(list(run.trajectories()))
             for sample in range(start, start + 100_000):
                 run.append("trajectories", Trajectory(problem_id="p", sample=sample, stage="base", spans=(span,),
                                                       stop_reason=StopReason.FINISHED))

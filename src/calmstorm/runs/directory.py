@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from calmstorm.atomic import write_atomically
 from calmstorm.errors import InputError, RunLockedError, SettingsError, WorkError
-from calmstorm.records import Record, Trajectory, TrajectoryKey
+from calmstorm.records import Record, Trajectory
 from calmstorm.runs.environment import environment
 from calmstorm.runs.lines import LineWriter, read_lines, read_objects, unreadable
 
@@ -124,14 +124,6 @@ class RunDirectory:
     def read_rows(self, name: str) -> Iterator[dict[str, Any]]:
         """Yields the rows of a file that holds plain objects, such as `sft` and `rl`."""
         yield from read_objects(self.file(name))
-
-    def trajectory_keys(self, stage: str | None = None) -> set[TrajectoryKey]:
-        """Returns the keys of what is done, of one stage or of all."""
-        return {
-            TrajectoryKey(row["stage"], row["problem_id"], row["sample"], row["round"])
-            for row in self.read_rows("trajectories")
-            if stage is None or row["stage"] == stage
-        }
 
     def trajectories(self, stage: str | None = None) -> Iterator[Trajectory]:
         """Yields the trajectories of one stage or of all, in the order they ended."""
