@@ -17,6 +17,7 @@ from .interpreter import Interpreter as Interpreter
 from .interpreter import Limits as Limits
 from .interpreter import verify as verify
 from .intervener.protocol import Intervener as Intervener
+from .intervener.protocol import Reviewed as Reviewed
 from .intervener.rules import RulesIntervener as RulesIntervener
 from .intervener.rules import find_flaws as find_flaws
 from .intervener.scripted import ScriptedIntervener as ScriptedIntervener
@@ -40,6 +41,7 @@ from .records import GoldenTrajectory as GoldenTrajectory
 from .records import Intervention as Intervention
 from .records import LabelStatus as LabelStatus
 from .records import Problem as Problem
+from .records import ReviewOutcome as ReviewOutcome
 from .records import Span as Span
 from .records import SpanKind as SpanKind
 from .records import Stage as Stage
@@ -85,6 +87,8 @@ __all__ = [
     "Problem",
     "Reasoner",
     "Recipe",
+    "ReviewOutcome",
+    "Reviewed",
     "Rollout",
     "RolloutLimits",
     "RulesIntervener",

@@ -22,21 +22,9 @@ from urllib.parse import SplitResult, urlsplit
 import openai
 
 from calmstorm.errors import CalmstormError, InfrastructureError, InputError
-from calmstorm.records import Record
+from calmstorm.settings import EndpointSettings
 
 COMMON_KEY_VARIABLE = "OPENAI_API_KEY"
-
-
-class EndpointSettings(Record):
-    """How to talk to a server."""
-
-    timeout_seconds: float = 600.0
-    """Bound on one request; long responses take minutes."""
-    connect_seconds: float = 10.0
-    retries: int = 4
-    """Further attempts after a failed request, with growing pauses."""
-    concurrency: int = 16
-    """Requests in flight at once."""
 
 
 class Endpoint:

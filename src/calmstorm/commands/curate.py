@@ -57,7 +57,7 @@ def curate(
         problems, folder, question=question, answer=answer, limit=limit, download=download
     )
     source = version.name if version else problems
-    flags = {"model": model, "curation.intervener": intervener, "problems.source": source, "seed": seed}
+    flags = {"model": model, "intervener.kind": intervener, "problems.source": source, "seed": seed}
     settings = options.recipe_for(reasoner, recipe, options.changes(override, flags), recipe_of(run))
     loaded = list(opened_problems)
     if version is not None and version.kind is Kind.TEST:

@@ -217,8 +217,9 @@ def _by_rules(rows: Iterable[Response], kept: KeptFlaws | None) -> list[dict[str
 def _llm_annotator(model: str) -> tuple[Annotate, str]:
     """Returns an annotator that asks a model about every row, and its name."""
     from calmstorm.intervener.llm import LlmAnnotator
+    from calmstorm.settings import IntervenerSettings
 
-    annotator = LlmAnnotator(model)
+    annotator = LlmAnnotator(IntervenerSettings(model=model))
 
     async def annotate(row: Response, kept: KeptFlaws | None) -> dict[str, Any]:
         """Returns the result of a row; one that could not be annotated says why and has null triggers."""

@@ -114,19 +114,15 @@ def base_directory(recipe: Recipe, given: Path | None = None) -> Path:
 
 def intervener_of(recipe: Recipe) -> Intervener:
     """Returns the Intervener that a recipe names."""
-    settings = recipe.curation
-    if settings.intervener == "human":
+    settings = recipe.intervener
+    if settings.kind == "human":
         from calmstorm.intervener.human import HumanIntervener
 
         return HumanIntervener()
-    if settings.intervener == "llm":
+    if settings.kind == "llm":
         from calmstorm.intervener.llm import LlmIntervener
 
-        return LlmIntervener(
-            settings.intervener_model,
-            temperature=settings.intervener_temperature,
-            top_p=settings.intervener_top_p,
-        )
+        return LlmIntervener(settings)
     from calmstorm.intervener.rules import RulesIntervener
 
     return RulesIntervener(recipe.seed)

@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from calmstorm.grading import graded_trajectory
-from calmstorm.intervener.protocol import Intervener
+from calmstorm.intervener.protocol import Intervener, Reviewed
 from calmstorm.reasoner.protocol import Reasoner, Sampling
 from calmstorm.records import (
     Author,
     Execution,
     Intervention,
     Problem,
-    Record,
+    Review,
+    ReviewOutcome,
     Span,
     SpanKind,
     Stage,
@@ -30,15 +31,6 @@ from calmstorm.rollout.spans import cut, make_span
 from calmstorm.settings import derive_seed
 
 
-class Review(Record):
-    """What an Intervener said about a round: `intervention` is None when it found no flaw."""
-
-    problem_id: str
-    sample: int
-    round: int
-    flawless: bool
-
-
 @dataclass
 class SampleProgress:
     """What is known of one sample, from an earlier run or from this one."""
@@ -47,14 +39,22 @@ class SampleProgress:
     """By round."""
     interventions: list[Intervention] = field(default_factory=list)
     """By round; the last may be one whose resumed round is not finished yet."""
-    flawless: bool = False
-    """The Intervener found no flaw in the last round."""
-    reviewed: int = 0
-    """Rounds whose review is stored."""
+    reviews: list[Review] = field(default_factory=list)
+    """By round."""
+
+    @property
+    def flawless(self) -> bool:
+        """Whether the Intervener found no flaw in the last round."""
+        return bool(self.reviews) and self.reviews[-1].outcome is ReviewOutcome.FLAWLESS
+
+    @property
+    def review_failed(self) -> bool:
+        """Whether the Intervener gave no usable review of the last round."""
+        return bool(self.reviews) and self.reviews[-1].outcome is ReviewOutcome.FAILED
 
     def is_finished(self, most_interventions: int) -> bool:
-        """Whether nothing is left to do: flawless, or out of hints and the last round reviewed."""
-        return self.flawless or self.reviewed > most_interventions
+        """Whether nothing is left to do: flawless, not to be reviewed, or out of hints and the last round reviewed."""
+        return self.flawless or self.review_failed or len(self.reviews) > most_interventions
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class HintLoop:
             InfrastructureError: The Reasoner or the Intervener could not be asked.
         """
         while not progress.is_finished(self.most_interventions):
-            if progress.reviewed < len(progress.interventions):  # stopped between an intervention and its review
-                self._close_round(problem, sample, progress, flawless=False)
+            if len(progress.reviews) < len(progress.interventions):  # stopped between an intervention and its review
+                self._close_round(problem, sample, progress, Reviewed.of(progress.interventions[-1]))
                 continue
             if len(progress.interventions) == len(progress.trajectories):  # the next round is open
                 trajectory = await self._attempt(problem, sample, progress)
@@ -103,17 +103,25 @@ class HintLoop:
             latest = progress.trajectories[-1]
             if latest.stop_reason is StopReason.INFRASTRUCTURE:
                 break
-            intervention = await self.intervener.review(problem, latest)
-            if intervention is not None and len(progress.interventions) < self.most_interventions:
-                self.sink.intervention(intervention)
-                progress.interventions.append(intervention)
-            self._close_round(problem, sample, progress, flawless=intervention is None)
+            reviewed = await self.intervener.review(problem, latest)
+            if reviewed.intervention is not None and len(progress.interventions) < self.most_interventions:
+                self.sink.intervention(reviewed.intervention)
+                progress.interventions.append(reviewed.intervention)
+            self._close_round(problem, sample, progress, reviewed)
         return progress
 
-    def _close_round(self, problem: Problem, sample: int, progress: SampleProgress, *, flawless: bool) -> None:
-        self.sink.review(Review(problem_id=problem.id, sample=sample, round=progress.reviewed, flawless=flawless))
-        progress.reviewed += 1
-        progress.flawless = flawless
+    def _close_round(self, problem: Problem, sample: int, progress: SampleProgress, reviewed: Reviewed) -> None:
+        review = Review(
+            problem_id=problem.id,
+            sample=sample,
+            round=len(progress.reviews),
+            outcome=reviewed.outcome,
+            reason=reviewed.reason,
+            intervener=self.intervener.name,
+            usage=reviewed.usage,
+        )
+        self.sink.review(review)
+        progress.reviews.append(review)
 
     async def _attempt(self, problem: Problem, sample: int, progress: SampleProgress) -> Trajectory:
         """Makes the next round: a fresh attempt, or the last one resumed from its hint."""

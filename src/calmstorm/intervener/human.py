@@ -15,6 +15,7 @@ from typing import TextIO
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.intervener.hint_checks import Unusable, author_at, intervention_at, place, require_usable_hint
 from calmstorm.intervener.hints import Correction, hint
+from calmstorm.intervener.protocol import Reviewed
 from calmstorm.intervener.rules import Finding, annotate
 from calmstorm.intervener.segments import Line
 from calmstorm.printable import printable
@@ -59,14 +60,14 @@ class HumanIntervener:
         self._seed = seed
         self._turn = asyncio.Lock()
 
-    async def review(self, problem: Problem, trajectory: Trajectory) -> Intervention | None:
+    async def review(self, problem: Problem, trajectory: Trajectory) -> Reviewed:
         """Asks the person.
 
         Raises:
             InfrastructureError: The input ended.
         """
         async with self._turn:
-            return await asyncio.to_thread(self._ask, problem, trajectory)
+            return Reviewed.of(await asyncio.to_thread(self._ask, problem, trajectory))
 
     def _ask(self, problem: Problem, trajectory: Trajectory) -> Intervention | None:
         lines = _lines(trajectory.response)

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from calmstorm.records import Intervention, Problem, Trajectory
+from calmstorm.records import Intervention, Problem, Record, ReviewOutcome, Trajectory, Usage
 
 MOST_TRIGGERS = 2
 """Triggers that are named for one response at most (paper appendix J)."""
+
+
+class Reviewed(Record):
+    """What an Intervener said about a trajectory."""
+
+    outcome: ReviewOutcome
+    intervention: Intervention | None = None
+    """Where it is flawed."""
+    reason: str = ""
+    """Why the review failed."""
+    usage: Usage = Usage()
+    """Of all requests that the review took."""
+
+    @classmethod
+    def of(cls, intervention: Intervention | None, usage: Usage | None = None) -> Reviewed:
+        """Returns a review that succeeded: flawless where there is no intervention."""
+        outcome = ReviewOutcome.FLAWLESS if intervention is None else ReviewOutcome.FLAWED
+        return cls(outcome=outcome, intervention=intervention, usage=usage or Usage())
 
 
 class Intervener(Protocol):
@@ -22,8 +40,8 @@ class Intervener(Protocol):
         """Name for records ("rules", "llm:gemini-2.5-pro", "human")."""
         ...
 
-    async def review(self, problem: Problem, trajectory: Trajectory) -> Intervention | None:
-        """Returns the correction of the first flaw, or None when there is none.
+    async def review(self, problem: Problem, trajectory: Trajectory) -> Reviewed:
+        """Looks for the first flaw, and returns its correction where there is one.
 
         Raises:
             InfrastructureError: The Intervener could not be asked.

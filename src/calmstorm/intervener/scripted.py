@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from calmstorm.errors import InfrastructureError
+from calmstorm.intervener.protocol import Reviewed
 from calmstorm.records import Intervention, Problem, Trajectory
 
 Script = Callable[[Problem, Trajectory], Intervention | None]
@@ -36,7 +37,7 @@ class ScriptedIntervener:
         """The given name."""
         return self._name
 
-    async def review(self, problem: Problem, trajectory: Trajectory) -> Intervention | None:
+    async def review(self, problem: Problem, trajectory: Trajectory) -> Reviewed:
         """Returns the next review.
 
         Raises:
@@ -44,14 +45,14 @@ class ScriptedIntervener:
         """
         self.asked.append((problem.id, trajectory.sample, trajectory.round))
         if self._script is not None:
-            return self._script(problem, trajectory)
+            return Reviewed.of(self._script(problem, trajectory))
         try:
             canned = next(self._reviews)
         except StopIteration:
             raise InfrastructureError(
                 f"the script of {self._name} is used up: give it as many reviews as it is asked for"
             ) from None
-        return None if canned is None else self._adapted(canned, trajectory)
+        return Reviewed.of(None if canned is None else self._adapted(canned, trajectory))
 
     def _adapted(self, canned: Intervention, trajectory: Trajectory) -> Intervention:
         position = trajectory.response.find(canned.target) if canned.target else -1

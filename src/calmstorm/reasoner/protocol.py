@@ -19,6 +19,10 @@ class Sampling(Record):
     temperature: float = 0.6
     """0 means greedy."""
     top_p: float = 0.95
+    top_k: int = 0
+    """Only so many of the most probable tokens are drawn from; 0 means all."""
+    min_p: float = 0.0
+    """Tokens less probable than this share of the most probable one are not drawn; 0 means all are."""
     seed: int | None = None
     """The same seed and prefix give the same completion, whatever else is decoded alongside, as far as floating point
     allows."""

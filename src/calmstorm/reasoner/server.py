@@ -16,25 +16,15 @@ import openai
 from openai.types import Completion as Answer
 from openai.types.completion_choice import Logprobs
 
-from calmstorm.endpoint import Endpoint, EndpointSettings
+from calmstorm.endpoint import Endpoint
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.reasoner.codec import TokenizerCodec, load_tokenizer
 from calmstorm.reasoner.prompting import DEFAULT_PROMPT, chat, chatml, user_message
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling
+from calmstorm.settings import ServerSettings
 
 _EXTRAS = {"include_stop_str_in_output": True}
 """Fields beyond OpenAI's: vLLM and SGLang know them."""
-
-
-class ServerSettings(EndpointSettings):
-    """How to talk to a server."""
-
-    timeout_seconds: float = 1800.0
-    retries: int = 3
-    concurrency: int = 64
-    sampled_logprobs: bool = False
-    """The server reports log-probabilities of the distribution it sampled from (vLLM: `--logprobs-mode
-    processed_logprobs`). Unless it does, they are only recorded at temperature 1, where both are the same."""
 
 
 class ServerReasoner:

@@ -16,7 +16,15 @@ from calmstorm.records.execution import (
     Variable,
     agrees,
 )
-from calmstorm.records.interventions import FlawRecord, GoldenTrajectory, Intervention, Trigger, TriggerGroup
+from calmstorm.records.interventions import (
+    FlawRecord,
+    GoldenTrajectory,
+    Intervention,
+    Review,
+    ReviewOutcome,
+    Trigger,
+    TriggerGroup,
+)
 from calmstorm.records.problems import Domain, LabelStatus, LinearModel, Problem, ReferenceConstraint, Sense
 from calmstorm.records.trajectories import (
     SCHEMA,
@@ -50,6 +58,8 @@ __all__ = [
     "Problem",
     "Record",
     "ReferenceConstraint",
+    "Review",
+    "ReviewOutcome",
     "Sense",
     "Span",
     "SpanKind",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 
 from calmstorm.records.base import Record
-from calmstorm.records.trajectories import Stage, Trajectory, TrajectoryKey
+from calmstorm.records.trajectories import Stage, Trajectory, TrajectoryKey, Usage
 
 
 class TriggerGroup(StrEnum):
@@ -96,6 +96,28 @@ class Intervention(Record):
     """Offset of the target in the response text, characters."""
     hint: str
     intervener: str = "rules"
+
+
+class ReviewOutcome(StrEnum):
+    """What an Intervener came to."""
+
+    FLAWED = "flawed"
+    FLAWLESS = "flawless"
+    FAILED = "failed"
+    """It gave nothing that could be used, although it was asked again; says nothing about the trajectory."""
+
+
+class Review(Record):
+    """That a round was reviewed, with what came of it and what it cost; a line of `reviews.jsonl`."""
+
+    problem_id: str
+    sample: int
+    round: int
+    outcome: ReviewOutcome
+    reason: str = ""
+    """Why it failed."""
+    intervener: str = ""
+    usage: Usage = Usage()
 
 
 class GoldenTrajectory(Record):

@@ -6,14 +6,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from calmstorm.curation.loop import HintLoop, Review, SampleProgress, Sink
+from calmstorm.curation.loop import HintLoop, SampleProgress, Sink
 from calmstorm.errors import InfrastructureError
 from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
 from calmstorm.progress import Advance, track
 from calmstorm.reasoner.opening import OpenedReasoner
 from calmstorm.reasoner.protocol import Reasoner, Sampling
-from calmstorm.records import Intervention, Problem, Stage
+from calmstorm.records import Intervention, Problem, Review, Stage
 from calmstorm.rollout import CodeRunner
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
@@ -126,9 +126,7 @@ def curation_progress(run: RunDirectory) -> dict[tuple[str, int], SampleProgress
     for intervention in run.read("interventions", Intervention):
         progress[intervention.problem_id, intervention.sample].interventions.append(intervention)
     for review in run.read("reviews", Review):
-        sample = progress[review.problem_id, review.sample]
-        sample.flawless |= review.flawless
-        sample.reviewed = max(sample.reviewed, review.round + 1)
+        progress[review.problem_id, review.sample].reviews.append(review)
     return progress
 
 

@@ -9,13 +9,14 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from calmstorm.endpoint import Endpoint, EndpointSettings
+from calmstorm.endpoint import Endpoint
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.intervener.hint_checks import Unusable
+from calmstorm.settings import IntervenerSettings
 
 URL_VARIABLE = "CALM_INTERVENER_URL"
 KEY_VARIABLE = "CALM_INTERVENER_KEY"
@@ -23,13 +24,6 @@ KEY_VARIABLE = "CALM_INTERVENER_KEY"
 T = TypeVar("T")
 
 _MARKER = re.compile(r"\[\[(\w+)\]\]")
-
-
-class ChatSettings(EndpointSettings):
-    """How to talk to a reviewing model."""
-
-    attempts: int = 3
-    """Replies asked for until one can be used."""
 
 
 class ChatReviewer:
@@ -40,21 +34,15 @@ class ChatReviewer:
 
     def __init__(
         self,
-        model: str,
-        temperature: float = 1.0,
-        top_p: float = 0.95,
+        settings: IntervenerSettings | None = None,
         base_url: str | None = None,
-        settings: ChatSettings | None = None,
     ) -> None:
-        """Prepares a client; nothing is sent yet. The sampling defaults are the paper's (appendix E).
+        """Prepares a client; nothing is sent yet.
 
         Args:
-            model: Name the server knows the model by.
-            temperature: Sampling temperature.
-            top_p: Nucleus sampling.
+            settings: The model, its sampling, time-outs and retries.
             base_url: Where the API is; None takes it from CALM_INTERVENER_URL. The key is that of CALM_INTERVENER_KEY,
                 else of OPENAI_API_KEY.
-            settings: Timeouts, retries, concurrency.
 
         Raises:
             InputError: There is no URL, or URL or key cannot be used.
@@ -65,8 +53,8 @@ class ChatReviewer:
                 f"{URL_VARIABLE} is not set; a reviewing model needs the base URL of an OpenAI-compatible API: "
                 f"export {URL_VARIABLE} and {KEY_VARIABLE}"
             )
-        self._model, self._temperature, self._top_p = model, temperature, top_p
-        self._settings = settings or ChatSettings()
+        self._settings = settings or IntervenerSettings()
+        self._model = self._settings.model
         self._endpoint = Endpoint(url, self._settings, source=URL_VARIABLE, key_variable=KEY_VARIABLE)
 
     @property
@@ -101,9 +89,9 @@ class ChatReviewer:
 
     async def _reply(self, messages: list[ChatCompletionMessageParam]) -> str:
         async with self._endpoint.request(self._model) as client:
-            answer = await client.chat.completions.create(
-                model=self._model, messages=messages, temperature=self._temperature, top_p=self._top_p
-            )
+            given = {"temperature": self._settings.temperature, "top_p": self._settings.top_p}
+            sampling: dict[str, Any] = {key: value for key, value in given.items() if value != "default"}
+            answer = await client.chat.completions.create(model=self._model, messages=messages, **sampling)
         if not isinstance(answer, ChatCompletion) or not answer.choices:
             return ""
         return answer.choices[0].message.content or ""

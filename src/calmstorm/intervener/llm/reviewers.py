@@ -11,6 +11,7 @@ from functools import partial
 from calmstorm.grading import is_gradable
 from calmstorm.intervener.hint_checks import bare_hint, intervention_at, place, require_usable_hint
 from calmstorm.intervener.llm.chat import ChatReviewer
+from calmstorm.intervener.protocol import Reviewed
 from calmstorm.intervener.response_parser import locate, parse_review, parse_triggers
 from calmstorm.records import Author, Intervention, Problem, Trajectory, Trigger
 
@@ -20,8 +21,8 @@ class LlmIntervener(ChatReviewer):
 
     prompt = "intervener-1"
 
-    async def review(self, problem: Problem, trajectory: Trajectory) -> Intervention | None:
-        """Returns the correction of the first flaw, or None when the model finds none.
+    async def review(self, problem: Problem, trajectory: Trajectory) -> Reviewed:
+        """Returns the correction of the first flaw that the model finds.
 
         Raises:
             InputError: The server refuses key, model or request.
@@ -33,7 +34,7 @@ class LlmIntervener(ChatReviewer):
             "earlier_hints": _earlier_hints(trajectory),
             "response": trajectory.response,
         }
-        return await self._ask(values, partial(self._read, problem, trajectory))
+        return Reviewed.of(await self._ask(values, partial(self._read, problem, trajectory)))
 
     def _read(self, problem: Problem, trajectory: Trajectory, reply: str) -> Intervention | None:
         replacement = parse_review(reply)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from calmstorm.grading import grade, is_gradable
 from calmstorm.intervener.hint_checks import intervention_at
 from calmstorm.intervener.hints import Correction, hint
-from calmstorm.intervener.protocol import MOST_TRIGGERS
+from calmstorm.intervener.protocol import MOST_TRIGGERS, Reviewed
 from calmstorm.intervener.rules.behaviour import (
     fragmented_coding,
     no_sanity_check,
@@ -23,7 +23,7 @@ from calmstorm.intervener.rules.behaviour import (
 from calmstorm.intervener.rules.findings import Finding
 from calmstorm.intervener.rules.model import modeling_flaw, unexplained_error
 from calmstorm.intervener.segments import segments, without_hints
-from calmstorm.records import Formulation, Intervention, Problem, StopReason, Trajectory, Trigger
+from calmstorm.records import Formulation, Problem, StopReason, Trajectory, Trigger
 from calmstorm.settings import derive_seed
 
 
@@ -91,14 +91,14 @@ class RulesIntervener:
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
 
-    async def review(self, problem: Problem, trajectory: Trajectory) -> Intervention | None:
-        """Returns the correction of the first flaw, or None; see `calmstorm.intervener.protocol.Intervener`."""
+    async def review(self, problem: Problem, trajectory: Trajectory) -> Reviewed:
+        """Answers the first flaw with a hint; see `calmstorm.intervener.protocol.Intervener`."""
         flaws = _all_flaws(problem, trajectory)
         if not flaws:
-            return None
+            return Reviewed.of(None)
         first = flaws[0]
         rng = random.Random(derive_seed(self._seed, trajectory.problem_id, trajectory.sample, trajectory.round))
-        return intervention_at(
+        correction = intervention_at(
             trajectory,
             first.start,
             first.end,
@@ -107,6 +107,7 @@ class RulesIntervener:
             words=hint(rng, first.correction, **first.names),
             intervener=self.name,
         )
+        return Reviewed.of(correction)
 
     async def close(self) -> None:
         """Nothing to free."""
