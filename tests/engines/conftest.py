@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 from calmstorm.reasoner.opening import pocket_directory
+from tests.engines.qwen_tokenizer import build_tokenizer, vocabulary_file
 from tests.engines.vllm_server import VllmServer, vllm_python
 
 
@@ -24,3 +26,11 @@ def vllm(vllm_interpreter: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """The pocket model on vLLM: float32 weights that share nothing between input and output, as it ships."""
     with VllmServer(vllm_interpreter, pocket_directory(), tmp_path_factory.mktemp("vllm") / "server.log") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def qwen_tokenizer() -> PreTrainedTokenizerFast:
+    vocabulary = vocabulary_file()
+    if vocabulary is None:
+        pytest.skip("the Qwen vocabulary is not installed: run make test-engines, or pip install --no-deps dashscope")
+    return build_tokenizer(vocabulary)

@@ -1,7 +1,7 @@
 """The byte-pair vocabulary of the Qwen family as a tokenizer, and tiny random models that speak it.
 
-The ranks of its 151,643 tokens come with the package dashscope (`make test-engines` installs it, without what it depends
-on; nothing of it is imported). Merges follow from ranks: a token was made of the two parts into which the merges of
+The ranks of its 151,643 tokens come with the package dashscope (`make test-engines` installs it, without what it
+depends on; nothing of it is imported). Merges follow from ranks: a token was made of the two parts into which merges of
 lower rank had brought its bytes.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -56,11 +57,15 @@ def build_tokenizer(vocabulary: Path) -> PreTrainedTokenizerFast:
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in _SPECIAL])
     backend.add_tokens([AddedToken(token, normalized=False, special=False) for token in _ADDED])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left"
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, padding_side="left")
+    tokenizer.add_special_tokens({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+def byte_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Returns the token of every single byte."""
+    return [int(tokenizer.convert_tokens_to_ids(character)) for character in _byte_characters()]
 
 
 def _merges(ranks: dict[bytes, int]) -> list[tuple[str, str]]:
@@ -76,7 +81,7 @@ def _merges(ranks: dict[bytes, int]) -> list[tuple[str, str]]:
 def _parts(token: bytes, rank: int, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
     parts = [token[i : i + 1] for i in range(len(token))]
     while len(parts) > 2:
-        pairs = [ranks.get(left + right, rank) for left, right in zip(parts, parts[1:], strict=False)]
+        pairs = [ranks.get(left + right, rank) for left, right in pairwise(parts)]
         first = min(range(len(pairs)), key=pairs.__getitem__)
         assert pairs[first] < rank, f"token {token!r} cannot be merged from its bytes"
         parts[first : first + 2] = [parts[first] + parts[first + 1]]
