@@ -70,19 +70,24 @@ def _attempt(call: Call) -> str:
 def _review(call: Call) -> dict[str, Any]:
     asked = call.body["messages"][0]["content"]
     if _GUESS in asked:
-        reply = _correction(1, _GUESS, "I should not guess. Let me write the model as code and run it.")
+        reply = correction(1, _GUESS, "I should not guess. Let me write the model as code and run it.")
     elif _SECOND_GUESS in asked:
-        reply = _correction(5, _SECOND_GUESS, "There is nothing to wonder about: let me read what was printed.")
+        reply = correction(5, _SECOND_GUESS, "There is nothing to wonder about: let me read what was printed.")
     else:
         reply = "<action>NO_INTERVENTION</action>"
-    message = {"role": "assistant", "content": reply}
-    choice = {"index": 0, "finish_reason": "stop", "message": message}
-    usage = {"prompt_tokens": len(asked) // 4, "completion_tokens": len(reply) // 4, "total_tokens": 0}
+    return chat_reply(reply)
+
+
+def chat_reply(text: str) -> dict[str, Any]:
+    """Returns the body of a chat completion."""
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    usage = {"prompt_tokens": 1000, "completion_tokens": len(text) // 4, "total_tokens": 1000 + len(text) // 4}
     body = {"id": "1", "object": "chat.completion", "created": 1, "model": REVIEWER}
     return {**body, "choices": [choice], "usage": usage}
 
 
-def _correction(trigger: int, target: str, hint: str) -> str:
+def correction(trigger: int, target: str, hint: str) -> str:
+    """Returns a reply that replaces a passage by a hint."""
     return (
         f"<action>REPLACE_AND_CONTINUE</action>\n<trigger_type>Trigger {trigger}</trigger_type>\n"
         f"<analysis>It is a guess.</analysis>\n<target_text>{target.strip()}</target_text>\n"
