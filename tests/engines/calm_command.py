@@ -15,13 +15,13 @@ _CALM = Path(sys.executable).with_name("calm")
 _OWN = ("CALM_API_KEY", "CALM_INTERVENER_KEY", "CALM_INTERVENER_URL", "OPENAI_API_KEY")
 
 
-def start_calm(*words: object, log: Path, **variables: str) -> subprocess.Popen[bytes]:
+def start_calm(*words: object, log: Path, variables: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Starts a command whose standard error goes to a file; of our variables it has only those that are named."""
     known = {name: value for name, value in os.environ.items() if name not in _OWN}
     with log.open("ab") as errors:
         return subprocess.Popen(
             [_CALM, *map(str, words)],
-            env={**known, **variables},
+            env={**known, **(variables or {})},
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
@@ -30,7 +30,7 @@ def start_calm(*words: object, log: Path, **variables: str) -> subprocess.Popen[
 
 def calm(*words: object, log: Path, seconds: float = 900.0, status: int = 0, **variables: str) -> Any:
     """Runs a command to its end and returns what it printed: an object with --json, else a text."""
-    process = start_calm(*words, log=log, **variables)
+    process = start_calm(*words, log=log, variables=variables)
     try:
         printed = process.communicate(timeout=seconds)[0].decode()
     except subprocess.TimeoutExpired:

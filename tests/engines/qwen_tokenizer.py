@@ -65,7 +65,8 @@ def build_tokenizer(vocabulary: Path) -> PreTrainedTokenizerFast:
 
 def byte_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Returns the token of every single byte."""
-    return [int(tokenizer.convert_tokens_to_ids(character)) for character in _byte_characters()]
+    vocabulary = tokenizer.get_vocab()
+    return [vocabulary[character] for character in _byte_characters()]
 
 
 def _merges(ranks: dict[bytes, int]) -> list[tuple[str, str]]:

@@ -37,9 +37,9 @@ def hints_needed(problem: str) -> int:
     return max(0, hashlib.sha256(problem.encode()).digest()[0] % 6 - 3)
 
 
-def reasoner_server(*, seconds: float = 0.0) -> CompletionServer:
-    """Returns a server of the scripted Reasoner, which speaks in the tokens of the pocket model."""
-    tokenizer = load_tokenizer(str(pocket_directory()))
+def reasoner_server(model: Path | None = None, *, seconds: float = 0.0) -> CompletionServer:
+    """Returns a server of the scripted Reasoner, which speaks in the tokens of a model directory, else of pocket."""
+    tokenizer = load_tokenizer(str(model or pocket_directory()))
     return CompletionServer(
         _attempt,
         codec=TokenizerCodec(tokenizer),
@@ -57,7 +57,7 @@ def reviewer_server() -> CompletionServer:
 
 def _attempt(call: Call) -> str:
     question, _, response = call.prompt.rpartition("assistant\n")
-    problem = question.partition("Room ")[2].partition(" takes")[0]
+    problem = question.rpartition("Room ")[2].partition(" takes")[0]
     if response.rstrip("\n").endswith("```python"):
         return _SCRIPT
     if "```output\n" not in response:

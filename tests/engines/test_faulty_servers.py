@@ -32,7 +32,7 @@ def curate(problems: Path, run: Path, reasoner: str, reviewer: str, log: Path) -
     served = ("--reasoner", reasoner, "--model", "scripted", "--tokenizer", str(pocket_directory()))
     asked = ("--intervener", "llm", *settings({"intervener.model": f'"{REVIEWER}"', **PACE}))
     variables = {"CALM_INTERVENER_URL": reviewer, **KEYS}
-    calm("curate", "--problems", problems, "--run", run, *served, *asked, log=log, **variables)
+    calm("curate", "--problems", problems, "--run", run, *served, *asked, log=log, variables=variables)
 
 
 def content(run: Path) -> dict[tuple[str, str, int], object]:

@@ -19,7 +19,15 @@ from calmstorm.reasoner.codec import TokenizerCodec
 from calmstorm.records import Author, Trajectory
 from tests.engines.calm_command import calm, last_lines, require_whole_curation, rows
 from tests.engines.qwen_model import save_random_model
-from tests.engines.scripted_models import REVIEWER, chat_reply, correction
+from tests.engines.scripted_models import (
+    REVIEWER,
+    chat_reply,
+    correction,
+    hints_needed,
+    reasoner_server,
+    reviewer_server,
+    write_problems,
+)
 from tests.reasoner.completion_server import Call, CompletionServer
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(1800)]
@@ -57,7 +65,7 @@ def long_run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     run, log, recipe = folder / "run", folder / "calm.log", folder / "long.toml"
     recipe.write_text(RECIPE.format(model=model, problems=PROBLEMS, reviewer=REVIEWER))
     with CompletionServer(Reviewer(run), models=(REVIEWER,), keep=False) as reviewer:
-        calm("run", recipe, "--run", run, log=log, status=2, CALM_INTERVENER_URL=reviewer.url)
+        calm("run", recipe, "--run", run, log=log, status=2, variables={"CALM_INTERVENER_URL": reviewer.url})
         yield LongRun(run, model, log, reviewer.count)
 
 
@@ -130,3 +138,22 @@ def test_one_step_of_reinforcement_is_made_of_16384_tokens(long_run: LongRun) ->
     assert step["response_tokens"] == RESPONSE_TOKENS
     assert step["reward"] == 0
     assert json.loads((Path(made["model"]) / "config.json").read_text())["vocab_size"] == 151_936
+
+
+def test_a_step_of_fine_tuning_is_made_of_what_a_scripted_reasoner_wrote_in_these_tokens(
+    model: Path, tmp_path: Path
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "calm.log"
+    ids = write_problems(tmp_path / "problems.jsonl", 8)
+    with reasoner_server(model) as reasoner, reviewer_server() as reviewer:
+        served = ("--reasoner", reasoner.url, "--model", "scripted", "--tokenizer", model)
+        asked = ("--intervener", "llm", "--set", f'intervener.model="{REVIEWER}"')
+        words = ("--problems", tmp_path / "problems.jsonl", "--run", run, *served, *asked)
+        calm("curate", *words, log=log, variables={"CALM_INTERVENER_URL": reviewer.url})
+    require_whole_curation(run, ids)
+    assert len(rows(run, "golden")) == len(ids)
+    assert len(rows(run, "interventions")) == sum(map(hints_needed, ids)) > 0
+    made = calm("sft", run, "--from", model, "--set", "sft.epochs=1", "--json", log=log)
+    [step] = rows(run, "sft")
+    assert 5 < step["loss"] < 30  # it has learned nothing yet: about ln 151,936 = 11.9, and more where it is sure
+    assert (Path(made["model"]) / "model.safetensors").is_file()
