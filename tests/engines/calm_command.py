@@ -28,7 +28,9 @@ def start_calm(*words: object, log: Path, variables: Mapping[str, str] | None = 
         )
 
 
-def calm(*words: object, log: Path, seconds: float = 900.0, status: int = 0, **variables: str) -> Any:
+def calm(
+    *words: object, log: Path, seconds: float = 900.0, status: int = 0, variables: Mapping[str, str] | None = None
+) -> Any:
     """Runs a command to its end and returns what it printed: an object with --json, else a text."""
     process = start_calm(*words, log=log, variables=variables)
     try:
