@@ -14,9 +14,9 @@ from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.opening import pocket_directory
 from calmstorm.reasoner.protocol import Reasoner, Sampling
 from calmstorm.reasoner.server import ServerReasoner
-from calmstorm.records import Author
+from calmstorm.records import Author, Span, SpanKind
 from calmstorm.rollout import Rollout, RolloutLimits, rollout
-from calmstorm.rollout.spans import response_ids
+from calmstorm.rollout.spans import cut, make_span, response_ids
 from calmstorm.settings import ServerSettings
 from calmstorm.training.cpu.scoring import score
 from tests.engines.vllm_server import VllmServer
@@ -26,17 +26,22 @@ pytestmark = [pytest.mark.engines, pytest.mark.timeout(600)]
 LIMITS = RolloutLimits(response_tokens=768, wall_seconds=10.0)
 NEAR = 1e-3
 """How far log-probabilities of two engines in float32 may lie apart, nats; 3e-5 was seen."""
+HINT = "\nLet me look at this again.\n"
 
 
-def roll_out(reasoner: Reasoner, questions: Sequence[str], sampling: Sampling) -> list[Rollout]:
-    """Lets a Reasoner solve problems, all at once, and closes it."""
+def roll_out(
+    reasoner: Reasoner, questions: Sequence[str], sampling: Sampling, given: Sequence[Sequence[Span]] = ()
+) -> list[Rollout]:
+    """Lets a Reasoner solve problems, or go on with given responses, all at once, and closes it."""
 
     async def solve() -> list[Rollout]:
         try:
             with Interpreter(workers=1) as interpreter:
                 tasks = (
-                    rollout(reasoner, interpreter, reasoner.render(question), limits=LIMITS, sampling=sampling)
-                    for question in questions
+                    rollout(
+                        reasoner, interpreter, reasoner.render(question), limits=LIMITS, sampling=sampling, spans=spans
+                    )
+                    for question, spans in zip(questions, given or [()] * len(questions), strict=True)
                 )
                 return list(await asyncio.gather(*tasks))
         finally:
@@ -91,3 +96,21 @@ def test_sampled_log_probabilities_are_those_that_training_computes(vllm: VllmSe
             place += len(own)
             if span.author is Author.REASONER:
                 assert span.logprobs == pytest.approx(own, abs=NEAR)
+
+
+def test_rollouts_resumed_from_a_hint_are_found_in_the_servers_prefix_cache(
+    vllm: VllmServer, questions: list[str]
+) -> None:
+    greedy = Sampling(temperature=0.0)
+    first = roll_out(on_server(vllm), questions[:12], greedy)
+    reasoner = on_server(vllm)
+    hint = make_span(Author.INTERVENER, SpanKind.HINT, HINT, reasoner.codec)
+    kept = [cut(made.spans, sum(len(span.text) for span in made.spans) * 2 // 3, reasoner.codec) for made in first]
+    before = vllm.metrics()
+    again = roll_out(reasoner, questions[:12], greedy, [(*spans, hint) for spans in kept])
+    after = vllm.metrics()
+    assert all(len(made.spans) > len(spans) + 1 for made, spans in zip(again, kept, strict=True))
+    hits, asked = (after[name] - before[name] for name in ("vllm:prefix_cache_hits", "vllm:prefix_cache_queries"))
+    assert asked > 12 * 100
+    print(f"{hits / asked:.0%} of {asked:.0f} prompt tokens were in the cache")
+    assert hits / asked > 0.7
