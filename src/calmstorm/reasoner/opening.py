@@ -76,13 +76,8 @@ def _directory(name: str) -> Path:
     return path
 
 
-def open_local(model: str | Path, local: LocalSettings | None = None, prompt: str | None = None) -> OpenedReasoner:
-    """Loads a model into this process.
-
-    Args:
-        model: A directory or hub id.
-        local: Device, type of the weights, memory; by default a recipe's defaults.
-        prompt: Name of a prompt; by default what the model asks for.
+def open_local(source: Path | str, *, prompt: str | None = None, local: LocalSettings | None = None) -> OpenedReasoner:
+    """Loads a model directory or hub id into this process.
 
     Raises:
         InputError: The model cannot be loaded.
@@ -96,7 +91,16 @@ def open_local(model: str | Path, local: LocalSettings | None = None, prompt: st
         raise MissingExtraError(error.name or "torch", "pocket") from None
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
-    reasoner = LocalReasoner(model, prompt=prompt, local=local)
+    local = local or LocalSettings()
+    reasoner = LocalReasoner(
+        source,
+        prompt=prompt,
+        device=local.device,
+        dtype=local.dtype,
+        cache_gib=local.cache_gib,
+        sequences=local.sequences,
+        alone=True,
+    )
     return OpenedReasoner(reasoner, reasoner.context_tokens, reasoner.prompt)
 
 

@@ -19,7 +19,6 @@ from calmstorm.errors import InputError
 from calmstorm.grading import is_gradable
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Prefix
-from calmstorm.reasoner.weights import model_directory
 from calmstorm.records import Problem, Record
 from calmstorm.rollout import CodeRunner
 from calmstorm.rollout.spans import response_ids
@@ -81,7 +80,7 @@ def train_grpo(
     Must not be called from a running event loop: it runs its own.
 
     Args:
-        model_dir: The model to start from: its directory, or a hub id.
+        model_dir: The model to start from.
         problems: With labels that can be graded.
         output_dir: Must not exist; appears when training is complete.
         settings: The paper's table 6, or a recipe's.
@@ -97,7 +96,6 @@ def train_grpo(
             unfinished training with other arguments is in its place.
     """
     _check(settings, problems)
-    model_dir = model_directory(model_dir)
     policy = load_policy(model_dir)
     schedule = _schedule(policy, problems, settings, seed)
     identity = {

@@ -11,7 +11,6 @@ import transformers
 
 from calmstorm.errors import InputError
 from calmstorm.reasoner.local import LocalReasoner
-from calmstorm.settings import LocalSettings
 
 ONE_THREAD_BELOW = 50_000_000
 """Parameters below which a second CPU thread costs more than it brings."""
@@ -36,7 +35,11 @@ def load_policy(model_dir: Path) -> LocalReasoner:
             f"{torch.cuda.device_count()} GPUs and {processes} processes; training runs on one device in one process: "
             "set CUDA_VISIBLE_DEVICES to one GPU and start without a launcher"
         )
-    policy = LocalReasoner(model_dir, local=LocalSettings(dtype="float32"), shared=True)
+    if not (model_dir / "config.json").is_file():
+        raise InputError(
+            f"{model_dir} holds no model (no config.json); training needs a local model directory: download it"
+        )
+    policy = LocalReasoner(model_dir, dtype="float32")
     if policy.model.device.type == "cpu" and policy.model.num_parameters() < ONE_THREAD_BELOW:
         torch.set_num_threads(1)
     return policy

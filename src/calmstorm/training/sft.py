@@ -13,7 +13,6 @@ from pathlib import Path
 
 from calmstorm.errors import InputError
 from calmstorm.reasoner.local import LocalReasoner
-from calmstorm.reasoner.weights import model_directory
 from calmstorm.records import GoldenTrajectory, Record
 from calmstorm.settings import SftSettings
 from calmstorm.training.checkpoints import open_work, publish
@@ -62,7 +61,7 @@ def train_sft(
     """Fine-tunes a model on golden trajectories and writes it as a plain Hugging Face directory.
 
     Args:
-        model_dir: The model to start from: its directory, or a hub id.
+        model_dir: The model to start from.
         golden: What to learn; must come from a Reasoner with the same tokenizer.
         output_dir: Must not exist; appears when training is complete.
         settings: The paper's table 5, or a recipe's.
@@ -74,7 +73,6 @@ def train_sft(
         InputError: Nothing to learn, token ids missing, the output exists, or an unfinished training with other
             arguments is in its place.
     """
-    model_dir = model_directory(model_dir)
     policy = load_policy(model_dir)
     examples, left_out = _examples(policy, golden, settings.sequence_tokens)
     rows = max(1, round(settings.epochs * len(examples)))

@@ -58,19 +58,19 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def cache_bounds(device: torch.device, cache_gib: float | None, *, shared: bool) -> CacheBounds:
+def cache_bounds(device: torch.device, cache_gib: float | None, *, alone: bool) -> CacheBounds:
     """Returns what the cache may take, to be asked when the weights are in memory.
 
     Args:
         device: Where the model is.
         cache_gib: What the user allows, if anything.
-        shared: The model is trained too, so that what is free on a GPU is not the cache's alone.
+        alone: What is free on a GPU is the cache's alone; a model that is trained needs it for other things.
     """
     if cache_gib is not None:
         return CacheBounds(int(cache_gib * GIB), int(cache_gib * GIB))
-    if device.type == "cuda" and not shared:
-        free = free_gpu_bytes(device) - gpu_reserve(device)
-        return CacheBounds(max(0, free), max(0, free))
+    if device.type == "cuda" and alone:
+        rest = max(0, free_gpu_bytes(device) - gpu_reserve(device))
+        return CacheBounds(rest, rest)
     free = free_gpu_bytes(device) if device.type == "cuda" else free_bytes()
     return CacheBounds(USUAL_BYTES, max(USUAL_BYTES, int(SHARE * free)))
 
