@@ -51,7 +51,7 @@ class StopReason(StrEnum):
     LENGTH = "length"
     """The response reached its token limit."""
     EXECUTIONS = "executions"
-    """The Reasoner asked for more executions than allowed."""
+    """The Reasoner asked for another execution after it was told that none is left."""
     INFRASTRUCTURE = "infrastructure"
     """Our machinery failed, after retries."""
 
