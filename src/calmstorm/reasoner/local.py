@@ -49,7 +49,7 @@ class LocalReasoner:
 
         Args:
             model: A Hugging Face directory or hub id of a Qwen3 model.
-            prompt: Name of a prompt; by default what the directory's `calmstorm.json` says, else "calm-1".
+            prompt: Name of a prompt; by default what the directory's `calmstorm.json` says, else "paper-1".
             device: "cpu", "cuda", "cuda:1"; "auto" takes a GPU where there is one.
             dtype: "float32", "bfloat16"; "auto" is float32 on a CPU, bfloat16 on a GPU.
             settings: Bounds of the engine.
