@@ -2,8 +2,8 @@
 
 Golden means correct and found flawless by the Intervener, in a response that was finished within the limits: the
 paper's definition, rule `paper`. Rule `strict` also asks that the box is as the protocol wants it and that an optimal
-solve, or where none was recorded what a script printed, backs the number (`Trajectory.is_backed`): a right number without
-a right model behind it teaches the wrong thing. A small model guesses more.
+solve, or where none was recorded what a script printed, backs the number (`Trajectory.is_backed`): a right number
+without a right model behind it teaches the wrong thing, and a small model guesses more.
 """
 
 from __future__ import annotations

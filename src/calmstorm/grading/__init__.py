@@ -1,6 +1,7 @@
 """Grading: extract the boxed answer, compare it with the label, reward it (paper eq. 3).
 
-`grade_rollout` is the rule for rollouts, `grade` for plain texts, `graded_trajectory` makes the record of it; `extract_answer` and `compare` are its two halves.
+`grade_rollout` is the rule for rollouts, `grade` for plain texts, `graded_trajectory` makes the record of it;
+`extract_answer` and `compare` are the two halves.
 """
 
 from calmstorm.grading.answers import Extracted, extract_answer

@@ -1,9 +1,9 @@
 r"""Where a response states its answer: the `\boxed{...}` it ends with (paper appendix B, "Final Answer Boxing").
 
-Boxes inside fenced code and output blocks are what a program printed or a comment said, not an answer. A block of prose
-(a bare fence, "```text", "```markdown", "```latex") is read where no box stands outside of blocks: models frame their
-answer so, or leave a fence behind output whose partner comes only after the box. Not covered: answers outside a box; the
-protocol asks for one.
+Boxes inside fenced code and output blocks are what a program printed or a comment said, not an answer. A block of
+prose (a bare fence, "```text", "```markdown", "```latex") is read where no box stands outside of blocks: models frame
+their answer so, or leave a fence behind output whose partner comes only after the box. Not covered: answers outside a
+box; the protocol asks for one.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _CONTENT_LIMIT = 1000
 def find_boxes(response: str) -> tuple[str, ...]:
     """Returns the contents of the closed boxes outside code and output blocks, in order, white space stripped.
 
-    Those in blocks of prose are among them only where no other is filled. A box inside a box belongs to the outer one. A
-    box that is never closed is not a box.
+    Those in blocks of prose are among them only where no other is filled. A box inside a box belongs to the outer one.
+    A box that is never closed is not a box.
     """
     boxes = _boxes_in(_without_blocks(response, frozenset()))
     return boxes if any(boxes) else _boxes_in(_without_blocks(response, _PROSE))
@@ -63,8 +63,9 @@ def _closing_brace(text: str, start: int) -> int | None:
 def _without_blocks(text: str, kept_languages: Collection[str]) -> str:
     """Returns the text without its fenced blocks, but for those of some languages.
 
-    One of them that follows a code block directly shows what that printed, and is not kept. A block that names its language ("```python", "```output") and is never closed runs to the end: the response was cut
-    there. A bare fence that is never closed is stray, as models write behind output, and hides nothing.
+    One of them that follows a code block directly shows what that printed, and is not kept. A block that names its
+    language ("```python", "```output") and is never closed runs to the end: the response was cut there. A bare fence
+    that is never closed is stray, as models write behind output, and hides nothing.
     """
     kept: list[str] = []
     position, behind_code = 0, None

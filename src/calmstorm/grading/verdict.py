@@ -84,7 +84,7 @@ def reward(verdict: Verdict) -> float:
 def answer_text(spans: Iterable[Span]) -> str:
     """Returns the response without what programs printed and the boxes of hints: the part that can hold an answer.
 
-    Outputs leave an empty block. The fences of hints stay, because the block that a hint opens is closed by the Reasoner.
+    Outputs leave an empty block. The fences of hints stay: the Reasoner closes the block that a hint opens.
     """
     return "".join(map(_answering, spans))
 

@@ -1,8 +1,9 @@
 """Fenced blocks of a response: the one parser that the rollout loop, grading, the Interveners and reports share.
 
-A fence is a line of at least three backticks or tildes, indented or behind the mark of a list item; it closes at a line
-of nothing but the same marker. A fence that is open when one with more to say follows is stray and opens nothing: a bare
-one, as models leave behind after output, before one with a language; one of any other language before one of Python.
+A fence is a line of at least three backticks or tildes, indented or behind the mark of a list item; it closes at a
+line of nothing but the same marker. A fence that is open when one with more to say follows is stray and opens nothing:
+a bare one, as models leave behind after output, before one with a language; one of any other language before one of
+Python.
 """
 
 from __future__ import annotations

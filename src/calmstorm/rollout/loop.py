@@ -3,8 +3,8 @@
 The one loop of the program: curation, reinforcement and evaluation differ only in the Reasoner behind it and in where
 they resume. A closed Python block is run as soon as it stands, in a fresh state; what it printed is appended as a span
 of the interpreter, tokenised alone. Nothing is ever decoded and tokenised again. What a Reasoner wrote behind a closed
-block before it could be stopped is dropped: it is to see the output first. When the runs are spent it is told so once, in
-an output block of its own; only if it asks again does the rollout end.
+block before it could be stopped is dropped: it is to see the output first. When the runs are spent it is told so once,
+in an output block of its own; only if it asks again does the rollout end.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def filter_golden(run: RunDirectory, settings: CurationSettings) -> Funnel:
     run.write_text("golden.jsonl", "".join(record.model_dump_json(by_alias=True) + "\n" for record in golden))
     if rejected[Rejection.UNGRADED]:
         note(
-            f"{rejected[Rejection.UNGRADED]} of {len(curated)} samples belong to problems without a label and can never "
-            "be golden: give the problems labels and curate them again"
+            f"{rejected[Rejection.UNGRADED]} of {len(curated)} samples belong to problems without a label and can "
+            "never be golden: give the problems labels and curate them again"
         )
     return Funnel(
         samples=len(curated),
