@@ -242,8 +242,8 @@ def test_a_hint_resumes_across_the_output_that_says_no_run_is_left(place):
     assert runner.ran == 4 + (4 - kept)
     outputs = [span for span in last.spans if span.author is Author.INTERPRETER]
     assert ["No run is left" in span.text for span in outputs] == [False] * 4 + [True]
-    asks_again = place == "behind the notice"
-    assert last.stop_reason is (StopReason.EXECUTIONS if asks_again else StopReason.FINISHED)
+    asked_twice = kept == 4
+    assert last.stop_reason is (StopReason.EXECUTIONS if asked_twice else StopReason.FINISHED)
 
 
 def test_the_edited_share_counts_tokens_where_there_are_ids():

@@ -50,8 +50,8 @@ def is_backed(answer: float, executions: Sequence[Execution]) -> bool:
 
     Where solves were recorded, it is the objective of an optimal one (any number, where that objective was not seen),
     the sum or difference of two, or the sum of all that one script made. Where none was, a script that ran to its end
-    printed it. A script may minimize the negative of what it is to maximize, so signs do not count; the verdict has seen
-    to the sign of the answer.
+    printed it. A script may minimize the negative of what it is to maximize, so signs do not count; the verdict has
+    seen to the sign of the answer.
 
     Args:
         answer: The number.
