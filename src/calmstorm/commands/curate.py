@@ -76,5 +76,5 @@ def curate(
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
         keep_config(directory, config_of(settings, "curate", opened.prompt), PACE | {"sft", "rl", "evaluation"})
         curation_stage(directory, settings, loaded, lambda: opened, interpreter, asked)
-        funnel = filter_golden(directory, settings.curation.golden_tokens)
+        funnel = filter_golden(directory, settings.curation)
     show(funnel.model_dump(mode="json"), as_json)

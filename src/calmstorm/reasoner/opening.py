@@ -28,7 +28,7 @@ class OpenedReasoner(NamedTuple):
     context_tokens: int | None
     """Prompt and response together at most; None where the Reasoner's server does not say."""
     prompt: str | None = None
-    """Name and version of the prompt that it is asked with ("calm-1")."""
+    """Name and version of the prompt that it is asked with ("paper-1")."""
     model: str | None = None
     """Where it is a server: the name that the model has there."""
 
