@@ -90,7 +90,7 @@ class Adaptation:
         if model_path(self.run, Stage.SFT).exists():
             return
         curation_stage(self.run, self.recipe, problems, partial(self.load, self.base), interpreter, self.intervener)
-        funnel = filter_golden(self.run, self.recipe.curation.golden_tokens)
+        funnel = filter_golden(self.run, self.recipe.curation)
         note(
             f"curation: {percent(funnel.correct_before)} correct before, {percent(funnel.correct_after)} after, "
             f"{funnel.golden} golden of {funnel.samples}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from calmstorm.curation.golden import golden_trajectory, rejection
+from calmstorm.curation.golden import Rejection, golden_trajectory, rejection
 from calmstorm.errors import InputError
+from calmstorm.progress import note
 from calmstorm.records import GoldenTrajectory, Problem, Record, Trajectory
 from calmstorm.runs import RunDirectory
+from calmstorm.settings import CurationSettings
 from calmstorm.stages.curation import curation_progress
 
 
@@ -26,12 +28,12 @@ class Funnel(Record):
     """Samples that are not golden, by reason."""
 
 
-def filter_golden(run: RunDirectory, most_tokens: int | None) -> Funnel:
+def filter_golden(run: RunDirectory, settings: CurationSettings) -> Funnel:
     """Filters the curated samples of a run and writes `golden.jsonl` whole, as it follows from what is stored.
 
     Args:
         run: With curated samples.
-        most_tokens: Longest response allowed, tokens; None for no limit of its own.
+        settings: How strict to be (`golden`), and how long a response may be (`golden_tokens`).
 
     Raises:
         InputError: Nothing was curated.
@@ -43,12 +45,23 @@ def filter_golden(run: RunDirectory, most_tokens: int | None) -> Funnel:
     golden: list[GoldenTrajectory] = []
     rejected: Counter[str] = Counter()
     for (problem_id, _), sample in curated.items():
-        reason = rejection(sample.trajectories[-1], flawless=sample.flawless, most_tokens=most_tokens)
+        reason = rejection(
+            sample.trajectories[-1],
+            flawless=sample.flawless,
+            most_tokens=settings.golden_tokens,
+            rule=settings.golden,
+            review_failed=sample.review_failed,
+        )
         if reason is None:
             golden.append(golden_trajectory(problems[problem_id], sample))
         else:
             rejected[reason.value] += 1
     run.write_text("golden.jsonl", "".join(record.model_dump_json(by_alias=True) + "\n" for record in golden))
+    if rejected[Rejection.UNGRADED]:
+        note(
+            f"{rejected[Rejection.UNGRADED]} of {len(curated)} samples belong to problems without a label and can "
+            "never be golden: give the problems labels and curate them again"
+        )
     return Funnel(
         samples=len(curated),
         correct_before=round(_share_correct(sample.trajectories[0] for sample in curated.values()), 4),
