@@ -66,25 +66,18 @@ def on_server(server: VllmServer) -> ServerReasoner:
 
 
 def test_greedy_responses_are_those_of_the_local_engine_token_by_token(vllm: VllmServer, questions: list[str]) -> None:
-    greedy = Sampling(temperature=0.0)
+    greedy = Sampling(temperature=0.0)  # of which no log-probabilities are asked
     served = roll_out(on_server(vllm), questions, greedy)
     local = roll_out(LocalReasoner(pocket_directory()), questions, greedy)
     assert [response_ids(rollout.spans) for rollout in served] == [response_ids(rollout.spans) for rollout in local]
     assert [rollout.stop_reason for rollout in served] == [rollout.stop_reason for rollout in local]
     assert sum(bool(rollout.executions) for rollout in served) >= 30  # there was code to run, and output to go on from
-    apart = [
-        abs(first - second)
-        for one, other in zip(served, local, strict=True)
-        for span, twin in zip(one.spans, other.spans, strict=True)
-        for first, second in zip(span.logprobs or (), twin.logprobs or (), strict=True)
-    ]
-    assert len(apart) >= 40 * 100
-    assert max(apart) < NEAR
 
 
 def test_sampled_log_probabilities_are_those_that_training_computes(vllm: VllmServer, questions: list[str]) -> None:
     warm = Sampling(temperature=0.6, top_p=1.0, seed=3)
     model = LocalReasoner(pocket_directory()).model
+    apart: list[float] = []
     for rollout_ in roll_out(on_server(vllm), questions[:8], warm):
         prompt, response = rollout_.prompt.token_ids or (), response_ids(rollout_.spans)
         ids = torch.tensor([[*prompt, *response]])
@@ -95,7 +88,11 @@ def test_sampled_log_probabilities_are_those_that_training_computes(vllm: VllmSe
             own = scored[place : place + len(span.token_ids or ())]
             place += len(own)
             if span.author is Author.REASONER:
-                assert span.logprobs == pytest.approx(own, abs=NEAR)
+                assert span.logprobs is not None
+                apart += [abs(there - here) for there, here in zip(span.logprobs, own, strict=True)]
+    assert len(apart) > 8 * 100
+    print(f"{len(apart)} log-probabilities are at most {max(apart):.1e} apart")
+    assert max(apart) < NEAR
 
 
 def test_rollouts_resumed_from_a_hint_are_found_in_the_servers_prefix_cache(

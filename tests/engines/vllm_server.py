@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
-_START_SECONDS = 180.0
+_START_SECONDS = 300.0
 _ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
