@@ -44,7 +44,8 @@ def doubt(
     if first is not None and not first.sure:
         return f"trigger {first.trigger:d} rests on words alone"
     limit = first.start if first is not None else parts[-1].end
-    unseen = (reason for start, reason in _unseen(problem, parts, findings, verdict) if start < limit)
+    goes_on = stop_reason is StopReason.REVIEWED
+    unseen = (reason for start, reason in _unseen(problem, parts, findings, verdict, goes_on) if start < limit)
     reason = next(unseen, "")
     if not reason and first is None and not _is_supported(parts, verdict, formulations, stop_reason):
         return "no solve that was seen to succeed supports the answer"
@@ -52,13 +53,13 @@ def doubt(
 
 
 def _unseen(
-    problem: Problem, parts: list[Segment], findings: Sequence[Finding], verdict: Verdict
+    problem: Problem, parts: list[Segment], findings: Sequence[Finding], verdict: Verdict, goes_on: bool
 ) -> Iterator[tuple[int, str]]:
     """Yields what flaws may be there unseen: the offset from which on, and why."""
     blocks, outputs = of_kind(parts, SpanKind.CODE), of_kind(parts, SpanKind.OUTPUT)
     triggers = {finding.trigger for finding in findings}
     right = verdict.correct or _is_right_without_box(verdict, outputs)
-    if not right and not any(flaw.sure and flaw.trigger in _MODEL_FLAWS for flaw in findings):
+    if not goes_on and not right and not any(flaw.sure and flaw.trigger in _MODEL_FLAWS for flaw in findings):
         if not is_gradable(problem):
             yield 0, "without a label nothing tells whether the model is right"
         elif blocks or states_a_model(parts):
@@ -71,7 +72,7 @@ def _unseen(
             if not failed:
                 yield block.start, "a second script may be a fragment"
     checked = {Trigger.NO_SANITY_CHECK, Trigger.REDUNDANT_VERIFICATION} & triggers
-    if outputs and right and not checked and not reflects(parts):
+    if outputs and right and not goes_on and not checked and not reflects(parts):
         yield outputs[-1].end, "a nod is hardly a check of the result"
 
 

@@ -22,7 +22,7 @@ from calmstorm.intervener.rules.behaviour import (
 )
 from calmstorm.intervener.rules.certainty import doubt
 from calmstorm.intervener.rules.findings import Assessment, Finding
-from calmstorm.intervener.rules.model import modeling_flaw, unexplained_error
+from calmstorm.intervener.rules.model import flaw_so_far, modeling_flaw, unexplained_error
 from calmstorm.intervener.segments import segments, without_hints
 from calmstorm.records import Formulation, Problem, StopReason, Trajectory, Trigger
 from calmstorm.settings import derive_seed
@@ -41,7 +41,8 @@ def find_flaws(
         problem: Problem with its label; without a usable label triggers 5 and 6 cannot be told.
         response: The response, hints blanked out where it has any.
         formulations: Models that its scripts solved, where that is known.
-        stop_reason: A response that was cut off has no final answer to be judged.
+        stop_reason: A response that was cut off has no final answer to be judged; one that may go on (`REVIEWED`)
+            none to be missed.
     """
     parts = segments(response)
     if not parts:
@@ -57,7 +58,9 @@ def find_flaws(
         findings.append(protocol_violation(parts, response))
         if verdict.correct or not is_gradable(problem):
             findings.append(no_sanity_check(parts))
-    if is_gradable(problem) and not verdict.correct:
+    if stop_reason is StopReason.REVIEWED:
+        findings.append(flaw_so_far(problem, parts, formulations))
+    elif is_gradable(problem) and not verdict.correct:
         findings.append(modeling_flaw(problem, parts, formulations))
         if not any(findings):
             findings.append(unexplained_error(parts, problem.question))

@@ -61,6 +61,19 @@ def modeling_flaw(problem: Problem, parts: list[Segment], formulations: Sequence
     return failed and (_in_plain_text(reference, plan, parts[-1].end) or failed)
 
 
+def flaw_so_far(problem: Problem, parts: list[Segment], formulations: Sequence[Formulation]) -> Finding | None:
+    """Returns what has gone wrong in a response that goes on: a solve with another result than the right one.
+
+    Nothing is held against a solve that came to the right value, nor against a response that has not solved anything
+    yet, unless its last script failed. Arguments as for `modeling_flaw`.
+    """
+    if _failed_code(parts) is not None and not formulations:
+        return modeling_flaw(problem, parts, formulations)
+    if not formulations or not isinstance(problem.answer, float | int):
+        return None
+    return None if formulations[-1].backs(problem.answer) else modeling_flaw(problem, parts, formulations)
+
+
 def unexplained_error(parts: list[Segment], question: str) -> Finding:
     """Trigger 5 for a wrong answer without a visible reason: the model is to be set up again.
 
