@@ -21,7 +21,7 @@ from calmstorm.records import Trigger
 
 if TYPE_CHECKING:
     from calmstorm.evaluation import Agreement, FlawSummary
-    from calmstorm.intervener.rules import Finding
+    from calmstorm.intervener.rules import Assessment
     from calmstorm.records import Problem, Trajectory
     from calmstorm.stages import KeptFlaws
 
@@ -38,7 +38,7 @@ class Response(NamedTuple):
     problem: Problem
     text: str
     """Without what hints say."""
-    find: Callable[[], Sequence[Finding]]
+    assess: Callable[[], Assessment]
     """Asks the rules."""
     trajectory: Trajectory | None = None
     """Where it comes from a run."""
@@ -89,14 +89,23 @@ def flaws(
     summary = _tallied(results)
     annotated = [row for row in results if row["triggers"] is not None]
     failed = len(results) - len(annotated)
-    agreed = _agreement(labels, annotated, against) if labels is not None else None
+    agreed = _agreement(labels, annotated) if labels is not None else None
+    if labels is not None and agreed is None:
+        raise InputError(f"{against}: labels none of these responses; its ids must be those of the responses")
+    sure = [row for row in annotated if row.get("sure")]
+    agreed_sure = _agreement(labels, sure) if labels is not None else None
     if as_json:
-        shown = {"results": results, "summary": {**_summary(summary), "annotator": name, "failed": failed}}
-        emit({**shown, "agreement": agreed.model_dump(mode="json")} if agreed else shown)
+        totals = {**_summary(summary), **_coverage(sure, annotated), "annotator": name, "failed": failed}
+        shown = {"results": results, "summary": totals}
+        compared = {"agreement": agreed, "agreement_sure": agreed_sure}
+        emit(shown | {key: value.model_dump(mode="json") for key, value in compared.items() if value is not None})
     else:
         _show(summary, results)
+        _show_coverage(sure, annotated)
         if agreed:
             _show_agreement(agreed)
+        if agreed_sure:
+            say(f"Of the {agreed_sure.responses} that the rules are sure of: {_first_right(agreed_sure)}")
     if failed:
         reason = next(str(row["error"]) for row in results if "error" in row)
         raise WorkError(f"{failed} of {len(results)} responses were not annotated: {reason}; run it again")
@@ -161,14 +170,30 @@ def _labels(path: Path) -> dict[str, tuple[int, ...]]:
     return read_labels(path)
 
 
-def _agreement(labels: dict[str, tuple[int, ...]], annotated: list[dict[str, Any]], path: Path | None) -> Agreement:
+def _agreement(labels: dict[str, tuple[int, ...]], annotated: list[dict[str, Any]]) -> Agreement | None:
+    """Compares annotated responses with labels; None where they have none in common."""
     from calmstorm.evaluation import agreement
     from calmstorm.evaluation.agreement import label_name
 
-    agreed = agreement(labels, {label_name(row): row["triggers"] for row in annotated})
-    if agreed is None:
-        raise InputError(f"{path}: labels none of these responses; its ids must be those of the responses")
-    return agreed
+    return agreement(labels, {label_name(row): row["triggers"] for row in annotated})
+
+
+def _coverage(sure: Sequence[object], annotated: Sequence[dict[str, Any]]) -> dict[str, object]:
+    """How many responses the rules are sure of; nothing for an annotator that does not say."""
+    if not annotated or "sure" not in annotated[0]:
+        return {}
+    return {"sure": len(sure), "coverage": round(len(sure) / len(annotated), 4)}
+
+
+def _show_coverage(sure: Sequence[object], annotated: Sequence[dict[str, Any]]) -> None:
+    if covered := _coverage(sure, annotated):
+        share = percent(len(sure) / len(annotated))
+        say(f"sure of the first trigger, or that there is none: {covered['sure']} of {len(annotated)} ({share})")
+
+
+def _first_right(agreed: Agreement) -> str:
+    interval = percent_interval(agreed.first_accuracy_ci95)
+    return f"the first trigger, or none, is that of the labels for {percent(agreed.first_accuracy)} ({interval})"
 
 
 def _show_agreement(agreed: Agreement) -> None:
@@ -192,6 +217,7 @@ def _show_agreement(agreed: Agreement) -> None:
     )
     same = f"{percent(agreed.accuracy)} ({percent_interval(agreed.accuracy_ci95)})"
     say(f"{agreed.responses} responses in common; the same triggers for {same}")
+    say(_first_right(agreed))
     ends = "" if agreed.kappa_ci95 is None else f" ({agreed.kappa_ci95[0]:.2f} to {agreed.kappa_ci95[1]:.2f})"
     say(f"Cohen's kappa of the first trigger, or none: {number(agreed.kappa)}{ends}; 95 % intervals")
     missing = [(agreed.only_first, "labels without a response"), (agreed.only_second, "responses without a label")]
@@ -206,9 +232,13 @@ Annotate = Callable[[Iterable[Response], "KeptFlaws | None"], list[dict[str, Any
 def _by_rules(rows: Iterable[Response], kept: KeptFlaws | None) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     for row in rows:
-        findings = row.find()
+        assessment = row.assess()
+        findings = assessment.findings
         excerpt = row.text[findings[0].start : findings[0].end].strip()[:EXCERPT] if findings else ""
-        results.append({**row.identity, "triggers": [int(flaw.trigger) for flaw in findings], "excerpt": excerpt})
+        triggers = [int(flaw.trigger) for flaw in findings]
+        certainty = {"sure": assessment.sure, "sure_triggers": [flaw.sure for flaw in findings]}
+        doubt = {} if assessment.sure else {"doubt": assessment.doubt}
+        results.append({**row.identity, "triggers": triggers, "excerpt": excerpt, **certainty, **doubt})
         if kept and row.trajectory:
             kept.keep(row.trajectory, results[-1]["triggers"])
     return results
@@ -245,19 +275,16 @@ def _llm_annotator(model: str) -> tuple[Annotate, str]:
 
 
 def _of_file(path: Path, limit: int | None) -> Iterator[Response]:
-    from calmstorm.intervener.rules import find_flaws, named
+    from calmstorm.intervener.rules import assess
     from calmstorm.problems.files import load_responses
-
-    def find(problem: Problem, text: str) -> Sequence[Finding]:
-        return named(find_flaws(problem, text))
 
     for row in load_responses(path, limit):
         identity: dict[str, object] = {"id": row.problem.id, **({"sample": row.sample} if row.sample else {})}
-        yield Response(identity, row.problem, row.response, partial(find, row.problem, row.response))
+        yield Response(identity, row.problem, row.response, partial(assess, row.problem, row.response))
 
 
 def _of_run(path: Path, limit: int | None) -> Iterator[Response]:
-    from calmstorm.intervener.rules import annotate
+    from calmstorm.intervener.rules import assess_trajectory
     from calmstorm.intervener.segments import without_hints
     from calmstorm.records import Problem
     from calmstorm.runs import RunDirectory
@@ -273,4 +300,4 @@ def _of_run(path: Path, limit: int | None) -> Iterator[Response]:
             identity: dict[str, object] = {"id": problem_id, "stage": stage, "sample": sample, "round": round_}
             problem = problems[problem_id]
             text = without_hints(trajectory.spans)
-            yield Response(identity, problem, text, partial(annotate, problem, trajectory), trajectory)
+            yield Response(identity, problem, text, partial(assess_trajectory, problem, trajectory), trajectory)

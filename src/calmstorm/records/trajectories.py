@@ -52,6 +52,8 @@ class StopReason(StrEnum):
     """The response reached its token limit."""
     EXECUTIONS = "executions"
     """The Reasoner asked for more executions than allowed."""
+    REVIEWED = "reviewed"
+    """A review of its last step found a flaw, so that nothing more was written."""
     INFRASTRUCTURE = "infrastructure"
     """Our machinery failed, after retries."""
 
