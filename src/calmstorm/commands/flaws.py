@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
@@ -65,9 +65,15 @@ def flaws(
     ] = None,
     annotator: Annotated[str, typer.Option("--annotator", help="rules or llm.")] = "rules",
     model: Annotated[
-        str, typer.Option("--model", help="Model of the llm annotator, at CALM_INTERVENER_URL.")
-    ] = "gemini-2.5-pro",
+        str | None,
+        typer.Option(
+            "--model",
+            help="Model of the llm annotator, at CALM_INTERVENER_URL.",
+            show_default="the run's intervener.model, or gemini-2.5-pro",
+        ),
+    ] = None,
     limit: options.Limit = None,
+    override: options.Override = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the triggers of a run's evaluated responses in it, for reports.")
     ] = False,
@@ -81,7 +87,11 @@ def flaws(
     with ExitStack() as stack:
         rows = _of_run(responses, limit) if responses.is_dir() else _of_file(responses, limit)
         labels = _labels(against) if against is not None else None
-        annotate, name = (_by_rules, annotator) if annotator == "rules" else _llm_annotator(model)
+        if annotator == "rules":
+            annotate, name = _by_rules, annotator
+        else:
+            changes = options.changes(override, {"intervener.model": model})
+            annotate, name = _llm_annotator(responses, changes)
         kept = _kept(responses, name, stack) if keep else None
         if kept is not None:
             rows = (row for row in rows if row.trajectory is not None and kept.is_open(row.trajectory))
@@ -244,19 +254,29 @@ def _by_rules(rows: Iterable[Response], kept: KeptFlaws | None) -> list[dict[str
     return results
 
 
-def _llm_annotator(model: str) -> tuple[Annotate, str]:
-    """Returns an annotator that asks a model about every row, and its name."""
-    from calmstorm.intervener.llm import LlmAnnotator
-    from calmstorm.settings import IntervenerSettings
+def _llm_annotator(source: Path, changes: Mapping[str, str]) -> tuple[Annotate, str]:
+    """Returns an annotator that asks a model about every row, and its name.
 
-    annotator = LlmAnnotator(IntervenerSettings(model=model))
+    Args:
+        source: File or run; on a run its settings are taken, its prompt is known, and replies are kept in it.
+        changes: Of settings, by dotted key.
+    """
+    from calmstorm.intervener.llm import LlmAnnotator
+    from calmstorm.settings import changed, load_recipe
+    from calmstorm.stages import recipe_of
+
+    run = recipe_of(source) if source.is_dir() else None
+    recipe = load_recipe(None, changes) if run is None else changed(run, changes, str(source))
+    prompt = None if run is None else options.reasoner_prompt_of(run)
+    annotator = LlmAnnotator(recipe.intervener, cache=source / options.REPLIES if source.is_dir() else None)
 
     async def annotate(row: Response, kept: KeptFlaws | None) -> dict[str, Any]:
         """Returns the result of a row; one that could not be annotated says why and has null triggers."""
         try:
-            triggers = [int(trigger) for trigger in await annotator.annotate(row.problem.question, row.text)]
+            named = await annotator.annotate(row.problem.question, row.text, reasoner_prompt=prompt)
         except InfrastructureError as error:
             return {**row.identity, "triggers": None, "excerpt": "", "error": str(error)}
+        triggers = [int(trigger) for trigger in named]
         if kept and row.trajectory:
             kept.keep(row.trajectory, triggers)
         return {**row.identity, "triggers": triggers, "excerpt": ""}
@@ -269,6 +289,8 @@ def _llm_annotator(model: str) -> tuple[Annotate, str]:
                 results += await asyncio.gather(*(annotate(row, kept) for row in batch))
         finally:
             await annotator.close()
+        spent = annotator.spent
+        note(f"{annotator.name}: {spent.prompt_tokens} prompt and {spent.completion_tokens} completion tokens")
         return results
 
     return lambda rows, kept: asyncio.run(annotate_all(rows, kept)), annotator.name

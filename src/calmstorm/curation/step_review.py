@@ -25,7 +25,7 @@ class StepReview:
         """Reviews the step that has just run; true where the rollout is to stop."""
         *before, step = steps_of(spans, executions, sample=self._sample, round=self._round)
         reviewed = await self._validator.validate(self._problem, step, before)
-        self._usage = _sum(self._usage, reviewed.usage)
+        self._usage += reviewed.usage
         if reviewed.intervention is not None:
             self._flaw = reviewed
         return self._flaw is not None
@@ -42,14 +42,5 @@ class StepReview:
                 round=trajectory.round,
             )
             reviewed = await self._validator.validate(self._problem, step, before)
-            self._usage = _sum(self._usage, reviewed.usage)
+            self._usage += reviewed.usage
         return reviewed.model_copy(update={"usage": self._usage})
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
-        completion_tokens=one.completion_tokens + other.completion_tokens,
-        seconds=one.seconds + other.seconds,
-        cost=one.cost + other.cost,
-    )

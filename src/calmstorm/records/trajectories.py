@@ -100,6 +100,15 @@ class Usage(Record):
     cost: float = 0.0
     """US dollars, where a priced server was used."""
 
+    def __add__(self, other: Usage) -> Usage:
+        """Returns what two pieces of work took together."""
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            seconds=self.seconds + other.seconds,
+            cost=self.cost + other.cost,
+        )
+
 
 class Stage(StrEnum):
     """The part of a run that a trajectory or a model belongs to."""

@@ -119,7 +119,7 @@ class ChatReviewer:
         usage, reason = Usage(), ""
         for attempt in range(1, self._settings.attempts + 1):
             answer = await self._answer(messages)
-            usage, self.spent = added(usage, answer.usage), added(self.spent, answer.usage)
+            usage, self.spent = usage + answer.usage, self.spent + answer.usage
             value, reason = _read(answer, read)
             if self._replies is not None:
                 self._replies.keep(
@@ -217,16 +217,6 @@ def _read(answer: Answer, read: Callable[[str], T]) -> tuple[T | None, str]:
         return read(answer.text), ""
     except Unusable as why:
         return None, str(why)
-
-
-def added(first: Usage, second: Usage) -> Usage:
-    """Returns what two pieces of work took together."""
-    return Usage(
-        prompt_tokens=first.prompt_tokens + second.prompt_tokens,
-        completion_tokens=first.completion_tokens + second.completion_tokens,
-        seconds=first.seconds + second.seconds,
-        cost=first.cost + second.cost,
-    )
 
 
 def filled(name: str, values: Mapping[str, str]) -> str:
