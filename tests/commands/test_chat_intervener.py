@@ -11,6 +11,7 @@ import pytest
 from calmstorm.cli import main
 from tests.intervener.chat_server import ChatServer
 
+SMALL = ["--set", "rollout.response_tokens=300", "--set", "rollout.workers=1"]
 KEY = "sk-not-to-be-written-down"
 
 
@@ -61,12 +62,31 @@ def problems(tmp_path: Path) -> str:
     return str(path)
 
 
+def flaws_are_asked_about_once(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("flaws", "--responses", str(run), "--annotator", "llm", "--model", "m", "--json")
+    with ChatServer(["<trigger_type>Trigger 4</trigger_type>"]) as server:
+        monkeypatch.setenv("CALM_INTERVENER_URL", server.url)
+        assert calm(*words, "--set", "intervener.top_p=default") == 0
+        asked = len(server.requests)
+        assert "top_p" not in server.requests[0]
+        assert f"{100 * asked} prompt and {10 * asked} completion tokens" in capsys.readouterr().err
+        assert calm(*words, "--set", "intervener.top_p=default") == 0
+        assert len(server.requests) == asked
+    assert "0 prompt and 0 completion tokens" in capsys.readouterr().err
+    with sqlite3.connect(run / "replies.sqlite") as replies:
+        assert replies.execute("SELECT DISTINCT prompt FROM replies").fetchall() == [
+            ("intervener-2",),
+            ("annotator-2",),
+        ]
+
+
 def test_curation_with_a_chat_model_from_end_to_end(
     problems: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
     words = ["curate", "--problems", problems, "--run", str(run), "--reasoner", "pocket", "--intervener", "llm"]
-    words += ["--set", "intervener.model=m", "--set", "intervener.top_p=default", "--set", "intervener.attempts=2"]
+    words += [*SMALL, "--set", "intervener.model=m", "--set", "intervener.top_p=default"]
+    words += ["--set", "intervener.attempts=2"]
     with ChatServer(reviewer) as server:
         monkeypatch.setenv("CALM_INTERVENER_URL", server.url)
         assert calm(*words) == 0
@@ -84,15 +104,14 @@ def test_curation_with_a_chat_model_from_end_to_end(
         assert "in 2 attempts" in failed["reason"]
         assert {row["intervener"] for row in lines(run / "interventions.jsonl")} == {"llm:m@intervener-2"}
 
-        assert calm(*words, "--resume") == 0
-        assert len(server.requests) == asked  # what failed is not asked about again
-
         kept = (run / "reviews.jsonl").read_text().splitlines(keepends=True)
         (run / "reviews.jsonl").write_text("".join(line for line in kept if '"flawless"' not in line))
-        assert calm(*words, "--resume") == 0  # reviews that a kill lost are answered from what was kept
+        assert calm(*words, "--resume") == 0
+        # Reviews that a kill lost are answered from what was kept; what failed is not asked about again.
         assert len(server.requests) == asked
     restored = [row for row in lines(run / "reviews.jsonl") if row["outcome"] == "flawless"]
     assert [row["usage"]["prompt_tokens"] for row in restored] == [0, 0]
+    flaws_are_asked_about_once(run, monkeypatch, capsys)
     assert all(KEY.encode() not in path.read_bytes() for path in run.iterdir() if path.is_file())
     assert KEY not in "".join(capsys.readouterr())
 
@@ -101,27 +120,8 @@ def test_rules_go_first_where_both_are_asked(problems: str, tmp_path: Path, monk
     run = tmp_path / "run"
     with ChatServer(reviewer) as server:
         monkeypatch.setenv("CALM_INTERVENER_URL", server.url)
-        words = ["curate", "--problems", problems, "--run", str(run), "--reasoner", "pocket"]
+        words = ["curate", "--problems", problems, "--run", str(run), "--reasoner", "pocket", *SMALL]
         assert calm(*words, "--intervener", "rules+llm", "--limit", "1", "--set", "intervener.model=m") == 0
         rows = lines(run / "reviews.jsonl")
         assert {row["intervener"] for row in rows} == {"rules+llm:m@intervener-2"}
         assert len(server.requests) <= len(rows)
-
-
-def test_flaws_of_a_run_are_asked_about_once(
-    problems: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = tmp_path / "run"
-    assert calm("curate", "--problems", problems, "--run", str(run), "--reasoner", "pocket", "--limit", "1") == 0
-    words = ("flaws", "--responses", str(run), "--annotator", "llm", "--model", "m", "--json")
-    with ChatServer(["<trigger_type>Trigger 4</trigger_type>"]) as server:
-        monkeypatch.setenv("CALM_INTERVENER_URL", server.url)
-        assert calm(*words, "--set", "intervener.top_p=default") == 0
-        asked = len(server.requests)
-        assert "top_p" not in server.requests[0]
-        assert f"{100 * asked} prompt and {10 * asked} completion tokens" in capsys.readouterr().err
-        assert calm(*words, "--set", "intervener.top_p=default") == 0
-        assert len(server.requests) == asked
-    assert "0 prompt and 0 completion tokens" in capsys.readouterr().err
-    with sqlite3.connect(run / "replies.sqlite") as replies:
-        assert replies.execute("SELECT DISTINCT prompt FROM replies").fetchall() == [("annotator-2",)]
