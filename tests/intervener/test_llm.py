@@ -92,8 +92,8 @@ def test_the_prompt_holds_problem_label_hints_and_response_as_they_are():
     assert "Braces {x} and [[problem]]." in prompt
     assert "- I should code." in prompt
     assert "\n400.0\n" in prompt
-    for tag in ("action", "trigger_type", "analysis", "target_text", "hint_to_insert"):
-        assert f"<{tag}>" in prompt
+    for name in ("action", "trigger_type", "analysis", "target_text", "hint_to_insert"):
+        assert f"<{name}>" in prompt
 
 
 def test_the_reasoners_instructions_are_part_of_the_task():

@@ -88,7 +88,8 @@ def flaws(
         rows = _of_run(responses, limit) if responses.is_dir() else _of_file(responses, limit)
         labels = _labels(against) if against is not None else None
         if annotator == "rules":
-            annotate, name = _by_rules, annotator
+            annotate: Annotate = _by_rules
+            name = annotator
         else:
             changes = options.changes(override, {"intervener.model": model})
             annotate, name = _llm_annotator(responses, changes)

@@ -39,6 +39,7 @@ _LINK = (
 _MONEY = r"(?:costs?|profit|revenue|income|earnings|expenses?|return|expenditure|gain|objective|score|total|savings)"
 _RESULT = (
     r"(?:answer|result|outcome|optimum|solution|ground truth|label|objective(?: function)?(?: value)?|z\*?"
+    r"|optimal(?=\W*[=:])"
     rf"|(?:total|overall|net) (?:\w+ )?{_MONEY}"
     r"|(?:max(?:imum|imal|imized)?|min(?:imum|imal|imized)?|highest|lowest|largest|smallest|least|greatest|cheapest)"
     rf" (?:\w+ ){{0,2}}{_MONEY}"
@@ -49,17 +50,19 @@ _RESULT = (
 _SPEAKS_OF_RESULT = _pattern(rf"\b{_RESULT}\b")
 _NAMED = _pattern(rf"\b{_RESULT}\W*(?:{_LINK}\W+)*\Z")
 _GIVEN_AS_ANSWER = _pattern(
+    rf"\bbox(?:ed)?\W+(?:(?:{_LINK}|contains?|holds?|reads?|with)\W+)*\Z|",
     r"\b(?:box(?:ed)?|answer(?:ed)?|submit|conclude|report|end up (?:with|at)|arrive at|come (?:out )?to)",
     rf"\W+(?:{_LINK}\W+)*\Z",
 )
 _ARRIVED_AT = _pattern(rf"\b(?:get|obtain|find|reach)\W+(?:{_LINK}\W+)*\Z")
 _IT_IS = _pattern(r"\b(?:it|this|that|which)\W+(?:is|was|be|should|must|would|will|has|equals?|comes?)\b[^.;]*\Z")
 _CALLED = _pattern(
-    r"[\s,]*(?:dollars\W+|units\W+)?(?:",
+    r"[\s,]*(?:[a-z]+\s+)?(?:",
     r"(?:is|was|as|being|must be|should be|would be|will be|which is|for)\W+(?:(?:the|my|our|an?)\W+)?(?:\w+\W+)?",
     rf"{_RESULT}\b|[,(\s-]+(?:the|my|our)\W+(?:\w+\W+)?{_RESULT}\s*(?:[.,;:)]|\Z)",
     r"|(?:\w+\W+)?(?:is|are|would be|should be|must be) (?:optimal|best|achievable|attainable)\b",
-    r"|(?:\w+\W+)?(?:suffices?\b|is enough\b|(?:goes )?(?:in|into|inside) (?:the|my) (?:final )?box\b))",
+    r"|(?:\w+\W+)?(?:suffices?\b|is enough\b|(?:(?:should |must |to )?(?:go(?:es)?|belongs?) )?"
+    r"(?:in|into|inside) (?:the|my) (?:final )?box\b))",
 )
 _ENDS = _pattern(r"\s*(?:dollars?|units?|in total|exactly|overall)?\s*(?:[.,;:!?)\"'*\]]|\Z|\b(?:as|and|then|so)\b)")
 _COEFFICIENT = _pattern(
@@ -90,6 +93,11 @@ _SWITCH = _pattern(
 )
 _CLAUSE = _pattern(r"[.,;:()\n]|\b(?:so|because|since|but|while|which|that|and)\b")
 _SENTENCE = re.compile(r"(?<=[.!?;])\s|\n")
+_SUM_BEFORE = _pattern(r"\bsums?\b[^.;]*\b(?:equals?|be|is|to)\s*\Z")
+"""The choices of an assignment add up to 1."""
+_CONVERSION = _pattern(
+    r"\s*(?:months|weeks|days|hours|minutes|seconds|grams|kilograms|kg|g|meters|metres|m|cents|percent)\s+(?:in|per|make|to)\b"
+)
 _COUNTED = (
     r"(?:steps?|constraints?|variables?|blocks?|lines?|parts?|cases?|equations?|rows?|columns?|types?|triggers?|options?"
     r"|items?|rounds?|runs?|sections?|stages?|phases?|scripts?|attempts?|decimals?|digits?|kinds?|ways?|ind(?:ex|ices))"
@@ -175,6 +183,8 @@ def _is_something_else(text: str, reading: Reading) -> bool:
     if reading.value <= _MOST_COUNTED and (_COUNT_BEFORE.search(before) or _COUNT_AFTER.match(after)):
         return True
     if reading.spelled and reading.value <= _FEW and (reading.value == 1 or _COUNTS_SOMETHING.match(after)):
+        return True
+    if _CONVERSION.match(after) or (reading.value == 1 and _SUM_BEFORE.search(before)):
         return True
     if any(switch.start() <= reading.start and reading.end <= switch.end() for switch in _SWITCH.finditer(text)):
         return True

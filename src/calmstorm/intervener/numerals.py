@@ -105,7 +105,7 @@ def _regrouped(text: str) -> Iterator[Reading]:
 
 def _spelled(text: str) -> Iterator[Reading]:
     for match in _SPELLED.finditer(text):
-        words = re.findall("[a-z]+", match[0].lower())
+        words = re.findall("[a-z]+|[0-9]+", match[0].lower())
         if words[0] in _SCALES and text[: match.start()].rstrip(" -")[-1:].isdigit():
             continue  # the scale of a number in digits
         yield Reading(_value(words), *match.span(), spelled=True)
@@ -116,7 +116,7 @@ def _value(words: list[str]) -> float:
     if words[-1] == "half":
         return 0.5
     if words[-1] == "dozen":
-        return 12.0 * _UNITS.get(words[0], 1)
+        return 12.0 * (float(words[0]) if words[0].isdigit() else _UNITS.get(words[0], 1))
     if len(words) > 1 and all(_UNITS.get(word, 10) < 10 for word in words):
         return float("".join(str(_UNITS[word]) for word in words))
     total, group, decimals = 0.0, 0.0, ""
