@@ -130,11 +130,11 @@ def test_flaws_by_another_annotator_are_not_mixed(tmp_path: Path, capsys: pytest
         "problem_id": "p",
         "sample": 0,
         "triggers": [],
-        "annotator": "llm:x@annotator-1",
+        "annotator": "llm:x@annotator-2",
     }
     (run / "flaws.jsonl").write_text(json.dumps(row) + "\n")
     assert calm("flaws", "--responses", str(run), "--keep") == 2
-    assert "is by llm:x@annotator-1" in capsys.readouterr().err
+    assert "is by llm:x@annotator-2" in capsys.readouterr().err
     assert len((run / "flaws.jsonl").read_text().splitlines()) == 1
 
 

@@ -31,7 +31,7 @@ def curate(
         str | None,
         typer.Option(
             "--intervener",
-            help="rules, llm (at CALM_INTERVENER_URL) or human.",
+            help="rules, llm (at CALM_INTERVENER_URL), rules+llm or human.",
             show_default="the recipe's, or rules",
         ),
     ] = None,
@@ -70,7 +70,7 @@ def curate(
     loaded = list(opened_problems)
     if version is not None and version.kind is Kind.TEST:
         note(f"{version.name} is for testing; to train on what is curated, draw problems with: calm problems split")
-    asked = options.intervener_of(settings)
+    asked = options.intervener_of(settings, run)
     opened = open_for(settings)
     settings = opened.named_in(settings)
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:

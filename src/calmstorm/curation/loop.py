@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from calmstorm.curation.step_review import StepReview
 from calmstorm.grading import graded_trajectory
 from calmstorm.intervener.protocol import Intervener, Reviewed
+from calmstorm.intervener.steps import StepValidator
 from calmstorm.reasoner.protocol import Reasoner, Sampling
 from calmstorm.records import (
     Author,
@@ -27,6 +29,7 @@ from calmstorm.records import (
     Trajectory,
 )
 from calmstorm.rollout import CodeRunner, RolloutLimits, rollout
+from calmstorm.rollout.loop import AfterOutput
 from calmstorm.rollout.spans import cut, make_span
 from calmstorm.settings import derive_seed
 
@@ -80,6 +83,8 @@ class HintLoop:
     """Receives every finished round and every intervention at once."""
     seed: int
     most_interventions: int = 5
+    steps: StepValidator | None = None
+    """Reviews every step as soon as it has run; with None the Intervener reviews finished responses, as in the paper."""
 
     async def run(self, problem: Problem, sample: int, progress: SampleProgress) -> SampleProgress:
         """Takes one sample from where it is to its end.
@@ -96,14 +101,15 @@ class HintLoop:
             if len(progress.reviews) < len(progress.interventions):  # stopped between an intervention and its review
                 self._close_round(problem, sample, progress, Reviewed.of(progress.interventions[-1]))
                 continue
+            watch = StepReview(self.steps, problem, sample, len(progress.reviews)) if self.steps is not None else None
             if len(progress.interventions) == len(progress.trajectories):  # the next round is open
-                trajectory = await self._attempt(problem, sample, progress)
+                trajectory = await self._attempt(problem, sample, progress, watch)
                 self.sink.trajectory(trajectory)
                 progress.trajectories.append(trajectory)
             latest = progress.trajectories[-1]
             if latest.stop_reason is StopReason.INFRASTRUCTURE:
                 break
-            reviewed = await self.intervener.review(problem, latest)
+            reviewed = await (watch.conclude(latest) if watch else self.intervener.review(problem, latest))
             if reviewed.intervention is not None and len(progress.interventions) < self.most_interventions:
                 self.sink.intervention(reviewed.intervention)
                 progress.interventions.append(reviewed.intervention)
@@ -123,7 +129,9 @@ class HintLoop:
         self.sink.review(review)
         progress.reviews.append(review)
 
-    async def _attempt(self, problem: Problem, sample: int, progress: SampleProgress) -> Trajectory:
+    async def _attempt(
+        self, problem: Problem, sample: int, progress: SampleProgress, watch: AfterOutput | None
+    ) -> Trajectory:
         """Makes the next round: a fresh attempt, or the last one resumed from its hint."""
         round_ = len(progress.trajectories)
         sampling = self.sampling.model_copy(
@@ -143,6 +151,7 @@ class HintLoop:
             sampling=sampling,
             spans=spans,
             executions=executions,
+            after_output=watch,
         )
         return graded_trajectory(problem, finished, stage=Stage.CURATION, sample=sample, round=round_)
 

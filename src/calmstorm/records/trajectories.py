@@ -52,6 +52,8 @@ class StopReason(StrEnum):
     """The response reached its token limit."""
     EXECUTIONS = "executions"
     """The Reasoner asked for another execution after it was told that none is left."""
+    REVIEWED = "reviewed"
+    """A review of its last step found a flaw, so that nothing more was written."""
     INFRASTRUCTURE = "infrastructure"
     """Our machinery failed, after retries."""
 
@@ -97,6 +99,15 @@ class Usage(Record):
     seconds: float = 0.0
     cost: float = 0.0
     """US dollars, where a priced server was used."""
+
+    def __add__(self, other: Usage) -> Usage:
+        """Returns what two pieces of work took together."""
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            seconds=self.seconds + other.seconds,
+            cost=self.cost + other.cost,
+        )
 
 
 class Stage(StrEnum):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,6 +36,10 @@ class CodeRunner(Protocol):
         ...
 
 
+AfterOutput = Callable[[Sequence[Span], Sequence[Execution]], Awaitable[bool]]
+"""Called with the response so far after each execution output; true stops the rollout there."""
+
+
 class Rollout(Record):
     """A finished rollout, not yet graded."""
 
@@ -55,6 +59,7 @@ async def rollout(
     sampling: Sampling,
     spans: Sequence[Span] = (),
     executions: Sequence[Execution] = (),
+    after_output: AfterOutput | None = None,
 ) -> Rollout:
     """Lets the Reasoner solve one problem, or go on where an earlier round was cut.
 
@@ -66,6 +71,7 @@ async def rollout(
         sampling: how to draw.
         spans: response so far; it may end in a hint, which may have opened a Python block.
         executions: outcomes of the blocks in `spans`.
+        after_output: looks at the response after each output, and may stop it (`StopReason.REVIEWED`).
 
     Returns:
         The response with everything in it. A failure of the Reasoner or the interpreter, after retries, is recorded as
@@ -74,7 +80,7 @@ async def rollout(
     Raises:
         InputError: the prompt has token ids but a span has none.
     """
-    loop = _Loop(reasoner, interpreter, prompt, limits, sampling, list(spans), list(executions))
+    loop = _Loop(reasoner, interpreter, prompt, limits, sampling, list(spans), list(executions), after_output)
     started = time.monotonic()
     reason = await loop.run()
     usage = Usage(
@@ -98,6 +104,7 @@ class _Loop:
     sampling: Sampling
     spans: list[Span]
     executions: list[Execution]
+    after_output: AfterOutput | None = None
     used: int = 0
     """Tokens of the response so far."""
     ids: list[int] | None = field(init=False)
@@ -158,6 +165,8 @@ class _Loop:
         if self.used + _count(span.text, span.token_ids, self.reasoner.codec) > self.limits.response_tokens:
             return StopReason.LENGTH
         self._append(span)
+        if self.after_output is not None and await self.after_output(tuple(self.spans), tuple(self.executions)):
+            return StopReason.REVIEWED
         return None
 
     async def _run_with_retry(self, code: str) -> Execution | None:

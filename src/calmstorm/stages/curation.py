@@ -10,6 +10,7 @@ from calmstorm.curation.loop import HintLoop, SampleProgress, Sink
 from calmstorm.errors import InfrastructureError
 from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
+from calmstorm.intervener.steps import IntervenerSteps
 from calmstorm.progress import Advance, track
 from calmstorm.reasoner.opening import OpenedReasoner
 from calmstorm.reasoner.protocol import Reasoner, Sampling
@@ -80,6 +81,7 @@ async def curate(
         sink=_sink(run),
         seed=recipe.seed,
         most_interventions=settings.interventions,
+        steps=IntervenerSteps(intervener) if recipe.intervener.review == "steps" else None,
     )
     with track("curation", len(samples), len(samples) - len(unfinished)) as advance:
         failures = await _curate_samples(loop, unfinished, progress, recipe.rollout.concurrency, advance)
