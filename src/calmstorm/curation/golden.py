@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from calmstorm.curation.loop import SampleProgress, edited_share
+from calmstorm.curation.modification import token_modification
 from calmstorm.records import GoldenTrajectory, Problem, StopReason, Trajectory, VerdictStatus
 
 
@@ -62,4 +63,5 @@ def golden_trajectory(problem: Problem, progress: SampleProgress) -> GoldenTraje
         question=problem.question,
         interventions=tuple(progress.interventions),
         edited_token_share=edited_share(last.spans),
+        token_modification=token_modification(progress.trajectories[0], last),
     )
