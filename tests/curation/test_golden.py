@@ -212,6 +212,7 @@ def test_a_message_is_one_question_with_its_answer_and_what_it_took(golden, tmp_
         "token_ids": [token for span in spans for token in span.token_ids],
         "hints": ["HINT: I code it.\n"] * 2,
         "edited_token_share": golden.edited_token_share,
+        "token_modification": golden.token_modification,
     }
 
 

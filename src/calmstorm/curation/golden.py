@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal
 
 from calmstorm.curation.loop import SampleProgress, edited_share
+from calmstorm.curation.modification import token_modification
 from calmstorm.records import GoldenTrajectory, Problem, StopReason, Trajectory, VerdictStatus
 
 GoldenRule = Literal["paper", "strict"]
@@ -85,4 +86,5 @@ def golden_trajectory(problem: Problem, progress: SampleProgress) -> GoldenTraje
         question=problem.question,
         interventions=tuple(progress.interventions),
         edited_token_share=edited_share(last.spans),
+        token_modification=token_modification(progress.trajectories[0], last),
     )

@@ -84,7 +84,7 @@ class HintLoop:
     seed: int
     most_interventions: int = 5
     steps: StepValidator | None = None
-    """Reviews every step as soon as it has run; with None the Intervener reviews finished responses, as in the paper."""
+    """Reviews every step as soon as it has run; None has the Intervener review finished responses, as in the paper."""
 
     async def run(self, problem: Problem, sample: int, progress: SampleProgress) -> SampleProgress:
         """Takes one sample from where it is to its end.

@@ -195,6 +195,7 @@ def _curation(index: RunIndex) -> CurationNumbers:
         golden=len(golden),
         hints_per_problem=triggers.total() / len(attempts) if attempts else None,
         edited_token_share=sum(place.edited_tokens for place in golden) / golden_tokens if golden_tokens else None,
+        token_modification=_mean(place.modification for place in golden),
         tokens_before=before.response_tokens if attempts else None,
         tokens_after=after.response_tokens if attempts else None,
         correct_before_ci95=before.ci95,
@@ -206,6 +207,11 @@ def _curation(index: RunIndex) -> CurationNumbers:
         interventions=triggers.total(),
         triggers={int(trigger): triggers[trigger] for trigger in Trigger},
     )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _accuracy(places: Iterable[Place]) -> Summary:
