@@ -102,9 +102,14 @@ def test_a_status_word_needs_no_optimal_solve():
     assert judged(done) is None
 
 
+def golden_of(store: Store, **case) -> GoldenTrajectory:
+    curate(ScriptedIntervener(strict), store, **case)
+    return golden_trajectory(PROBLEM, store.trajectories[-1], store.interventions)
+
+
 @pytest.fixture
 def golden() -> GoldenTrajectory:
-    return golden_trajectory(PROBLEM, curate(ScriptedIntervener(strict), Store(), flaws=2, codec=ByteCodec()))
+    return golden_of(Store(), flaws=2, codec=ByteCodec())
 
 
 def test_a_golden_trajectory_carries_its_hints_and_their_share(golden):
@@ -166,7 +171,7 @@ def test_messages_mask_what_programs_printed(golden, tmp_path):
 
 
 def test_a_text_only_trajectory_has_no_mask(tmp_path):
-    text_only = golden_trajectory(PROBLEM, curate(ScriptedIntervener(strict), Store(), flaws=1))
+    text_only = golden_of(Store(), flaws=1)
     export([text_only], tmp_path / "golden.jsonl", "messages")
     row = json.loads((tmp_path / "golden.jsonl").read_text())
     assert row["token_ids"] is None

@@ -76,7 +76,7 @@ async def evaluate(
         await work.run(_pending(problems, samples, stage, frozenset(done)))
     except UnfinishedError:
         for problem, sample in work.open.values():
-            failed = Rollout(prompt=Prefix(text=""), spans=(), stop_reason=StopReason.INFRASTRUCTURE, usage=Usage())
+            failed = _without_response(Prefix(text=""), StopReason.INFRASTRUCTURE)
             on_trajectory(graded_trajectory(problem, failed, stage=stage, sample=sample, tolerance=tolerance))
         raise
     return work.finished
@@ -94,10 +94,14 @@ async def _fitted_rollout(
     if context_tokens is not None and prompt.token_ids is not None:
         room = min(limits.response_tokens, context_tokens - len(prompt.token_ids))
         if room <= 0:
-            usage = Usage(prompt_tokens=len(prompt.token_ids))
-            return Rollout(prompt=prompt, spans=(), stop_reason=StopReason.LENGTH, executions=(), usage=usage)
+            return _without_response(prompt, StopReason.LENGTH)
         limits = limits.model_copy(update={"response_tokens": room})
     return await rollout(reasoner, interpreter, prompt, limits=limits, sampling=sampling)
+
+
+def _without_response(prompt: Prefix, reason: StopReason) -> Rollout:
+    usage = Usage(prompt_tokens=len(prompt.token_ids or ()))
+    return Rollout(prompt=prompt, spans=(), stop_reason=reason, executions=(), usage=usage)
 
 
 def _pending(

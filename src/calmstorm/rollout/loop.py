@@ -40,7 +40,7 @@ class Rollout(Record):
     prompt: Prefix
     spans: tuple[Span, ...]
     stop_reason: StopReason
-    executions: tuple[Execution, ...] = ()
+    executions: tuple[Execution, ...]
     usage: Usage
     failure: str = ""
     """What failed, where `stop_reason` is `INFRASTRUCTURE`."""
