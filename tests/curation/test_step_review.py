@@ -64,7 +64,8 @@ def curate(
     intervener: Intervener, *, by_step: bool = True, most: int = 5, stored: Stored | None = None
 ) -> tuple[SampleProgress, Stored]:
     stored = stored or Stored()
-    progress = SampleProgress(list(stored.trajectories), list(stored.interventions), list(stored.reviews))
+    latest = stored.trajectories[-1] if stored.trajectories else None
+    progress = SampleProgress(len(stored.trajectories), latest, list(stored.interventions), list(stored.reviews))
     loop = HintLoop(
         ScriptedReasoner(careless, codec=ByteCodec()),
         Runner(),

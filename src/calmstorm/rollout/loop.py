@@ -48,6 +48,8 @@ class Rollout(Record):
     stop_reason: StopReason
     executions: tuple[Execution, ...]
     usage: Usage
+    failure: str = ""
+    """What failed, where `stop_reason` is `INFRASTRUCTURE`."""
 
 
 async def rollout(
@@ -89,7 +91,12 @@ async def rollout(
         seconds=time.monotonic() - started,
     )
     return Rollout(
-        prompt=prompt, spans=tuple(loop.spans), stop_reason=reason, executions=tuple(loop.executions), usage=usage
+        prompt=prompt,
+        spans=tuple(loop.spans),
+        stop_reason=reason,
+        executions=tuple(loop.executions),
+        usage=usage,
+        failure=loop.failure if reason is StopReason.INFRASTRUCTURE else "",
     )
 
 
@@ -107,6 +114,8 @@ class _Loop:
     after_output: AfterOutput | None = None
     used: int = 0
     """Tokens of the response so far."""
+    failure: str = ""
+    """What failed last, of our machinery."""
     ids: list[int] | None = field(init=False)
     """Prompt and response as token ids; None where the Reasoner gives text only."""
 
@@ -130,7 +139,8 @@ class _Loop:
                 completion = await self.reasoner.generate(
                     self._prefix(), stop=CLOSINGS, max_tokens=remaining, sampling=self.sampling
                 )
-            except InfrastructureError:
+            except InfrastructureError as error:
+                self.failure = str(error)
                 return StopReason.INFRASTRUCTURE
             code = self._take(completion)
             if code is not None:
@@ -140,6 +150,7 @@ class _Loop:
             if completion.stop is CompletionStop.LENGTH:
                 return StopReason.LENGTH
             if not completion.text:  # neither written anything nor ended: it would be asked for ever
+                self.failure = "the Reasoner wrote nothing and did not end its turn"
                 return StopReason.INFRASTRUCTURE
         return StopReason.LENGTH
 
@@ -149,16 +160,16 @@ class _Loop:
         if done >= self.limits.executions:
             # Whoever was told has one output more than scripts were run.
             is_told = sum(span.author is Author.INTERPRETER for span in self.spans) > done
-            return StopReason.EXECUTIONS if is_told else self._show(spent_block(self.limits.executions))
+            return StopReason.EXECUTIONS if is_told else await self._show(spent_block(self.limits.executions))
         execution = await self._run_with_retry(code)
         if execution is None:
             return StopReason.INFRASTRUCTURE
         self.executions.append(execution)
         if execution.status is ExecutionStatus.INFRASTRUCTURE:
             return StopReason.INFRASTRUCTURE
-        return self._show(output_block(execution, self.limits.output_characters))
+        return await self._show(output_block(execution, self.limits.output_characters))
 
-    def _show(self, block: str) -> StopReason | None:
+    async def _show(self, block: str) -> StopReason | None:
         """Appends an output block on a line of its own; returns the reason when there is no room for it."""
         lead = "" if self._tail().endswith("\n") else "\n"
         span = make_span(Author.INTERPRETER, SpanKind.OUTPUT, lead + block, self.reasoner.codec)
@@ -176,10 +187,12 @@ class _Loop:
         for _ in range(2):
             try:
                 execution = await self.interpreter.arun(code, limits)
-            except InfrastructureError:
+            except InfrastructureError as error:
+                self.failure = str(error)
                 continue
             if execution.status is not ExecutionStatus.INFRASTRUCTURE:
                 break
+            self.failure = f"the interpreter failed: {execution.stderr.strip()[:200] or 'its worker died'}"
         return execution
 
     def _take(self, completion: Completion) -> str | None:
