@@ -72,7 +72,7 @@ def unguided(run: RunDirectory, golden: Sequence[GoldenTrajectory]) -> list[Gold
     guided = {(record.trajectory.problem_id, record.trajectory.sample): record for record in golden}
     attempts = [
         guided[t.problem_id, t.sample].model_copy(
-            update={"trajectory": t, "interventions": (), "edited_token_share": 0.0}
+            update={"trajectory": t, "interventions": (), "edited_token_share": 0.0, "token_modification": 0.0}
         )
         for t in run.trajectories(Stage.CURATION)
         if t.round == 0 and (t.problem_id, t.sample) in guided and t.stop_reason is StopReason.FINISHED

@@ -9,11 +9,13 @@ finishes the same work: the same problems, samples and rounds.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from calmstorm.errors import UnfinishedError
 from calmstorm.grading import is_gradable
 from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
@@ -72,16 +74,17 @@ class Adaptation:
         def count(trajectory: Trajectory) -> None:
             outcomes[trajectory.suite].append(bool(trajectory.verdict and trajectory.verdict.correct))
 
-        evaluate_model(
-            partial(self.load, model),
-            gradable,
-            len(gradable),
-            interpreter,
-            self.recipe,
-            stage,
-            run=self.run,
-            on_trajectory=count,
-        )
+        with _going_on():
+            evaluate_model(
+                partial(self.load, model),
+                gradable,
+                len(gradable),
+                interpreter,
+                self.recipe,
+                stage,
+                run=self.run,
+                on_trajectory=count,
+            )
         shares = (f"{suite} {percent(sum(correct) / len(correct))}" for suite, correct in outcomes.items())
         note(f"{stage}: pass@1 {', '.join(shares)}")
 
@@ -89,9 +92,21 @@ class Adaptation:
         """Curates what is not finished and writes the golden set, unless a model was trained on it already."""
         if model_path(self.run, Stage.SFT).exists():
             return
-        curation_stage(self.run, self.recipe, problems, partial(self.load, self.base), interpreter, self.intervener)
+        with _going_on():
+            curation_stage(self.run, self.recipe, problems, partial(self.load, self.base), interpreter, self.intervener)
         funnel = filter_golden(self.run, self.recipe.curation)
         note(
             f"curation: {percent(funnel.correct_before)} correct before, {percent(funnel.correct_after)} after, "
             f"{funnel.golden} golden of {funnel.samples}"
         )
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Lets a stage leave some samples open, and says so; one that finished none ends the run."""
+    try:
+        yield
+    except UnfinishedError as error:
+        if not error.finished:
+            raise
+        note(f"NOT COMPLETE: {error}. This run goes on without them")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from calmstorm import samples
 from calmstorm.cli import main
 from calmstorm.commands import options
 from calmstorm.errors import InfrastructureError, InputError
@@ -38,6 +39,11 @@ def _reasoner(monkeypatch):
     monkeypatch.setattr(opening, "open_for", lambda recipe: opening.OpenedReasoner(ScriptedReasoner(by_hand), None))
 
 
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    monkeypatch.setattr(samples, "PAUSES", (0.0, 0.0))
+
+
 @pytest.fixture
 def problems(tmp_path: Path) -> str:
     path = tmp_path / "problems.jsonl"
@@ -55,9 +61,12 @@ def test_curate_corrects_filters_and_sums_up(problems, tmp_path, capsys):
     run = tmp_path / "run"
     assert calm("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x", "--json") == 0
     summary = json.loads(capsys.readouterr().out)
+    reasoner, intervener = summary.pop("reasoner"), summary.pop("intervener")
     assert summary == {
         "samples": 3, "correct_before": 0.0, "correct_after": 1.0, "golden": 3, "hints": 3, "rejected": {},
     }  # fmt: skip
+    assert reasoner["completion_tokens"] > 0
+    assert reasoner["cost"] == intervener["cost"] == 0
     assert len(lines(run, "golden")) == 3
     assert {row["round"] for row in lines(run, "trajectories")} == {0, 1}
     assert {row["intervener"] for row in lines(run, "interventions")} == {"rules"}
@@ -128,7 +137,7 @@ def test_a_refused_key_ends_in_one_line(problems, tmp_path, capsys, monkeypatch)
 @pytest.mark.parametrize(
     ("intervener", "reason"),
     [
-        ("oracle", "it must be 'rules', 'llm' or 'human'"),
+        ("oracle", "it must be 'rules', 'llm', 'rules+llm' or 'human'"),
         ("human", "standard input is no terminal"),
         ("llm", "CALM_INTERVENER_URL is not set"),
     ],

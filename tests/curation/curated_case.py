@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from calmstorm.curation.loop import HintLoop, Review, SampleProgress, Sink
+from calmstorm.curation.loop import HintLoop, SampleProgress, Sink
 from calmstorm.interpreter.limits import Limits
 from calmstorm.intervener.protocol import Intervener
 from calmstorm.reasoner.protocol import Prefix, Sampling, TokenCodec
@@ -16,6 +16,7 @@ from calmstorm.records import (
     Intervention,
     LabelStatus,
     Problem,
+    Review,
     Sense,
     Trajectory,
     Trigger,
@@ -109,10 +110,10 @@ class Store:
 
     def progress(self) -> SampleProgress:
         return SampleProgress(
-            trajectories=list(self.trajectories),
+            rounds=len(self.trajectories),
+            latest=self.trajectories[-1] if self.trajectories else None,
             interventions=list(self.interventions),
-            flawless=any(review.flawless for review in self.reviews),
-            reviewed=len(self.reviews),
+            reviews=list(self.reviews),
         )
 
     def content(self) -> tuple:

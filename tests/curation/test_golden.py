@@ -175,9 +175,14 @@ def test_an_export_names_a_prompt_that_there_is(golden, tmp_path):
     assert export([golden], tmp_path / "x" / "golden", "jsonl") == 1
 
 
+def golden_of(store: Store, **case) -> GoldenTrajectory:
+    curate(ScriptedIntervener(strict), store, **case)
+    return golden_trajectory(PROBLEM, store.trajectories[0], store.trajectories[-1], store.interventions)
+
+
 @pytest.fixture
 def golden() -> GoldenTrajectory:
-    return golden_trajectory(PROBLEM, curate(ScriptedIntervener(strict), Store(), flaws=2, codec=ByteCodec()))
+    return golden_of(Store(), flaws=2, codec=ByteCodec())
 
 
 def test_a_golden_trajectory_carries_its_hints_and_their_share(golden):
@@ -212,6 +217,7 @@ def test_a_message_is_one_question_with_its_answer_and_what_it_took(golden, tmp_
         "token_ids": [token for span in spans for token in span.token_ids],
         "hints": ["HINT: I code it.\n"] * 2,
         "edited_token_share": golden.edited_token_share,
+        "token_modification": golden.token_modification,
     }
 
 
@@ -239,7 +245,7 @@ def test_messages_mask_what_programs_printed(golden, tmp_path):
 
 
 def test_a_text_only_trajectory_has_no_mask(tmp_path):
-    text_only = golden_trajectory(PROBLEM, curate(ScriptedIntervener(strict), Store(), flaws=1))
+    text_only = golden_of(Store(), flaws=1)
     export([text_only], tmp_path / "golden.jsonl", "messages", prompt="calm-1")
     row = json.loads((tmp_path / "golden.jsonl").read_text())
     assert row["token_ids"] is None

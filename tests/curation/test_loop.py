@@ -4,13 +4,27 @@ import pytest
 
 from calmstorm.curation.loop import edited_share, outputs_before, splice
 from calmstorm.errors import InfrastructureError
+from calmstorm.intervener.protocol import Reviewed
 from calmstorm.intervener.scripted import ScriptedIntervener
 from calmstorm.reasoner.protocol import Sampling
 from calmstorm.reasoner.scripted import ByteCodec, ScriptedReasoner
-from calmstorm.records import Author, ExecutionStatus, Span, SpanKind, Stage, StopReason, VerdictStatus
+from calmstorm.records import Author, ExecutionStatus, ReviewOutcome, Span, SpanKind, Stage, StopReason
 from calmstorm.rollout.spans import response_ids
 from calmstorm.settings import derive_seed
 from tests.curation.curated_case import BLOCK, GOOD, Death, Runner, Store, curate, hesitant, hint, strict
+
+FLAWED, FLAWLESS = ReviewOutcome.FLAWED, ReviewOutcome.FLAWLESS
+
+
+class Mute(ScriptedIntervener):
+    """Says the same about every trajectory."""
+
+    def __init__(self, reviewed: Reviewed) -> None:
+        super().__init__([])
+        self.reviewed = reviewed
+
+    async def review(self, problem, trajectory):
+        return self.reviewed
 
 
 def test_the_flaws_are_corrected_one_by_one_until_none_is_left():
@@ -19,7 +33,7 @@ def test_the_flaws_are_corrected_one_by_one_until_none_is_left():
     assert done.flawless
     assert [t.round for t in store.trajectories] == [0, 1, 2]
     assert [i.round for i in store.interventions] == [0, 1]
-    assert [r.flawless for r in store.reviews] == [False, False, True]
+    assert [r.outcome for r in store.reviews] == [FLAWED, FLAWED, FLAWLESS]
     assert [t.verdict.correct for t in store.trajectories if t.verdict] == [False, False, True]
     last = store.trajectories[-1]
     assert last.response.startswith("I model it.\nHINT: I code it.\n")
@@ -47,7 +61,7 @@ def test_the_round_after_the_last_hint_can_still_be_found_flawless():
     intervener, store = ScriptedIntervener(strict), Store()
     assert curate(intervener, store, flaws=5).flawless
     assert len(store.interventions) == 5
-    assert store.reviews[-1].flawless
+    assert store.reviews[-1].outcome is FLAWLESS
 
 
 def test_without_interventions_a_sample_is_only_reviewed():
@@ -84,15 +98,33 @@ def test_a_finished_sample_is_not_touched():
     assert store.calls == calls
 
 
-def test_a_failed_interpreter_is_recorded_and_not_reviewed():
+def test_a_failed_interpreter_leaves_the_round_open_and_is_no_trajectory():
     intervener, store = ScriptedIntervener(strict), Store()
-    done = curate(intervener, store, flaws=0, runner=Runner(ExecutionStatus.INFRASTRUCTURE))
-    assert not done.flawless
+    with pytest.raises(InfrastructureError, match="the interpreter failed: its worker died"):
+        curate(intervener, store, flaws=0, runner=Runner(ExecutionStatus.INFRASTRUCTURE))
+    assert store.calls == 0
     assert intervener.asked == []
-    assert [t.stop_reason for t in store.trajectories] == [StopReason.INFRASTRUCTURE]
-    verdict = store.trajectories[0].verdict
-    assert verdict is not None
-    assert verdict.status is VerdictStatus.INFRASTRUCTURE
+    assert curate(intervener, store, flaws=0).flawless
+
+
+def test_a_failed_reasoner_says_what_failed():
+    def script(prefix, sampling):
+        raise InfrastructureError("the server is gone")
+
+    store = Store()
+    with pytest.raises(InfrastructureError, match="the server is gone"):
+        curate(ScriptedIntervener(strict), store, script=script)
+    assert store.calls == 0
+
+
+def test_a_failed_review_ends_the_sample_and_is_not_flawless():
+    store = Store()
+    failed = Reviewed(outcome=ReviewOutcome.FAILED, reason="three replies without an action")
+    done = curate(Mute(failed), store, flaws=1)
+    assert done.is_finished(5)
+    assert not done.flawless
+    assert [(r.outcome, r.reason) for r in store.reviews] == [(ReviewOutcome.FAILED, "three replies without an action")]
+    assert len(store.trajectories) == 1
 
 
 def test_a_failed_intervener_leaves_the_round_open():

@@ -1,17 +1,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
-from calmstorm.errors import InfrastructureError
+from calmstorm import samples
+from calmstorm.errors import InfrastructureError, InputError, UnfinishedError
 from calmstorm.evaluation import evaluate, summarise
 from calmstorm.interpreter import Limits
 from calmstorm.reasoner.protocol import Prefix, Sampling
 from calmstorm.reasoner.scripted import ByteCodec, ScriptedReasoner
 from calmstorm.records import Execution, ExecutionStatus, LabelStatus, Problem, StopReason, Trajectory, VerdictStatus
 from calmstorm.rollout import RolloutLimits
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "PAUSES", (0.0, 0.0))
 
 
 class EchoInterpreter:
@@ -123,24 +130,70 @@ def failing_on(*bad: int) -> ScriptedReasoner:
     return ScriptedReasoner(script)
 
 
-def test_a_rollout_that_our_machinery_failed_is_recorded_and_is_in_no_rate() -> None:
-    _, out = run(problems(4), failing_on(1, 3), samples=1, concurrency=1)
+def test_what_our_machinery_keeps_failing_is_reported_last_and_is_in_no_rate() -> None:
+    out: list[Trajectory] = []
+    failures: list[tuple[str, int, str]] = []
+    with pytest.raises(UnfinishedError, match=r"2 of 4 samples are not finished \(gone\); the rest is kept") as ended:
+        run(
+            problems(4),
+            failing_on(1, 3),
+            samples=1,
+            concurrency=1,
+            on_trajectory=out.append,
+            on_failure=lambda problem, sample, reason: failures.append((problem.id, sample, reason)),
+        )
+    assert ended.value.finished == 2
+    assert failures == [("p1", 0, "gone"), ("p3", 0, "gone")] * 3
+    assert [each.problem_id for each in out] == ["p0", "p2", "p1", "p3"]
+    assert [each.is_failure for each in out] == [False, False, True, True]
     cell = summarise(out)
     assert (cell.pass_at_1, cell.problems, cell.infrastructure) == (1.0, 2, 2)
 
 
+def test_what_fails_for_a_while_is_tried_again_and_finished() -> None:
+    calls: Counter[str] = Counter()
+
+    def script(prefix: Prefix, sampling: Sampling) -> str:
+        calls[prefix.text] += 1
+        if calls[prefix.text] == 1 and "```output" not in prefix.text and "is 1?" in prefix.text:
+            raise InfrastructureError("gone")
+        return answering(prefix, sampling)
+
+    count, out = run(problems(4), ScriptedReasoner(script), samples=1, concurrency=2)
+    assert count == 4
+    assert {each.problem_id for each in out} == {f"p{n}" for n in range(4)}
+
+
 def test_an_evaluation_ends_when_nothing_works_any_more_and_keeps_what_worked() -> None:
     out: list[Trajectory] = []
-    with pytest.raises(InfrastructureError, match="8 rollouts in a row failed"):
+    with pytest.raises(InfrastructureError, match=r"8 samples in a row failed \(gone\); 5 were finished"):
         run(problems(100), failing_on(*range(5, 100)), samples=1, concurrency=2, on_trajectory=out.append)
     assert {each.problem_id for each in out} == {f"p{n}" for n in range(5)}
 
 
-def test_an_evaluation_fails_when_nothing_ever_worked() -> None:
-    with pytest.raises(InfrastructureError, match="3 rollouts in a row failed"):
-        run(problems(3), failing_on(0, 1, 2), samples=1)
-    _, out = run(problems(3), failing_on(0, 1, 2), samples=1, done={("base", "p0", 0, 0)})
-    assert len(out) == 2
+def test_trouble_with_one_sample_does_not_cost_the_others() -> None:
+    def script(prefix: Prefix, sampling: Sampling) -> str:
+        if "is 1?" in prefix.text:
+            raise KeyError("choices")
+        return answering(prefix, sampling)
+
+    out: list[Trajectory] = []
+    with pytest.raises(UnfinishedError, match=r"1 of 4 samples are not finished .internal error: KeyError: 'choices'"):
+        run(problems(4), ScriptedReasoner(script), samples=1, on_trajectory=out.append)
+    assert [each.problem_id for each in out if not each.is_failure] == ["p0", "p2", "p3"]
+
+
+def test_what_concerns_every_sample_ends_the_evaluation_at_once() -> None:
+    asked = 0
+
+    def script(prefix: Prefix, sampling: Sampling) -> str:
+        nonlocal asked
+        asked += 1
+        raise InputError("the key is refused")
+
+    with pytest.raises(InputError, match="the key is refused"):
+        run(problems(50), ScriptedReasoner(script), concurrency=2)
+    assert asked <= 2
 
 
 def test_an_error_of_the_caller_stops_all_workers() -> None:

@@ -163,7 +163,7 @@ def test_a_run_resumes_with_the_same_config_and_refuses_another(tmp_path: Path) 
         run.keep_config(recipe)
         run.keep_config(recipe)
         assert Recipe.model_validate(run.config()) == recipe
-        with pytest.raises(SettingsError, match=r"rl.steps is 6, but this run was started with 5; restore"):
+        with pytest.raises(SettingsError, match=r"rl.steps is 6, but this run was started with 5; leave it as it was"):
             run.keep_config(load_recipe(None, {"rl.steps": "6"}))
         assert (run.config() or {})["rl"]["steps"] == 5
 

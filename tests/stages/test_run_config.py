@@ -14,7 +14,7 @@ from calmstorm.reasoner.opening import OpenedReasoner
 from calmstorm.reasoner.scripted import ScriptedReasoner
 from calmstorm.records import Author, GoldenTrajectory, Span, SpanKind, Stage, StopReason, Trajectory
 from calmstorm.runs import RunDirectory
-from calmstorm.settings import RunConfig
+from calmstorm.settings import RunConfig, changed
 from calmstorm.stages import keep_config, recipe_of, run_config
 
 
@@ -44,14 +44,47 @@ def test_the_pace_of_a_run_may_change_and_nothing_else(tmp_path: Path) -> None:
             keep_config(run, faster.model_copy(update={"prompt": "calm-2"}))
 
 
+def test_servers_limits_and_budgets_may_change_but_not_the_model_behind_them(tmp_path: Path) -> None:
+    config = RunConfig(reasoner="http://a:1", model="m")
+    moved = changed(
+        config,
+        {
+            "reasoner": "http://b:2",
+            "server.timeout_seconds": "60",
+            "server.command": '["vllm"]',
+            "intervener.concurrency": "2",
+            "intervener.patience_seconds": "1",
+            "budget.cost": "5",
+            "prices": '[{model = "m", input = 1.0}]',
+            "local.cache_gib": "4",
+        },
+        "test",
+    )
+    with RunDirectory(tmp_path) as run:
+        keep_config(run, config)
+        keep_config(run, moved)
+        assert run_config(run) == moved
+        for key, value in (
+            ("model", "other"),
+            ("tokenizer", "t"),
+            ("reasoner", "pocket"),
+            ("server.text_only", "true"),
+            ("local.dtype", "float32"),
+            ("intervener.model", "other"),
+            ("rollout.response_tokens", "100"),
+        ):
+            with pytest.raises(SettingsError, match=f"{key} is .* leave it as it was, or name another run directory"):
+                keep_config(run, changed(moved, {key: value}, "test"))
+
+
 def test_a_run_without_settings_is_refused(tmp_path: Path) -> None:
     with RunDirectory(tmp_path) as run, pytest.raises(InputError, match=r"has no config\.toml"):
         run_config(run)
 
 
 def test_settings_of_another_version_are_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("intervener = 'rules'\n")
-    with pytest.raises(SettingsError, match="'intervener' is not a setting"):
+    (tmp_path / "config.toml").write_text("[curation]\nintervener = 'rules'\n")
+    with pytest.raises(SettingsError, match=r"'curation\.intervener' is not a setting"):
         recipe_of(tmp_path)
 
 
@@ -100,7 +133,7 @@ def test_a_run_with_settings_refuses_another_recipe(tmp_path: Path, capsys: pyte
 
 def test_a_flag_that_looks_like_a_number_stays_a_text() -> None:
     flags = options.changes(["rl.steps=5"], {"model": "4", "problems.source": "true", "seed": 3, "rl.engine": None})
-    recipe = options.recipe_for("7", None, flags)
+    recipe = options.recipe_for(["7"], None, flags)
     assert (recipe.model, recipe.problems.source, recipe.reasoner) == ("4", "true", "7")
     assert (recipe.seed, recipe.rl.steps, recipe.rl.engine) == (3, 5, "trl")
 

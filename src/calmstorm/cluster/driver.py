@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from calmstorm.curation.loop import HintLoop, SampleProgress, Sink
+from calmstorm.curation.loop import SampleProgress, Sink, hint_loop
 from calmstorm.errors import CalmstormError, InfrastructureError
 from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
 from calmstorm.reasoner.opening import OpenedReasoner
-from calmstorm.reasoner.protocol import Sampling
 from calmstorm.records import Intervention, Problem, Record, Review, Trajectory
 from calmstorm.settings import Recipe
 
@@ -63,26 +62,15 @@ class Driver:
     ) -> None:
         put = pieces.put_nowait
         try:
-            await self._loop(Sink(trajectory=put, intervention=put, review=put)).run(problem, sample, progress)
+            sink = Sink(trajectory=put, intervention=put, review=put)
+            loop = hint_loop(self._recipe, self._reasoner, self._interpreter, self._intervener, sink)
+            await loop.run(problem, sample, progress)
         except InfrastructureError as error:
             put(Failure(reason=str(error), ends_the_run=False))
         except CalmstormError as error:
             put(Failure(reason=str(error), ends_the_run=True))
         finally:
             put(None)
-
-    def _loop(self, sink: Sink) -> HintLoop:
-        drawn = self._recipe.rollout
-        return HintLoop(
-            self._reasoner,
-            self._interpreter,
-            self._intervener,
-            limits=drawn,
-            sampling=Sampling(temperature=drawn.temperature, top_p=drawn.top_p, top_k=drawn.top_k, min_p=drawn.min_p),
-            sink=sink,
-            seed=self._recipe.seed,
-            most_interventions=self._recipe.curation.interventions,
-        )
 
     async def close(self) -> None:
         """Ends the interpreter and the connections of this node."""

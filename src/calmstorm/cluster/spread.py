@@ -14,7 +14,7 @@ from calmstorm.errors import InfrastructureError, InputError, MissingExtraError
 from calmstorm.intervener.protocol import Intervener
 from calmstorm.progress import note
 from calmstorm.reasoner.opening import OpenedReasoner
-from calmstorm.records import Intervention, Problem, Trajectory
+from calmstorm.records import Intervention, Problem, Review, Trajectory
 from calmstorm.settings import Recipe
 
 try:
@@ -44,6 +44,7 @@ class SpreadLoop:
         open_reasoner: Callable[[], OpenedReasoner],
         open_intervener: Callable[[], Intervener],
         sink: Sink,
+        may_go_on: Callable[[], bool] = lambda: True,
     ) -> None:
         """Prepares; drivers are started with the first sample.
 
@@ -52,8 +53,9 @@ class SpreadLoop:
             open_reasoner: Opens the Reasoner, on each node.
             open_intervener: Opens the Intervener, on each node.
             sink: Receives every finished piece, in this process.
+            may_go_on: Asked when a round ends; where it says no, the sample is left as it stands.
         """
-        self._recipe, self._sink = recipe, sink
+        self._recipe, self._sink, self._may_go_on = recipe, sink, may_go_on
         self._arguments = (recipe, open_reasoner, open_intervener)
         self._drivers: dict[str, Any] = {}
         """Actors by node."""
@@ -95,7 +97,11 @@ class SpreadLoop:
         pieces = driver.curate.options(num_returns="streaming").remote(problem, sample, progress)
         try:
             async for reference in pieces:
-                self._store(await reference, progress)
+                piece = await reference
+                self._store(piece, progress)
+                if isinstance(piece, Review) and not self._may_go_on():
+                    ray.cancel(pieces)
+                    return
         except asyncio.CancelledError:
             ray.cancel(pieces)
             raise
@@ -106,7 +112,8 @@ class SpreadLoop:
             raise (InputError if piece.ends_the_run else InfrastructureError)(piece.reason)
         if isinstance(piece, Trajectory):
             self._sink.trajectory(piece)
-            progress.trajectories.append(piece)
+            progress.latest = piece
+            progress.rounds += 1
         elif isinstance(piece, Intervention):
             self._sink.intervention(piece)
             progress.interventions.append(piece)

@@ -62,6 +62,8 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the firs
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the settings and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
+REPLIES = "replies.sqlite"
+"""File of a run in which replies of reviewing models are kept by content."""
 PROBLEMS_HELP = "A file (JSON Lines, JSON, CSV or parquet) or a benchmark (nl4opt, nl4opt/llmopt)"
 PROBLEMS_METAVAR = "FILE|NAME"
 
@@ -136,17 +138,45 @@ def base_directory(recipe: Recipe, given: Path | None = None) -> Path:
     return Path(recipe.reasoner)
 
 
-def intervener_of(recipe: Recipe) -> Intervener:
-    """Returns the Intervener that a recipe names."""
+def intervener_of(recipe: Recipe, run: Path | None = None) -> Intervener:
+    """Returns the Intervener that a recipe names.
+
+    Args:
+        recipe: Names it, and how it is asked.
+        run: Run directory; a model's replies are kept there, so that none is paid for twice.
+
+    Raises:
+        InputError: It needs a server or a terminal that is not there.
+    """
     settings = recipe.intervener
     if settings.kind == "human":
         from calmstorm.intervener.human import HumanIntervener
 
-        return HumanIntervener()
-    if settings.kind == "llm":
-        from calmstorm.intervener.llm import LlmIntervener
-
-        return LlmIntervener(settings)
+        return HumanIntervener(seed=recipe.seed)
     from calmstorm.intervener.rules import RulesIntervener
 
-    return RulesIntervener(recipe.seed)
+    rules = RulesIntervener(recipe.seed)
+    if settings.kind == "rules":
+        return rules
+    from calmstorm.intervener.combined import CombinedIntervener
+    from calmstorm.intervener.llm import LlmIntervener
+
+    cache = None if run is None else run / REPLIES
+    model = LlmIntervener(settings, reasoner_prompt=reasoner_prompt_of(recipe), cache=cache)
+    return model if settings.kind == "llm" else CombinedIntervener(rules, model)
+
+
+def reasoner_prompt_of(recipe: Recipe) -> str:
+    """Returns the name of the prompt that the Reasoner of a recipe is asked with.
+
+    Raises:
+        InputError: A model directory's settings cannot be read.
+    """
+    from calmstorm.reasoner.prompting import DEFAULT_PROMPT, prompt_of_model
+
+    if recipe.prompt is not None:
+        return recipe.prompt
+    if recipe.reasoner == POCKET:
+        return prompt_of_model(pocket_directory())
+    directory = Path(recipe.reasoner)
+    return prompt_of_model(directory) if directory.is_dir() else DEFAULT_PROMPT

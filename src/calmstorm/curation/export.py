@@ -71,6 +71,7 @@ def _messages(golden: Iterable[GoldenTrajectory], prompt: str) -> Iterator[dict[
             "loss_mask": list(map(int, response_mask(spans, SFT_AUTHORS))) if has_ids else None,
             "hints": [span.text for span in spans if span.author is Author.INTERVENER],
             "edited_token_share": record.edited_token_share,
+            "token_modification": record.token_modification,
         }
 
 

@@ -8,11 +8,13 @@ without a right model behind it teaches the wrong thing, and a small model guess
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal
 
-from calmstorm.curation.loop import SampleProgress, edited_share
-from calmstorm.records import GoldenTrajectory, Problem, StopReason, Trajectory, VerdictStatus
+from calmstorm.curation.loop import edited_share
+from calmstorm.curation.modification import token_modification
+from calmstorm.records import GoldenTrajectory, Intervention, Problem, StopReason, Trajectory, VerdictStatus
 
 GoldenRule = Literal["paper", "strict"]
 """As `curation.golden` of a recipe."""
@@ -77,12 +79,14 @@ def rejection(
     return None if trajectory.is_backed else Rejection.UNBACKED
 
 
-def golden_trajectory(problem: Problem, progress: SampleProgress) -> GoldenTrajectory:
-    """Returns the last round of a sample that is golden, with what it took to get there."""
-    last = progress.trajectories[-1]
+def golden_trajectory(
+    problem: Problem, first: Trajectory, trajectory: Trajectory, interventions: Iterable[Intervention]
+) -> GoldenTrajectory:
+    """Returns the last round of a sample that is golden, with what it took to get there from its first."""
     return GoldenTrajectory(
-        trajectory=last,
+        trajectory=trajectory,
         question=problem.question,
-        interventions=tuple(progress.interventions),
-        edited_token_share=edited_share(last.spans),
+        interventions=tuple(interventions),
+        edited_token_share=edited_share(trajectory.spans),
+        token_modification=token_modification(first, trajectory),
     )

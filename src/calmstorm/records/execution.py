@@ -125,6 +125,10 @@ class Formulation(Record):
         """Whether the solver called its solution optimal."""
         return self.solver_status.lower() == "optimal"
 
+    def backs(self, answer: float) -> bool:
+        """Whether an answer rests on this solve alone; see `is_backed` for what counts beside it."""
+        return self.is_optimal and (self.objective is None or agrees(abs(answer), abs(self.objective)))
+
 
 class Execution(Record):
     """What came of running one script."""

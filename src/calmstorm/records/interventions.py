@@ -120,6 +120,18 @@ class Review(Record):
     usage: Usage = Usage()
 
 
+class Failure(Record):
+    """That our machinery failed in one round of a sample, which stays open; a line of `failures.jsonl`."""
+
+    stage: Stage
+    problem_id: str
+    sample: int
+    round: int = 0
+    reason: str
+    time: str
+    """ISO 8601, UTC."""
+
+
 class GoldenTrajectory(Record):
     """A trajectory that is correct and flawless, with what it took to get there."""
 
@@ -128,3 +140,5 @@ class GoldenTrajectory(Record):
     interventions: tuple[Intervention, ...]
     edited_token_share: float
     """Tokens of surviving hints over tokens of the response."""
+    token_modification: float | None = None
+    """Edit distance between the first attempt and this one, over the longer of the two; None where it was not taken."""

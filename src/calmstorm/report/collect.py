@@ -24,7 +24,7 @@ from calmstorm.evaluation import (
 )
 from calmstorm.reasoner.prompting import MODEL_SETTINGS, prompt_of_model
 from calmstorm.records import FlawRecord, Stage, TrajectoryKey, Trigger, Verdict
-from calmstorm.report.index import Outcomes, Place, RunIndex, read_places
+from calmstorm.report.index import Outcomes, RunIndex, read_places
 from calmstorm.report.numbers import (
     Budget,
     CurationNumbers,
@@ -36,7 +36,7 @@ from calmstorm.report.numbers import (
     SuiteLabels,
     suite_rank,
 )
-from calmstorm.runs import RunDirectory
+from calmstorm.runs import Place, RunDirectory
 
 METHOD_STAGES = (Stage.BASE, Stage.SFT, Stage.RL)
 """Evaluated stages that a complete run has."""
@@ -195,6 +195,7 @@ def _curation(index: RunIndex) -> CurationNumbers:
         golden=len(golden),
         hints_per_problem=triggers.total() / len(attempts) if attempts else None,
         edited_token_share=sum(place.edited_tokens for place in golden) / golden_tokens if golden_tokens else None,
+        token_modification=_mean(place.modification for place in golden),
         tokens_before=before.response_tokens if attempts else None,
         tokens_after=after.response_tokens if attempts else None,
         correct_before_ci95=before.ci95,
@@ -206,6 +207,11 @@ def _curation(index: RunIndex) -> CurationNumbers:
         interventions=triggers.total(),
         triggers={int(trigger): triggers[trigger] for trigger in Trigger},
     )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _accuracy(places: Iterable[Place]) -> Summary:

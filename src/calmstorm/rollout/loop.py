@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,6 +36,10 @@ class CodeRunner(Protocol):
         ...
 
 
+AfterOutput = Callable[[Sequence[Span], Sequence[Execution]], Awaitable[bool]]
+"""Called with the response so far after each execution output; true stops the rollout there."""
+
+
 class Rollout(Record):
     """A finished rollout, not yet graded."""
 
@@ -44,6 +48,8 @@ class Rollout(Record):
     stop_reason: StopReason
     executions: tuple[Execution, ...]
     usage: Usage
+    failure: str = ""
+    """What failed, where `stop_reason` is `INFRASTRUCTURE`."""
 
 
 async def rollout(
@@ -55,6 +61,7 @@ async def rollout(
     sampling: Sampling,
     spans: Sequence[Span] = (),
     executions: Sequence[Execution] = (),
+    after_output: AfterOutput | None = None,
 ) -> Rollout:
     """Lets the Reasoner solve one problem, or go on where an earlier round was cut.
 
@@ -66,6 +73,7 @@ async def rollout(
         sampling: how to draw.
         spans: response so far; it may end in a hint, which may have opened a Python block.
         executions: outcomes of the blocks in `spans`.
+        after_output: looks at the response after each output, and may stop it (`StopReason.REVIEWED`).
 
     Returns:
         The response with everything in it. A failure of the Reasoner or the interpreter, after retries, is recorded as
@@ -74,7 +82,7 @@ async def rollout(
     Raises:
         InputError: the prompt has token ids but a span has none.
     """
-    loop = _Loop(reasoner, interpreter, prompt, limits, sampling, list(spans), list(executions))
+    loop = _Loop(reasoner, interpreter, prompt, limits, sampling, list(spans), list(executions), after_output)
     started = time.monotonic()
     reason = await loop.run()
     usage = Usage(
@@ -83,7 +91,12 @@ async def rollout(
         seconds=time.monotonic() - started,
     )
     return Rollout(
-        prompt=prompt, spans=tuple(loop.spans), stop_reason=reason, executions=tuple(loop.executions), usage=usage
+        prompt=prompt,
+        spans=tuple(loop.spans),
+        stop_reason=reason,
+        executions=tuple(loop.executions),
+        usage=usage,
+        failure=loop.failure if reason is StopReason.INFRASTRUCTURE else "",
     )
 
 
@@ -98,8 +111,11 @@ class _Loop:
     sampling: Sampling
     spans: list[Span]
     executions: list[Execution]
+    after_output: AfterOutput | None = None
     used: int = 0
     """Tokens of the response so far."""
+    failure: str = ""
+    """What failed last, of our machinery."""
     ids: list[int] | None = field(init=False)
     """Prompt and response as token ids; None where the Reasoner gives text only."""
 
@@ -123,7 +139,8 @@ class _Loop:
                 completion = await self.reasoner.generate(
                     self._prefix(), stop=CLOSINGS, max_tokens=remaining, sampling=self.sampling
                 )
-            except InfrastructureError:
+            except InfrastructureError as error:
+                self.failure = str(error)
                 return StopReason.INFRASTRUCTURE
             code = self._take(completion)
             if code is not None:
@@ -133,6 +150,7 @@ class _Loop:
             if completion.stop is CompletionStop.LENGTH:
                 return StopReason.LENGTH
             if not completion.text:  # neither written anything nor ended: it would be asked for ever
+                self.failure = "the Reasoner wrote nothing and did not end its turn"
                 return StopReason.INFRASTRUCTURE
         return StopReason.LENGTH
 
@@ -142,22 +160,24 @@ class _Loop:
         if done >= self.limits.executions:
             # Whoever was told has one output more than scripts were run.
             is_told = sum(span.author is Author.INTERPRETER for span in self.spans) > done
-            return StopReason.EXECUTIONS if is_told else self._show(spent_block(self.limits.executions))
+            return StopReason.EXECUTIONS if is_told else await self._show(spent_block(self.limits.executions))
         execution = await self._run_with_retry(code)
         if execution is None:
             return StopReason.INFRASTRUCTURE
         self.executions.append(execution)
         if execution.status is ExecutionStatus.INFRASTRUCTURE:
             return StopReason.INFRASTRUCTURE
-        return self._show(output_block(execution, self.limits.output_characters))
+        return await self._show(output_block(execution, self.limits.output_characters))
 
-    def _show(self, block: str) -> StopReason | None:
+    async def _show(self, block: str) -> StopReason | None:
         """Appends an output block on a line of its own; returns the reason when there is no room for it."""
         lead = "" if self._tail().endswith("\n") else "\n"
         span = make_span(Author.INTERPRETER, SpanKind.OUTPUT, lead + block, self.reasoner.codec)
         if self.used + _count(span.text, span.token_ids, self.reasoner.codec) > self.limits.response_tokens:
             return StopReason.LENGTH
         self._append(span)
+        if self.after_output is not None and await self.after_output(tuple(self.spans), tuple(self.executions)):
+            return StopReason.REVIEWED
         return None
 
     async def _run_with_retry(self, code: str) -> Execution | None:
@@ -167,10 +187,12 @@ class _Loop:
         for _ in range(2):
             try:
                 execution = await self.interpreter.arun(code, limits)
-            except InfrastructureError:
+            except InfrastructureError as error:
+                self.failure = str(error)
                 continue
             if execution.status is not ExecutionStatus.INFRASTRUCTURE:
                 break
+            self.failure = f"the interpreter failed: {execution.stderr.strip()[:200] or 'its worker died'}"
         return execution
 
     def _take(self, completion: Completion) -> str | None:

@@ -8,14 +8,21 @@ from typing import Literal
 from calmstorm.errors import InputError
 from calmstorm.reasoner.opening import is_server
 from calmstorm.runs import RunDirectory
-from calmstorm.settings import Recipe, RunConfig, validate
+from calmstorm.settings import EndpointSettings, LocalSettings, Recipe, RunConfig, ServerSettings, validate
 
-_ASKING = ("timeout_seconds", "connect_seconds", "retries", "concurrency", "patience_seconds")
 PACE = frozenset(
-    {"rollout.concurrency", "rollout.workers", "server.command", "server.instances", "server.start_seconds"}
+    {
+        "rollout.concurrency",
+        "rollout.workers",
+        *(f"server.{name}" for name in ServerSettings.model_fields if name != "text_only"),
+        *(f"intervener.{name}" for name in EndpointSettings.model_fields),
+        *(f"local.{name}" for name in LocalSettings.model_fields if name != "dtype"),
+        "budget",
+        "prices",
+    }
 )
-PACE |= {f"{section}.{name}" for section in ("server", "intervener") for name in _ASKING}
-"""Settings that say how fast a run goes and not what comes of it: they may change when it is resumed."""
+"""Settings that say how fast a run goes, where and at what cost, and not what comes of it: they may change when it is
+resumed. So may the URLs of the Reasoner's servers, as long as model and tokenizer stay."""
 
 
 def config_of(recipe: Recipe, command: Literal["run", "curate", "eval"], prompt: str | None = None) -> RunConfig:
@@ -31,10 +38,9 @@ def keep_config(run: RunDirectory, config: RunConfig, may_change: frozenset[str]
     Raises:
         SettingsError: A setting differs that may not change.
     """
-    before = run.config()
-    if before is not None and is_server(str(before.get("reasoner"))) and is_server(config.reasoner):
-        may_change |= {"reasoner"}
-    run.keep_config(config, may_change)
+    before = (run.config() or {}).get("reasoner")
+    moved = isinstance(before, str) and is_server(before) and is_server(config.reasoner)
+    run.keep_config(config, may_change | {"reasoner"} if moved else may_change)
 
 
 def run_config(run: RunDirectory) -> RunConfig:
