@@ -3,17 +3,18 @@
     problems -> evaluation of the base -> curation -> golden set -> SFT -> evaluation -> RL -> evaluation -> flaws
 
 Every stage does only what is missing in the run directory, so that calling the pipeline again after any interruption
-finishes the same work: the same problems, samples and rounds.
+finishes the same work: the same problems, samples and rounds. Where servers or the Intervener fail for some samples,
+the stage does all others, and the pipeline goes on with those.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from calmstorm.errors import InfrastructureError
 from calmstorm.grading import is_gradable
 from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
@@ -31,6 +32,8 @@ from calmstorm.stages import (
     find_flaws,
     fine_tune,
     model_path,
+    open_base,
+    open_weights,
     reinforce,
 )
 
@@ -41,11 +44,11 @@ class Adaptation:
 
     recipe: Recipe
     run: RunDirectory
-    base: Path
-    """Directory of the model to adapt."""
-    load: Callable[[Path], OpenedReasoner]
-    """Opens a model directory as a Reasoner."""
+    base: str | Path
+    """Directory or hub id of the model to adapt."""
     intervener: Intervener
+    unfinished: list[str] = field(default_factory=list)
+    """Stages that left something undone because our machinery failed, and why; calling again completes them."""
 
     def execute(self) -> None:
         """Runs every stage that is not complete yet."""
@@ -63,25 +66,36 @@ class Adaptation:
         """Returns the golden set."""
         return list(self.run.read("golden", GoldenTrajectory))
 
+    def open(self, stage: Stage) -> OpenedReasoner:
+        """Opens the Reasoner that a stage asks: the base, or the model of a training stage."""
+        log = self.run.path / "servers" / f"{stage}.log"
+        if stage in (Stage.BASE, Stage.CURATION):
+            return open_base(self.recipe, self.base, log)
+        return open_weights(self.recipe, model_path(self.run, stage), log)
+
     def evaluate(self, stage: Stage, problems: Sequence[Problem], interpreter: Interpreter) -> None:
         """Evaluates the base, or the model of a training stage, and says its accuracy by suite."""
-        model = self.base if stage is Stage.BASE else model_path(self.run, stage)
         gradable = [problem for problem in problems if is_gradable(problem)]
         outcomes: dict[str, list[bool]] = defaultdict(list)
 
         def count(trajectory: Trajectory) -> None:
             outcomes[trajectory.suite].append(bool(trajectory.verdict and trajectory.verdict.correct))
 
-        evaluate_model(
-            partial(self.load, model),
-            gradable,
-            len(gradable),
-            interpreter,
-            self.recipe,
-            stage,
-            run=self.run,
-            on_trajectory=count,
-        )
+        try:
+            evaluate_model(
+                lambda: self.open(stage),
+                gradable,
+                len(gradable),
+                interpreter,
+                self.recipe,
+                stage,
+                run=self.run,
+                on_trajectory=count,
+            )
+        except InfrastructureError as error:
+            if not outcomes:
+                raise
+            self._go_on(f"evaluate {stage}", error)
         shares = (f"{suite} {percent(sum(correct) / len(correct))}" for suite, correct in outcomes.items())
         note(f"{stage}: pass@1 {', '.join(shares)}")
 
@@ -89,9 +103,25 @@ class Adaptation:
         """Curates what is not finished and writes the golden set, unless a model was trained on it already."""
         if model_path(self.run, Stage.SFT).exists():
             return
-        curation_stage(self.run, self.recipe, problems, partial(self.load, self.base), interpreter, self.intervener)
+        failure = None
+        try:
+            curation_stage(
+                self.run, self.recipe, problems, lambda: self.open(Stage.CURATION), interpreter, self.intervener
+            )
+        except InfrastructureError as error:
+            if next(self.run.trajectories(Stage.CURATION), None) is None:
+                raise
+            failure = error
         funnel = filter_golden(self.run, self.recipe.curation.golden_tokens)
+        if failure is not None:
+            if not funnel.golden:
+                raise failure
+            self._go_on(Stage.CURATION, failure)
         note(
             f"curation: {percent(funnel.correct_before)} correct before, {percent(funnel.correct_after)} after, "
             f"{funnel.golden} golden of {funnel.samples}"
         )
+
+    def _go_on(self, stage: str, failure: InfrastructureError) -> None:
+        self.unfinished.append(f"{stage}: {failure}")
+        note(f"NOT COMPLETE: {stage}: {failure}. The run goes on with what there is.")

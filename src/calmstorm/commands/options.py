@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calmstorm.errors import InputError
+from calmstorm.reasoner.codec import check_source
 from calmstorm.reasoner.opening import POCKET, is_server, pocket_directory
 from calmstorm.settings import Recipe, changed, load_recipe
 
 if TYPE_CHECKING:
     from calmstorm.intervener.protocol import Intervener
+    from calmstorm.settings import RunConfig
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, for example runs/demo.", show_default=False)]
 ReasonerName = Annotated[
@@ -95,21 +97,27 @@ def recipe_for(
     return load_recipe(recipe or (POCKET if reasoner in (None, POCKET) else None), changes)
 
 
-def base_directory(recipe: Recipe, given: Path | None = None) -> Path:
-    """Returns the directory of the model to train: the given one, else the recipe's Reasoner.
+def base_directory(recipe: Recipe, given: str | None = None) -> str | Path:
+    """Returns directory or hub id of the model to train: the given one, the recipe's `base`, or its Reasoner's.
 
     Raises:
-        InputError: The recipe names a server, which cannot be trained.
+        InputError: The recipe names servers and no model, or what is named is neither directory nor hub id.
     """
-    if given is not None:
-        return given
-    if recipe.reasoner == POCKET:
-        return pocket_directory()
-    if is_server(recipe.reasoner):
+    named = given or recipe.base or (recipe.model if is_server(recipe.reasoner) else recipe.reasoner)
+    if named is None:
         raise InputError(
-            f"reasoner is {recipe.reasoner}; a server cannot be trained: name the model's directory with --from"
+            "the Reasoner is a server, which cannot be trained: name its weights, a directory or hub id, with "
+            "--set base=..."
         )
-    return Path(recipe.reasoner)
+    return pocket_directory() if named == POCKET else check_source(named)
+
+
+def run_settings(recipe: Recipe) -> RunConfig:
+    """Returns the settings of a run of the whole pipeline; they name the prompt that its Reasoner asks for."""
+    from calmstorm.reasoner.prompting import prompt_of_model
+    from calmstorm.stages import config_of
+
+    return config_of(recipe, "run", recipe.prompt or prompt_of_model(Path(base_directory(recipe))))
 
 
 def intervener_of(recipe: Recipe) -> Intervener:

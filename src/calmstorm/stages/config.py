@@ -6,11 +6,30 @@ from pathlib import Path
 from typing import Literal
 
 from calmstorm.errors import InputError
+from calmstorm.reasoner.opening import is_server
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe, RunConfig, validate
 
-PACE = frozenset({"rollout.concurrency", "rollout.workers"})
-"""Settings that say how fast a run goes and not what comes of it: they may change when it is resumed."""
+_ASKING = ("timeout_seconds", "connect_seconds", "retries", "concurrency", "patience_seconds")
+PACE = frozenset(
+    {
+        "rollout.concurrency",
+        "rollout.workers",
+        *(f"{section}.{name}" for section in ("server", "intervener") for name in _ASKING),
+        "server.command",
+        "server.instances",
+        "server.start_seconds",
+        "local",
+        "budget",
+        "prices",
+        "sft.micro_batch",
+        "sft.checkpoint_steps",
+        "rl.micro_batch",
+        "rl.checkpoint_steps",
+    }
+)
+"""Settings that say how fast a run goes, or when it stops, and not what comes of it: they may change when it is
+resumed."""
 
 
 def config_of(recipe: Recipe, command: Literal["run", "curate", "eval"], prompt: str | None = None) -> RunConfig:
@@ -21,10 +40,14 @@ def config_of(recipe: Recipe, command: Literal["run", "curate", "eval"], prompt:
 def keep_config(run: RunDirectory, config: RunConfig, may_change: frozenset[str] = PACE) -> None:
     """Writes the settings of a run, or checks that a resumed run has the same.
 
+    Servers of the same model may stand at other addresses when a run is resumed.
+
     Raises:
         SettingsError: A setting differs that may not change.
     """
-    run.keep_config(config, may_change)
+    before = (run.config() or {}).get("reasoner", "")
+    moved = is_server(before) and is_server(config.reasoner)
+    run.keep_config(config, may_change | {"reasoner"} if moved else may_change)
 
 
 def run_config(run: RunDirectory) -> RunConfig:

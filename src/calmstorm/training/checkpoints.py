@@ -55,6 +55,11 @@ def open_work(output_dir: Path, identity: Mapping[str, object]) -> Path:
     return work
 
 
+def identity_of(model: str | Path) -> str:
+    """Returns what tells a model apart from others: the path of a directory, or a hub id."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
+
+
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -86,15 +91,14 @@ def completed_updates(output_dir: Path) -> int:
     return 0 if checkpoint is None else step_of(checkpoint)
 
 
-def publish(staged: Path, model_dir: Path, output_dir: Path) -> None:
+def publish(staged: Path, prompt: str, output_dir: Path) -> None:
     """Turns a staged model directory into the finished output and removes the work directory.
 
     Args:
         staged: The saved model, inside the work directory.
-        model_dir: The model that was trained from; its `calmstorm.json` is copied.
+        prompt: Name of the prompt that it was trained with; it is asked with that one from now on.
         output_dir: Where the model is to stand.
     """
-    if (model_dir / MODEL_SETTINGS).exists():
-        shutil.copyfile(model_dir / MODEL_SETTINGS, staged / MODEL_SETTINGS)
+    (staged / MODEL_SETTINGS).write_text(json.dumps({"prompt": prompt}) + "\n", encoding="utf-8")
     staged.rename(output_dir)
     shutil.rmtree(work_dir(output_dir), ignore_errors=True)
