@@ -83,6 +83,15 @@ class ServerSettings(EndpointSettings):
     start_seconds: float = Field(900.0, gt=0)
     """How long a server may take until it answers."""
 
+    @model_validator(mode="after")
+    def _command_says_what_and_where(self) -> Self:
+        missing = [mark for mark in ("{model}", "{port}") if not any(mark in word for word in self.command)]
+        if self.command and missing:
+            raise ValueError(
+                f"command holds no {missing[0]}; it must say where model and port go: put {missing[0]} into a word"
+            )
+        return self
+
 
 class LocalSettings(Settings):
     """How a model is loaded into this process."""
