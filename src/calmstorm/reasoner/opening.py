@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from importlib import resources
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from calmstorm.errors import InputError, MissingExtraError
 from calmstorm.reasoner.protocol import Reasoner
+from calmstorm.settings import LocalSettings
 
 if TYPE_CHECKING:
     from calmstorm.reasoner.server import ServerReasoner
@@ -76,8 +76,13 @@ def _directory(name: str) -> Path:
     return path
 
 
-def open_local(path: Path) -> OpenedReasoner:
-    """Loads a model directory into this process.
+def open_local(model: str | Path, local: LocalSettings | None = None, prompt: str | None = None) -> OpenedReasoner:
+    """Loads a model into this process.
+
+    Args:
+        model: A directory or hub id.
+        local: Device, type of the weights, memory; by default a recipe's defaults.
+        prompt: Name of a prompt; by default what the model asks for.
 
     Raises:
         InputError: The model cannot be loaded.
@@ -91,9 +96,8 @@ def open_local(path: Path) -> OpenedReasoner:
         raise MissingExtraError(error.name or "torch", "pocket") from None
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
-    positions = json.loads((path / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
-    reasoner = LocalReasoner(path)
-    return OpenedReasoner(reasoner, positions if isinstance(positions, int) else None, reasoner.prompt)
+    reasoner = LocalReasoner(model, prompt=prompt, local=local)
+    return OpenedReasoner(reasoner, reasoner.context_tokens, reasoner.prompt)
 
 
 def _server(url: str, model: str | None) -> ServerReasoner:

@@ -101,6 +101,7 @@ def reinforce(
             interpreter,
             rollouts=recipe.rollout,
             prompt=recipe.prompt,
+            local=recipe.local,
             seed=recipe.seed,
             on_step=on_step,
             on_rollout=on_rollout,

@@ -55,11 +55,6 @@ def open_work(output_dir: Path, identity: Mapping[str, object]) -> Path:
     return work
 
 
-def identity_of(model: str | Path) -> str:
-    """Returns what tells a model apart from others: the path of a directory, or a hub id."""
-    return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
-
-
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

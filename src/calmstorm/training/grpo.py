@@ -19,11 +19,12 @@ from calmstorm.errors import InputError
 from calmstorm.grading import is_gradable
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Prefix
+from calmstorm.reasoner.weights import model_directory
 from calmstorm.records import Problem, Record
 from calmstorm.rollout import CodeRunner
 from calmstorm.rollout.spans import response_ids
-from calmstorm.settings import RlSettings, RolloutSettings
-from calmstorm.training.checkpoints import completed_updates, identity_of, open_work, publish
+from calmstorm.settings import LocalSettings, RlSettings, RolloutSettings
+from calmstorm.training.checkpoints import completed_updates, open_work, publish
 from calmstorm.training.encode import prompt_ids
 from calmstorm.training.lora import merge_adapters
 from calmstorm.training.policy import load_policy
@@ -73,6 +74,7 @@ def train_grpo(
     *,
     rollouts: RolloutSettings,
     prompt: str | None = None,
+    local: LocalSettings | None = None,
     seed: int = 1,
     on_step: Callable[[RlStep], None] = lambda step: None,
     on_rollout: Callable[[RlRollout], None] = lambda rollout: None,
@@ -89,6 +91,7 @@ def train_grpo(
         interpreter: Runs the code of rollouts.
         rollouts: Bounds of executions, and concurrency; sampling and response length are those of `settings`.
         prompt: Name of the prompt that problems are put in; None means the one that the model asks for.
+        local: Device, and memory that rollouts may take.
         seed: Order of the problems, and sampling.
         on_step: Gets every step, after its update.
         on_rollout: Gets every rollout of a step, before its update. After a resume, those of steps after
@@ -99,7 +102,8 @@ def train_grpo(
             unfinished training with other arguments is in its place.
     """
     _check(settings, problems)
-    policy = load_policy(model, prompt, settings, seed)
+    directory = model_directory(model)
+    policy = load_policy(directory, prompt, settings, seed, local)
     schedule = _schedule(policy, problems, settings, seed)
     identity = {
         "settings": [
@@ -107,7 +111,7 @@ def train_grpo(
             rollouts.model_dump(exclude={"concurrency", "workers"}),
             seed,
         ],
-        "model": identity_of(model),
+        "model": str(directory.resolve()),
         "prompt": policy.prompt,
         "problems": [problem.model_dump(mode="json") for problem in problems],
     }

@@ -12,7 +12,7 @@ import transformers
 from calmstorm.errors import InputError
 from calmstorm.progress import note
 from calmstorm.reasoner.local import LocalReasoner
-from calmstorm.settings import TrainingSettings
+from calmstorm.settings import LocalSettings, TrainingSettings
 from calmstorm.training.lora import add_adapters
 
 ONE_THREAD_BELOW = 50_000_000
@@ -20,7 +20,11 @@ ONE_THREAD_BELOW = 50_000_000
 
 
 def load_policy(
-    model: str | Path, prompt: str | None = None, settings: TrainingSettings | None = None, seed: int = 1
+    directory: Path,
+    prompt: str | None = None,
+    settings: TrainingSettings | None = None,
+    seed: int = 1,
+    local: LocalSettings | None = None,
 ) -> LocalReasoner:
     """Loads a model for training: float32 weights, updated without rounding.
 
@@ -29,10 +33,11 @@ def load_policy(
     sets torch to one thread, for the whole process. Of several GPUs the first is used.
 
     Args:
-        model: Directory or hub id.
+        directory: Of the model.
         prompt: Name of the prompt that it is trained with; None means the one that its directory asks for.
         settings: Whether it gets adapters; None means that it does not.
         seed: Of what adapters begin with.
+        local: Device, and memory of rollouts.
 
     Raises:
         InputError: There is no such model, or more than one process is to be used.
@@ -44,12 +49,11 @@ def load_policy(
     processes = os.environ.get("WORLD_SIZE", "1")
     if int(processes) > 1:
         raise InputError(f"{processes} processes; training runs in one process: start it without a launcher")
-    if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
-        raise InputError(f"{model} holds no model (no config.json); name a model directory or a hub id")
     if torch.cuda.device_count() > 1:
         note(f"training uses the first of {torch.cuda.device_count()} GPUs")
     adapted = settings is not None and settings.lora_rank > 0
-    policy = LocalReasoner(model, prompt=prompt, dtype="auto" if adapted else "float32")
+    local = (local or LocalSettings()).model_copy(update={"dtype": "auto" if adapted else "float32"})
+    policy = LocalReasoner(directory, prompt=prompt, local=local, shared=True)
     if settings is not None and adapted:
         add_adapters(policy.model, settings, seed)
     if policy.model.device.type == "cpu" and policy.model.num_parameters() < ONE_THREAD_BELOW:

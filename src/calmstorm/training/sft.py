@@ -13,9 +13,10 @@ from pathlib import Path
 
 from calmstorm.errors import InputError
 from calmstorm.reasoner.local import LocalReasoner
+from calmstorm.reasoner.weights import model_directory
 from calmstorm.records import GoldenTrajectory, Record
 from calmstorm.settings import SftSettings
-from calmstorm.training.checkpoints import identity_of, open_work, publish
+from calmstorm.training.checkpoints import open_work, publish
 from calmstorm.training.encode import Example, encode
 from calmstorm.training.lora import merge_adapters
 from calmstorm.training.policy import load_policy
@@ -76,13 +77,14 @@ def train_sft(
         InputError: Nothing to learn, token ids missing, the output exists, or an unfinished training with other
             arguments is in its place.
     """
-    policy = load_policy(model, prompt, settings, seed)
+    directory = model_directory(model)
+    policy = load_policy(directory, prompt, settings, seed)
     examples, left_out = _examples(policy, golden, settings.sequence_tokens)
     rows = max(1, round(settings.epochs * len(examples)))
     steps = math.ceil(rows / settings.batch)
     identity = {
         "settings": [settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}), seed],
-        "model": identity_of(model),
+        "model": str(directory.resolve()),
         "prompt": policy.prompt,
         "trajectories": [example.input_ids for example in examples],
     }
