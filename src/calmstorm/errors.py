@@ -7,6 +7,8 @@
      +- MissingExtraError     an optional dependency is not installed (also ends with status 2)
      +- WorkError             the work itself failed; the CLI ends with status 1
          +- InfrastructureError   our machinery failed (a worker died, a server is gone); never scored as a wrong answer
+         |   +- UnfinishedError   some samples are left open; the others are finished
+         +- BudgetSpentError      a bound on cost, tokens or time is reached; everything is kept
          +- RunLockedError        another process is writing to this run directory
 
 A Reasoner's failure is never an exception: it is data, recorded in its trajectory.
@@ -47,6 +49,19 @@ class WorkError(CalmstormError):
 
 class InfrastructureError(WorkError):
     """Our machinery failed. It is retried, then recorded as such, and never scored as a wrong answer."""
+
+
+class UnfinishedError(InfrastructureError):
+    """Some samples are left open after all passes; the others are finished and kept."""
+
+    def __init__(self, left: int, total: int, reason: str) -> None:
+        super().__init__(f"{left} of {total} samples are not finished ({reason}); the rest is kept: resume the run")
+        self.left = left
+        self.finished = total - left
+
+
+class BudgetSpentError(WorkError):
+    """A bound on cost, tokens or time is reached. Nothing new was started; what was in flight is kept."""
 
 
 class RunLockedError(WorkError):

@@ -10,11 +10,12 @@ the stage does all others, and the pipeline goes on with those.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from calmstorm.errors import InfrastructureError
+from calmstorm.errors import UnfinishedError
 from calmstorm.grading import is_gradable
 from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
@@ -81,7 +82,7 @@ class Adaptation:
         def count(trajectory: Trajectory) -> None:
             outcomes[trajectory.suite].append(bool(trajectory.verdict and trajectory.verdict.correct))
 
-        try:
+        with self._going_on(f"evaluate {stage}"):
             evaluate_model(
                 lambda: self.open(stage),
                 gradable,
@@ -92,10 +93,6 @@ class Adaptation:
                 run=self.run,
                 on_trajectory=count,
             )
-        except InfrastructureError as error:
-            if not outcomes:
-                raise
-            self._go_on(f"evaluate {stage}", error)
         shares = (f"{suite} {percent(sum(correct) / len(correct))}" for suite, correct in outcomes.items())
         note(f"{stage}: pass@1 {', '.join(shares)}")
 
@@ -103,25 +100,23 @@ class Adaptation:
         """Curates what is not finished and writes the golden set, unless a model was trained on it already."""
         if model_path(self.run, Stage.SFT).exists():
             return
-        failure = None
-        try:
+        with self._going_on(Stage.CURATION):
             curation_stage(
                 self.run, self.recipe, problems, lambda: self.open(Stage.CURATION), interpreter, self.intervener
             )
-        except InfrastructureError as error:
-            if next(self.run.trajectories(Stage.CURATION), None) is None:
-                raise
-            failure = error
         funnel = filter_golden(self.run, self.recipe.curation.golden_tokens)
-        if failure is not None:
-            if not funnel.golden:
-                raise failure
-            self._go_on(Stage.CURATION, failure)
         note(
             f"curation: {percent(funnel.correct_before)} correct before, {percent(funnel.correct_after)} after, "
             f"{funnel.golden} golden of {funnel.samples}"
         )
 
-    def _go_on(self, stage: str, failure: InfrastructureError) -> None:
-        self.unfinished.append(f"{stage}: {failure}")
-        note(f"NOT COMPLETE: {stage}: {failure}. The run goes on with what there is.")
+    @contextmanager
+    def _going_on(self, stage: str) -> Iterator[None]:
+        """Lets a stage leave some samples open, and says so; one that finished none ends the run."""
+        try:
+            yield
+        except UnfinishedError as error:
+            if not error.finished:
+                raise
+            self.unfinished.append(f"{stage}: {error}")
+            note(f"NOT COMPLETE: {stage}: {error}. This run goes on without them")

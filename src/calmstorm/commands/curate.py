@@ -41,13 +41,28 @@ def curate(
     limit: options.Limit = None,
     override: options.Override = None,
     seed: options.Seed = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option("--max-cost", help="Stop cleanly at so many US dollars, by the recipe's prices; over all calls."),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option("--max-tokens", help="Stop cleanly when the Reasoner wrote so many tokens; over all calls."),
+    ] = None,
+    max_hours: Annotated[
+        float | None, typer.Option("--max-hours", help="Stop cleanly after so many hours of this call.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Let the Reasoner try, and correct its first flaw by a hint, again and again; keep what is golden."""
+    from calmstorm.costs import require_prices
+    from calmstorm.errors import BudgetSpentError, UnfinishedError
+    from calmstorm.grading import is_gradable
     from calmstorm.interpreter import Interpreter
     from calmstorm.problems.benchmarks import open_problems
     from calmstorm.problems.benchmarks_table import Kind
     from calmstorm.reasoner.opening import open_reasoner
+    from calmstorm.records import Stage
     from calmstorm.runs import RunDirectory
     from calmstorm.stages import PACE, config_of, curation_stage, filter_golden, keep_config, recipe_of
 
@@ -57,15 +72,34 @@ def curate(
         problems, folder, question=question, answer=answer, limit=limit, download=download
     )
     source = version.name if version else problems
-    flags = {"model": model, "intervener.kind": intervener, "problems.source": source, "seed": seed}
+    flags = {
+        "model": model,
+        "intervener.kind": intervener,
+        "problems.source": source,
+        "seed": seed,
+        "budget.cost": max_cost,
+        "budget.tokens": max_tokens,
+        "budget.hours": max_hours,
+    }
     settings = options.recipe_for(reasoner, recipe, options.changes(override, flags), recipe_of(run))
     loaded = list(opened_problems)
     if version is not None and version.kind is Kind.TEST:
         note(f"{version.name} is for testing; to train on what is curated, draw problems with: calm problems split")
+    unlabelled = sum(not is_gradable(problem) for problem in loaded)
+    if unlabelled:
+        note(f"{unlabelled} of {len(loaded)} problems have no usable label: what is curated on them cannot be golden")
+    require_prices(settings)
     asked = options.intervener_of(settings)
     opened = open_reasoner(settings.reasoner, settings.model)
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
         keep_config(directory, config_of(settings, "curate", opened.prompt), PACE | {"sft", "rl", "evaluation"})
-        curation_stage(directory, settings, loaded, lambda: opened, interpreter, asked)
-        funnel = filter_golden(directory, settings.curation.golden_tokens)
-    show(funnel.model_dump(mode="json"), as_json)
+        stopped: UnfinishedError | BudgetSpentError | None = None
+        try:
+            curation_stage(directory, settings, loaded, lambda: opened, interpreter, asked)
+        except (UnfinishedError, BudgetSpentError) as error:
+            stopped = error
+        if stopped is None or any(directory.places(Stage.CURATION)):
+            funnel = filter_golden(directory, settings.curation.golden_tokens)
+            show(funnel.model_dump(mode="json"), as_json)
+    if stopped is not None:  # what was finished has been filtered and shown
+        raise stopped

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def measure(sources: Sources, recipe: Recipe, run: Path | None, as_json: bool) -> None:
     """Runs the rollouts that are missing and shows what they came to."""
+    from calmstorm.errors import InfrastructureError
     from calmstorm.interpreter import Interpreter
     from calmstorm.reasoner.opening import open_reasoner
     from calmstorm.records import Stage
@@ -34,19 +35,26 @@ def measure(sources: Sources, recipe: Recipe, run: Path | None, as_json: bool) -
             keep_config(directory, config, PACE | {"evaluation.samples"})
             keep_problems(directory, sources)
         interpreter = stack.enter_context(Interpreter(recipe.rollout.workers, recipe.rollout.tier))
-        kept = evaluate_model(
-            lambda: opened,
-            sources,
-            sources.gradable,
-            interpreter,
-            recipe,
-            Stage.BASE,
-            run=directory,
-            on_trajectory=results.add,
-        )
-        if kept:
-            note(f"{run}: {kept} rollouts were there already")
-    results.show(sources.title, as_json, budget(recipe))
+        failure: InfrastructureError | None = None
+        try:
+            kept = evaluate_model(
+                lambda: opened,
+                sources,
+                sources.gradable,
+                interpreter,
+                recipe,
+                Stage.BASE,
+                run=directory,
+                on_trajectory=results.add,
+            )
+            if kept:
+                note(f"{run}: {kept} rollouts were there already")
+        except InfrastructureError as error:
+            failure = error
+    if failure is None or results.answers:
+        results.show(sources.title, as_json, budget(recipe))
+    if failure is not None:  # what was finished has been shown
+        raise failure
 
 
 def budget(recipe: Recipe) -> dict[str, object]:

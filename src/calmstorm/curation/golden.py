@@ -7,10 +7,11 @@ A right number without a right model behind it teaches the wrong thing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
-from calmstorm.curation.loop import SampleProgress, edited_share
-from calmstorm.records import GoldenTrajectory, Problem, StopReason, Trajectory, VerdictStatus
+from calmstorm.curation.loop import edited_share
+from calmstorm.records import GoldenTrajectory, Intervention, Problem, StopReason, Trajectory, VerdictStatus
 
 
 class Rejection(StrEnum):
@@ -54,12 +55,13 @@ def rejection(trajectory: Trajectory, *, flawless: bool, most_tokens: int | None
     return None if trajectory.is_backed else Rejection.UNBACKED
 
 
-def golden_trajectory(problem: Problem, progress: SampleProgress) -> GoldenTrajectory:
+def golden_trajectory(
+    problem: Problem, trajectory: Trajectory, interventions: Iterable[Intervention]
+) -> GoldenTrajectory:
     """Returns the last round of a sample that is golden, with what it took to get there."""
-    last = progress.trajectories[-1]
     return GoldenTrajectory(
-        trajectory=last,
+        trajectory=trajectory,
         question=problem.question,
-        interventions=tuple(progress.interventions),
-        edited_token_share=edited_share(last.spans),
+        interventions=tuple(interventions),
+        edited_token_share=edited_share(trajectory.spans),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from calmstorm.errors import InfrastructureError
 from calmstorm.grading import graded_trajectory
 from calmstorm.intervener.protocol import Intervener, Reviewed
 from calmstorm.reasoner.protocol import Reasoner, Sampling
@@ -33,10 +34,12 @@ from calmstorm.settings import derive_seed
 
 @dataclass
 class SampleProgress:
-    """What is known of one sample, from an earlier run or from this one."""
+    """What the loop needs to know of one sample; memory does not grow with its rounds."""
 
-    trajectories: list[Trajectory] = field(default_factory=list)
-    """By round."""
+    rounds: int = 0
+    """Finished ones."""
+    latest: Trajectory | None = None
+    """That of the last round."""
     interventions: list[Intervention] = field(default_factory=list)
     """By round; the last may be one whose resumed round is not finished yet."""
     reviews: list[Review] = field(default_factory=list)
@@ -47,14 +50,21 @@ class SampleProgress:
         """Whether the Intervener found no flaw in the last round."""
         return bool(self.reviews) and self.reviews[-1].outcome is ReviewOutcome.FLAWLESS
 
-    @property
-    def review_failed(self) -> bool:
-        """Whether the Intervener gave no usable review of the last round."""
-        return bool(self.reviews) and self.reviews[-1].outcome is ReviewOutcome.FAILED
-
     def is_finished(self, most_interventions: int) -> bool:
-        """Whether nothing is left to do: flawless, not to be reviewed, or out of hints and the last round reviewed."""
-        return self.flawless or self.review_failed or len(self.reviews) > most_interventions
+        """Whether nothing is left to do."""
+        outcome = self.reviews[-1].outcome if self.reviews else None
+        return is_finished(outcome, len(self.reviews), most_interventions)
+
+
+def is_finished(outcome: ReviewOutcome | None, reviews: int, most_interventions: int) -> bool:
+    """Whether a sample has come to its end: flawless, not to be reviewed, or out of hints and the last round reviewed.
+
+    Args:
+        outcome: Of its last review; None where there is none.
+        reviews: How many there are.
+        most_interventions: Hints that it may have.
+    """
+    return outcome in (ReviewOutcome.FLAWLESS, ReviewOutcome.FAILED) or reviews > most_interventions
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,11 @@ class Sink:
 
 @dataclass(frozen=True)
 class HintLoop:
-    """Curates samples; the parts are shared by all of them."""
+    """Curates samples; the parts are shared by all of them.
+
+    It needs nothing of the run directory, so that it can work where none is: what it is given and what it hands out are
+    records that can be sent elsewhere.
+    """
 
     reasoner: Reasoner
     interpreter: CodeRunner
@@ -77,9 +91,11 @@ class HintLoop:
     sampling: Sampling
     """Its seed is replaced by one per round."""
     sink: Sink
-    """Receives every finished round and every intervention at once."""
+    """Receives every finished round, review and intervention at once."""
     seed: int
     most_interventions: int = 5
+    may_go_on: Callable[[], bool] = lambda: True
+    """Asked before each round; where it says no, the sample is left as it stands."""
 
     async def run(self, problem: Problem, sample: int, progress: SampleProgress) -> SampleProgress:
         """Takes one sample from where it is to its end.
@@ -87,23 +103,23 @@ class HintLoop:
         Args:
             problem: What to solve.
             sample: Which attempt at it.
-            progress: What an earlier run had finished; it is extended in place and returned.
+            progress: What an earlier run had finished; it is brought up to date in place and returned.
 
         Raises:
-            InfrastructureError: The Reasoner or the Intervener could not be asked.
+            InfrastructureError: The Reasoner, the interpreter or the Intervener could not be asked; the sample stays
+                open, and what it had finished stays in `progress`.
         """
         while not progress.is_finished(self.most_interventions):
             if len(progress.reviews) < len(progress.interventions):  # stopped between an intervention and its review
                 self._close_round(problem, sample, progress, Reviewed.of(progress.interventions[-1]))
                 continue
-            if len(progress.interventions) == len(progress.trajectories):  # the next round is open
-                trajectory = await self._attempt(problem, sample, progress)
-                self.sink.trajectory(trajectory)
-                progress.trajectories.append(trajectory)
-            latest = progress.trajectories[-1]
-            if latest.stop_reason is StopReason.INFRASTRUCTURE:
-                break
-            reviewed = await self.intervener.review(problem, latest)
+            if len(progress.interventions) == progress.rounds:  # the next round is open
+                if not self.may_go_on():
+                    break
+                progress.latest = await self._attempt(problem, sample, progress)
+                self.sink.trajectory(progress.latest)
+                progress.rounds += 1
+            reviewed = await self.intervener.review(problem, _latest(progress))
             if reviewed.intervention is not None and len(progress.interventions) < self.most_interventions:
                 self.sink.intervention(reviewed.intervention)
                 progress.interventions.append(reviewed.intervention)
@@ -125,16 +141,15 @@ class HintLoop:
 
     async def _attempt(self, problem: Problem, sample: int, progress: SampleProgress) -> Trajectory:
         """Makes the next round: a fresh attempt, or the last one resumed from its hint."""
-        round_ = len(progress.trajectories)
         sampling = self.sampling.model_copy(
-            update={"seed": derive_seed(self.seed, Stage.CURATION, problem.id, sample, round_)}
+            update={"seed": derive_seed(self.seed, Stage.CURATION, problem.id, sample, progress.rounds)}
         )
         spans: tuple[Span, ...] = ()
         executions: tuple[Execution, ...] = ()
-        if round_:
-            spans = splice(progress.trajectories[-1], progress.interventions[-1], self.reasoner)
-            kept = outputs_before(progress.trajectories[-1].spans, progress.interventions[-1].position)
-            executions = progress.trajectories[-1].executions[:kept]
+        if progress.rounds:
+            last, intervention = _latest(progress), progress.interventions[-1]
+            spans = splice(last, intervention, self.reasoner)
+            executions = last.executions[: outputs_before(last.spans, intervention.position)]
         finished = await rollout(
             self.reasoner,
             self.interpreter,
@@ -144,7 +159,15 @@ class HintLoop:
             spans=spans,
             executions=executions,
         )
-        return graded_trajectory(problem, finished, stage=Stage.CURATION, sample=sample, round=round_)
+        if finished.stop_reason is StopReason.INFRASTRUCTURE:
+            raise InfrastructureError(finished.failure)
+        return graded_trajectory(problem, finished, stage=Stage.CURATION, sample=sample, round=progress.rounds)
+
+
+def _latest(progress: SampleProgress) -> Trajectory:
+    if progress.latest is None:
+        raise ValueError("the progress of a sample with rounds must hold the last trajectory")
+    return progress.latest
 
 
 def splice(trajectory: Trajectory, intervention: Intervention, reasoner: Reasoner) -> tuple[Span, ...]:

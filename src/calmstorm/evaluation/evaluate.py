@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
 
-from calmstorm.errors import InfrastructureError
+from calmstorm.errors import InfrastructureError, UnfinishedError
 from calmstorm.grading import TOLERANCE, graded_trajectory
 from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
 from calmstorm.records import Problem, Stage, StopReason, Trajectory, TrajectoryKey, Usage
 from calmstorm.rollout import CodeRunner, Rollout, RolloutLimits, rollout
+from calmstorm.samples import Work
 from calmstorm.settings import derive_seed
-
-_PATIENCE = 8
-"""Rollouts in a row, or as many as are in flight, that our machinery may fail before the evaluation ends."""
 
 
 async def evaluate(
@@ -32,6 +28,7 @@ async def evaluate(
     done: Collection[TrajectoryKey] = (),
     tolerance: float = TOLERANCE,
     context_tokens: int | None = None,
+    on_failure: Callable[[Problem, int, str], object] = lambda problem, sample, reason: None,
 ) -> int:
     """Runs every sample of every problem that is not done yet.
 
@@ -47,46 +44,42 @@ async def evaluate(
         limits: Of each rollout.
         sampling: Its seed is replaced.
         stage: Recorded in each trajectory.
-        on_trajectory: Called in the event loop with each graded trajectory, in the order they end.
+        on_trajectory: Called in the event loop with each graded trajectory, in the order they end; last with what our
+            machinery keeps failing, as such a trajectory, which is to be counted and not to be kept.
         concurrency: Rollouts in flight.
         seed: Of the evaluation.
         done: Keys (stage, problem id, sample, 0) that are left out.
         tolerance: Relative tolerance, unless a problem has its own.
         context_tokens: Prompt and response together, where the Reasoner is bounded; responses are shortened to fit, and
             a prompt that leaves no room is recorded as one that ran out of length.
+        on_failure: Called with problem, sample and reason each time our machinery fails a rollout. It is tried again,
+            and a result is passed on when it succeeds.
 
     Returns:
         How many rollouts were passed on.
 
     Raises:
-        InfrastructureError: Our machinery failed every rollout in flight; those are not passed on, so that resuming
-            runs them again.
+        InfrastructureError: Our machinery failed every rollout in flight.
+        UnfinishedError: It keeps failing some rollouts; all others were passed on.
     """
-    keys = frozenset(done)
-    work = _pending(problems, samples, stage, keys)
-    deliveries = _Deliveries(on_trajectory, patience=max(_PATIENCE, concurrency), any_good=bool(keys))
 
-    async def worker() -> None:
-        for problem, sample in work:  # shared by all workers, which take turns within one event loop
-            own = sampling.model_copy(update={"seed": derive_seed(seed, stage, problem.id, sample)})
-            prompt = reasoner.render(problem.question)
-            result = await _fitted_rollout(reasoner, interpreter, prompt, limits, own, context_tokens)
-            deliveries.take(graded_trajectory(problem, result, stage=stage, sample=sample, tolerance=tolerance))
+    async def attempt(problem: Problem, sample: int) -> Trajectory:
+        own = sampling.model_copy(update={"seed": derive_seed(seed, stage, problem.id, sample)})
+        prompt = reasoner.render(problem.question)
+        result = await _fitted_rollout(reasoner, interpreter, prompt, limits, own, context_tokens)
+        if result.stop_reason is StopReason.INFRASTRUCTURE:
+            raise InfrastructureError(result.failure)
+        return graded_trajectory(problem, result, stage=stage, sample=sample, tolerance=tolerance)
 
-    await _together(worker, concurrency)
-    deliveries.finish()
-    return deliveries.delivered
-
-
-async def _together(worker: Callable[[], Coroutine[None, None, None]], count: int) -> None:
-    """Runs several workers at once; when one raises, the others are cancelled."""
-    tasks = [asyncio.create_task(worker()) for _ in range(count)]
+    work = Work(attempt, on_trajectory, on_failure, concurrency)
     try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await work.run(_pending(problems, samples, stage, frozenset(done)))
+    except UnfinishedError:
+        for problem, sample in work.open.values():
+            failed = Rollout(prompt=Prefix(text=""), spans=(), stop_reason=StopReason.INFRASTRUCTURE, usage=Usage())
+            on_trajectory(graded_trajectory(problem, failed, stage=stage, sample=sample, tolerance=tolerance))
+        raise
+    return work.finished
 
 
 async def _fitted_rollout(
@@ -105,43 +98,6 @@ async def _fitted_rollout(
             return Rollout(prompt=prompt, spans=(), stop_reason=StopReason.LENGTH, executions=(), usage=usage)
         limits = limits.model_copy(update={"response_tokens": room})
     return await rollout(reasoner, interpreter, prompt, limits=limits, sampling=sampling)
-
-
-@dataclass
-class _Deliveries:
-    """Hands trajectories on, and tells a broken machine from a rollout that happened to fail."""
-
-    deliver: Callable[[Trajectory], object]
-    patience: int
-    any_good: bool
-    delivered: int = 0
-    held: list[Trajectory] = field(default_factory=list)
-    """Failed by our machinery since the last good one; recorded only once things are seen to work."""
-
-    def take(self, trajectory: Trajectory) -> None:
-        self.held.append(trajectory)
-        if trajectory.stop_reason is not StopReason.INFRASTRUCTURE:
-            self.any_good = True
-            self._release()
-        elif len(self.held) >= self.patience:
-            raise self._broken()
-
-    def finish(self) -> None:
-        if self.held and not self.any_good:
-            raise self._broken()
-        self._release()
-
-    def _release(self) -> None:
-        for trajectory in self.held:
-            self.deliver(trajectory)
-            self.delivered += 1
-        self.held.clear()
-
-    def _broken(self) -> InfrastructureError:
-        return InfrastructureError(
-            f"{len(self.held)} rollouts in a row failed for want of a working Reasoner or Interpreter; "
-            "see that the server or model runs and `calm doctor` is content, then run the same command again"
-        )
 
 
 def _pending(

@@ -17,6 +17,7 @@ from calmstorm.records.execution import (
     agrees,
 )
 from calmstorm.records.interventions import (
+    Failure,
     FlawRecord,
     GoldenTrajectory,
     Intervention,
@@ -29,6 +30,7 @@ from calmstorm.records.problems import Domain, LabelStatus, LinearModel, Problem
 from calmstorm.records.trajectories import (
     SCHEMA,
     Author,
+    Requested,
     Span,
     SpanKind,
     Stage,
@@ -49,6 +51,7 @@ __all__ = [
     "Domain",
     "Execution",
     "ExecutionStatus",
+    "Failure",
     "FlawRecord",
     "Formulation",
     "GoldenTrajectory",
@@ -58,6 +61,7 @@ __all__ = [
     "Problem",
     "Record",
     "ReferenceConstraint",
+    "Requested",
     "Review",
     "ReviewOutcome",
     "Sense",

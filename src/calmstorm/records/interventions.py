@@ -120,6 +120,18 @@ class Review(Record):
     usage: Usage = Usage()
 
 
+class Failure(Record):
+    """That our machinery failed in one round of a sample, which stays open; a line of `failures.jsonl`."""
+
+    stage: Stage
+    problem_id: str
+    sample: int
+    round: int = 0
+    reason: str
+    time: str
+    """ISO 8601, UTC."""
+
+
 class GoldenTrajectory(Record):
     """A trajectory that is correct and flawless, with what it took to get there."""
 

@@ -120,6 +120,13 @@ class Stage(StrEnum):
         return self not in (Stage.CURATION, Stage.SOLVE)
 
 
+class Requested(NamedTuple):
+    """Tokens that one round sent to the Reasoner and got from it, over all its requests."""
+
+    sent: int
+    drawn: int
+
+
 class TrajectoryKey(NamedTuple):
     """What makes a trajectory unique within a run."""
 
@@ -169,6 +176,38 @@ class Trajectory(Record):
     def response(self) -> str:
         """The whole response as text, whoever wrote it."""
         return "".join(span.text for span in self.spans)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether our machinery failed it: runs of older versions hold such lines, which count as not yet tried."""
+        return self.stop_reason is StopReason.INFRASTRUCTURE
+
+    def requested(self) -> Requested:
+        """Returns what this round alone asked of the Reasoner; what stands before the last hint was there already.
+
+        The Reasoner is asked anew behind every output, with all that stands before. Tokens are counted where there are
+        ids, and else by characters in proportion to `usage`.
+        """
+        rate = self.usage.completion_tokens / max(1, sum(len(span.text) for span in self.spans))
+        sizes = [len(s.text) * rate if s.token_ids is None else len(s.token_ids) for s in self.spans]
+        hints = [i for i, span in enumerate(self.spans) if span.author is Author.INTERVENER]
+        begun = hints[-1] + 1 if hints and self.round else 0
+        before, sent, drawn, asked = self.usage.prompt_tokens + sum(sizes[:begun]), 0.0, 0.0, False
+        for span, size in zip(self.spans[begun:], sizes[begun:], strict=True):
+            own = span.author is Author.REASONER
+            sent += before if own and not asked else 0
+            drawn += size if own else 0
+            asked = own
+            before += size
+        return Requested(round(sent), round(drawn))
+
+    def without_logprobs(self) -> Self:
+        """Returns it as it is stored: nothing that reads a stored trajectory asks for log-probabilities."""
+        if all(span.logprobs is None for span in self.spans):
+            return self
+        return self.model_copy(
+            update={"spans": tuple(span.model_copy(update={"logprobs": None}) for span in self.spans)}
+        )
 
     def to_json(self) -> str:
         """One line for `trajectories.jsonl`."""

@@ -24,7 +24,7 @@ from calmstorm.evaluation import (
 )
 from calmstorm.reasoner.prompting import MODEL_SETTINGS, prompt_of_model
 from calmstorm.records import FlawRecord, Stage, TrajectoryKey, Trigger, Verdict
-from calmstorm.report.index import Outcomes, Place, RunIndex, read_places
+from calmstorm.report.index import Outcomes, RunIndex, read_places
 from calmstorm.report.numbers import (
     Budget,
     CurationNumbers,
@@ -36,7 +36,7 @@ from calmstorm.report.numbers import (
     SuiteLabels,
     suite_rank,
 )
-from calmstorm.runs import RunDirectory
+from calmstorm.runs import Place, RunDirectory
 
 METHOD_STAGES = (Stage.BASE, Stage.SFT, Stage.RL)
 """Evaluated stages that a complete run has."""

@@ -23,9 +23,8 @@ from calmstorm.records import (
     Trajectory,
     TrajectoryKey,
     Trigger,
-    VerdictStatus,
 )
-from calmstorm.runs import RunDirectory
+from calmstorm.runs import Place, RunDirectory
 
 EXCERPT = 140
 """Characters of a problem text that a list shows."""
@@ -50,28 +49,6 @@ class ProblemKey(NamedTuple):
 
 Outcomes = dict[str, dict[ProblemKey, tuple[int, int]]]
 """(graded samples, correct samples) by suite and problem."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What is kept of a trajectory, and where it stands."""
-
-    stage: Stage
-    suite: str
-    problem_id: str
-    sample: int
-    round: int
-    status: VerdictStatus
-    tokens: int
-    """Of the response."""
-    executions: int
-    offset: int
-    """Of its line in `trajectories.jsonl`, bytes."""
-
-    @property
-    def correct(self) -> bool:
-        """Whether it was graded correct."""
-        return self.status is VerdictStatus.CORRECT
 
 
 class ProblemPlace(NamedTuple):
@@ -200,22 +177,17 @@ def read_places(run: RunDirectory) -> Iterator[tuple[Place, Trajectory]]:
     """Yields each trajectory with what is to be kept of it.
 
     A trajectory that was finished twice, which a resume never does but a hand-merged file may, comes once: the first
-    one stands.
+    one stands. One that our machinery failed, which older versions kept, comes last, unless it was finished later.
     """
     seen: set[TrajectoryKey] = set()
+    failed: dict[TrajectoryKey, Place] = {}
     for offset, trajectory in run.placed("trajectories", Trajectory):
-        place = Place(
-            stage=trajectory.stage,
-            suite=sys.intern(trajectory.suite),
-            problem_id=sys.intern(trajectory.problem_id),
-            sample=trajectory.sample,
-            round=trajectory.round,
-            status=trajectory.verdict.status if trajectory.verdict else VerdictStatus.UNGRADED,
-            tokens=trajectory.usage.completion_tokens,
-            executions=len(trajectory.executions),
-            offset=offset,
-        )
-        key = TrajectoryKey(place.stage, place.problem_id, place.sample, place.round)
-        if key not in seen:
-            seen.add(key)
+        place = Place.of(trajectory, offset, offset)
+        if place.is_failure:
+            failed.setdefault(place.key, place)
+        elif place.key not in seen:
+            seen.add(place.key)
             yield place, trajectory
+    for key, place in failed.items():
+        if key not in seen:
+            yield place, run.at("trajectories", Trajectory, place.offset)

@@ -13,9 +13,10 @@ from calmstorm.records import Problem
 from calmstorm.report.arms import Arm
 from calmstorm.report.collect import RunReport
 from calmstorm.report.export import csv_text
-from calmstorm.report.index import Place, ProblemKey, ProblemPlace
+from calmstorm.report.index import ProblemKey, ProblemPlace
 from calmstorm.report.numbers import suite_rank
 from calmstorm.report.published import suite_name
+from calmstorm.runs import Place
 
 CURATED = ("", "wrong", "correct", "golden")
 """What curation came to, from worst to best."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from calmstorm.records import Execution, Intervention, Span, SpanKind, Trajectory, Trigger, VerdictStatus
 from calmstorm.report.collect import METHOD_STAGES, STAGE_ORDER, RunReport
-from calmstorm.report.index import AttemptKey, Place
+from calmstorm.report.index import AttemptKey
+from calmstorm.runs import Place
 
 FAILURES = (VerdictStatus.WRONG, VerdictStatus.NO_ANSWER)
 """Verdicts that say that the model failed, not we or the label."""

@@ -40,8 +40,10 @@ class Rollout(Record):
     prompt: Prefix
     spans: tuple[Span, ...]
     stop_reason: StopReason
-    executions: tuple[Execution, ...]
+    executions: tuple[Execution, ...] = ()
     usage: Usage
+    failure: str = ""
+    """What failed, where `stop_reason` is `INFRASTRUCTURE`."""
 
 
 async def rollout(
@@ -81,7 +83,12 @@ async def rollout(
         seconds=time.monotonic() - started,
     )
     return Rollout(
-        prompt=prompt, spans=tuple(loop.spans), stop_reason=reason, executions=tuple(loop.executions), usage=usage
+        prompt=prompt,
+        spans=tuple(loop.spans),
+        stop_reason=reason,
+        executions=tuple(loop.executions),
+        usage=usage,
+        failure=loop.failure if reason is StopReason.INFRASTRUCTURE else "",
     )
 
 
@@ -98,6 +105,8 @@ class _Loop:
     executions: list[Execution]
     used: int = 0
     """Tokens of the response so far."""
+    failure: str = ""
+    """What failed last, of our machinery."""
     ids: list[int] | None = field(init=False)
     """Prompt and response as token ids; None where the Reasoner gives text only."""
 
@@ -122,7 +131,8 @@ class _Loop:
                 completion = await self.reasoner.generate(
                     self._prefix(), stop=(CLOSING,), max_tokens=remaining, sampling=self.sampling
                 )
-            except InfrastructureError:
+            except InfrastructureError as error:
+                self.failure = str(error)
                 return StopReason.INFRASTRUCTURE
             self._take(completion)
             if completion.stop is CompletionStop.END_OF_TURN:
@@ -155,10 +165,12 @@ class _Loop:
         for _ in range(2):
             try:
                 execution = await self.interpreter.arun(code, limits)
-            except InfrastructureError:
+            except InfrastructureError as error:
+                self.failure = str(error)
                 continue
             if execution.status is not ExecutionStatus.INFRASTRUCTURE:
                 break
+            self.failure = f"the interpreter failed: {execution.stderr.strip()[:200] or 'its worker died'}"
         return execution
 
     def _take(self, completion: Completion) -> None:

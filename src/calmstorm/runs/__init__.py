@@ -2,5 +2,6 @@
 
 from calmstorm.runs.directory import RunDirectory
 from calmstorm.runs.environment import environment, versions
+from calmstorm.runs.index import Place
 
-__all__ = ["RunDirectory", "environment", "versions"]
+__all__ = ["Place", "RunDirectory", "environment", "versions"]

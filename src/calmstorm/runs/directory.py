@@ -18,13 +18,14 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from calmstorm.atomic import write_atomically
+from calmstorm.atomic import write_atomically, writing_atomically
 from calmstorm.errors import InputError, RunLockedError, SettingsError, WorkError
 from calmstorm.records import Record, Trajectory
 from calmstorm.runs.environment import environment
-from calmstorm.runs.lines import LineWriter, read_lines, read_objects, unreadable
+from calmstorm.runs.index import IndexedWriter, Place, read_index
+from calmstorm.runs.lines import LineWriter, parsed, read_lines, read_objects
 
 R = TypeVar("R", bound=Record)
 
@@ -53,6 +54,7 @@ class RunDirectory:
         self.path = Path(path)
         self.readonly = readonly
         self._writers: dict[str, LineWriter] = {}
+        self._trajectories: IndexedWriter | None = None
         self._lock = -1
         if readonly:
             self._require_run()
@@ -72,6 +74,9 @@ class RunDirectory:
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
+        if self._trajectories is not None:
+            self._trajectories.close()
+            self._trajectories = None
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -79,8 +84,14 @@ class RunDirectory:
 
     # -------------------------------------------------------------- records
 
-    def append(self, name: str, record: Record | Mapping[str, object]) -> None:
-        """Appends one record to `<name>.jsonl`. When this returns, killing the process no longer loses it."""
+    def append(self, name: str, record: Record | Mapping[str, object]) -> int:
+        """Appends one record to `<name>.jsonl`. When this returns, killing the process no longer loses it.
+
+        Returns:
+            The byte offset of its line, at which `at` finds it again.
+        """
+        if isinstance(record, Trajectory) and name == "trajectories":
+            return self.append_trajectory(record).offset
         self._require_writable()
         if isinstance(record, Record):
             line = record.model_dump_json(by_alias=True)
@@ -88,7 +99,14 @@ class RunDirectory:
             line = json.dumps(_without_nan(record), ensure_ascii=False)
         if name not in self._writers:
             self._writers[name] = LineWriter(self.file(name))
-        self._writers[name].append(line)
+        return self._writers[name].append(line)[0]
+
+    def append_trajectory(self, trajectory: Trajectory) -> Place:
+        """Appends to `trajectories.jsonl` and its index, as `append`; log-probabilities are left out."""
+        self._require_writable()
+        if self._trajectories is None:
+            self._trajectories = IndexedWriter(self.file("trajectories"), self._index)
+        return self._trajectories.append(trajectory.without_logprobs())
 
     def read(self, name: str, kind: type[R]) -> Iterator[R]:
         """Yields the records of `<name>.jsonl` one by one; an absent file has none.
@@ -107,7 +125,7 @@ class RunDirectory:
         path = self.file(name)
         offset = 0
         for number, line in read_lines(path):
-            yield offset, _parsed(path, number, line, kind)
+            yield offset, parsed(path, number, line, kind)
             offset += len(line)
 
     def at(self, name: str, kind: type[R], offset: int) -> R:
@@ -119,16 +137,23 @@ class RunDirectory:
         path = self.file(name)
         with path.open("rb") as lines:
             lines.seek(offset)
-            return _parsed(path, 0, lines.readline(), kind)
+            return parsed(path, 0, lines.readline(), kind)
 
     def read_rows(self, name: str) -> Iterator[dict[str, Any]]:
         """Yields the rows of a file that holds plain objects, such as `sft` and `rl`."""
         yield from read_objects(self.file(name))
 
     def trajectories(self, stage: str | None = None) -> Iterator[Trajectory]:
-        """Yields the trajectories of one stage or of all, in the order they ended."""
+        """Yields the trajectories of one stage or of all, in the order they ended; failures are left out."""
         every = self.read("trajectories", Trajectory)
-        return (trajectory for trajectory in every if stage is None or trajectory.stage == stage)
+        return (each for each in every if (stage is None or each.stage == stage) and not each.is_failure)
+
+    def places(self, stage: str | None = None) -> Iterator[Place]:
+        """Yields what came of these trajectories and where they stand, without reading their texts."""
+        if not self.readonly and self._trajectories is None and self.file("trajectories").exists():
+            self._trajectories = IndexedWriter(self.file("trajectories"), self._index)
+        every = read_index(self.file("trajectories"), self._index)
+        return (each for each in every if (stage is None or each.stage == stage) and not each.is_failure)
 
     def drop(self, name: str, unwanted: Callable[[dict[str, Any]], bool]) -> None:
         """Takes rows out of a file of plain objects: those that a resumed training is about to make again."""
@@ -166,7 +191,7 @@ class RunDirectory:
             more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
             raise SettingsError(
                 f"{self.path}: {key} is {after!r}, but this run was started with {before!r}{more}; "
-                "restore the setting or name another run directory"
+                "leave it as it was, or name another run directory: one run holds the results of one setting"
             )
         if old is None or changes:
             write_atomically(self.path / "config.toml", tomli_w.dumps(_without_none(data)))
@@ -189,6 +214,13 @@ class RunDirectory:
         except FileNotFoundError:
             return {}
         return kept
+
+    @contextlib.contextmanager
+    def rewriting(self, name: str) -> Iterator[Callable[[Record], None]]:
+        """Writes `<name>.jsonl` anew, record by record; the old one stays until the new one is whole."""
+        self._require_writable()
+        with writing_atomically(self.file(name)) as file:
+            yield lambda record: print(record.model_dump_json(by_alias=True), file=file)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a whole file of the run, or leaves the old one."""
@@ -214,6 +246,10 @@ class RunDirectory:
         return total
 
     # -------------------------------------------------------------- inside
+
+    @property
+    def _index(self) -> Path:
+        return self.path / "trajectories.idx"
 
     def _keep_environment(self) -> None:
         now = environment()
@@ -262,15 +298,6 @@ class RunDirectory:
         return RunLockedError(
             f"{self.path}: {holder} is writing to this run; wait for it or name another run directory"
         )
-
-
-def _parsed(path: Path, number: int, line: bytes, kind: type[R]) -> R:
-    try:
-        return kind.model_validate_json(line)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise unreadable(path, number, f"not a {kind.__name__}: {place} {first['msg']}".strip()) from None
 
 
 def differing_keys(old: Mapping[str, object], new: Mapping[str, object]) -> list[tuple[str, object, object]]:

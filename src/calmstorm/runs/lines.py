@@ -14,8 +14,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from calmstorm.errors import WorkError
+from calmstorm.records import Record
+
+R = TypeVar("R", bound=Record)
 
 SYNC_SECONDS = 1.0
 """A file is forced to disk at most this often, and at its end: a power cut loses a second, a kill loses nothing."""
@@ -33,8 +39,11 @@ class LineWriter:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         _cut_torn_line(self._file)
 
-    def append(self, line: str) -> None:
+    def append(self, line: str) -> tuple[int, int]:
         """Appends one line, or nothing.
+
+        Returns:
+            The byte offsets at which it begins and ends.
 
         Raises:
             WorkError: the line could not be written whole, for example because the disk is full.
@@ -54,6 +63,7 @@ class LineWriter:
             self._dirty = True
             if time.monotonic() - self._synced >= SYNC_SECONDS:
                 self._sync()
+        return end, end + len(data)
 
     def close(self) -> None:
         """Forces what is left to disk and closes the file."""
@@ -71,9 +81,15 @@ class LineWriter:
         self._synced = time.monotonic()
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yields (line number from 1, line) in flat memory; a torn last line is left out, an absent file is empty."""
+def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Yields (line number from 1, line) in flat memory; a torn last line is left out, an absent file is empty.
+
+    Args:
+        path: The file.
+        start: Byte offset of the line to begin with; its number is 1.
+    """
     with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
+        lines.seek(start)
         for number, line in enumerate(lines, 1):
             if line.endswith(b"\n"):
                 yield number, line
@@ -93,6 +109,20 @@ def read_objects(path: Path) -> Iterator[dict[str, object]]:
         if not isinstance(value, dict):
             raise unreadable(path, number, f"it holds a {type(value).__name__}, not an object")
         yield value
+
+
+def parsed(path: Path, number: int, line: bytes, kind: type[R]) -> R:
+    """Returns the record that a line holds.
+
+    Raises:
+        WorkError: It holds no record of this kind.
+    """
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise unreadable(path, number, f"not a {kind.__name__}: {place} {first['msg']}".strip()) from None
 
 
 def unreadable(path: Path, number: int, why: str) -> WorkError:

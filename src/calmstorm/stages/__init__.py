@@ -5,7 +5,7 @@ them together; a command calls the one it is named after.
 """
 
 from calmstorm.stages.config import PACE, config_of, keep_config, recipe_of, run_config
-from calmstorm.stages.curation import curate, curation_progress, curation_stage
+from calmstorm.stages.curation import MakeRunner, SampleRunner, curate, curate_with, curation_stage
 from calmstorm.stages.evaluation import evaluate_model
 from calmstorm.stages.flaws import KeptFlaws, find_flaws
 from calmstorm.stages.golden import Funnel, filter_golden
@@ -17,11 +17,13 @@ __all__ = [
     "PACE",
     "Funnel",
     "KeptFlaws",
+    "MakeRunner",
     "Parts",
+    "SampleRunner",
     "collect_problems",
     "config_of",
     "curate",
-    "curation_progress",
+    "curate_with",
     "curation_stage",
     "evaluate_model",
     "filter_golden",

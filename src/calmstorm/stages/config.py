@@ -8,28 +8,22 @@ from typing import Literal
 from calmstorm.errors import InputError
 from calmstorm.reasoner.opening import is_server
 from calmstorm.runs import RunDirectory
-from calmstorm.settings import Recipe, RunConfig, validate
+from calmstorm.settings import EndpointSettings, LocalSettings, Recipe, RunConfig, ServerSettings, validate
 
-_ASKING = ("timeout_seconds", "connect_seconds", "retries", "concurrency", "patience_seconds")
 PACE = frozenset(
     {
         "rollout.concurrency",
         "rollout.workers",
-        *(f"{section}.{name}" for section in ("server", "intervener") for name in _ASKING),
-        "server.command",
-        "server.instances",
-        "server.start_seconds",
-        "local",
+        *(f"server.{name}" for name in ServerSettings.model_fields if name != "text_only"),
+        *(f"intervener.{name}" for name in EndpointSettings.model_fields),
+        *(f"local.{name}" for name in LocalSettings.model_fields if name != "dtype"),
         "budget",
         "prices",
-        "sft.micro_batch",
-        "sft.checkpoint_steps",
-        "rl.micro_batch",
-        "rl.checkpoint_steps",
+        *(f"{section}.{name}" for section in ("sft", "rl") for name in ("micro_batch", "checkpoint_steps")),
     }
 )
-"""Settings that say how fast a run goes, or when it stops, and not what comes of it: they may change when it is
-resumed."""
+"""Settings that say how fast a run goes, where and at what cost, and not what comes of it: they may change when it is
+resumed. So may the URLs of the Reasoner's servers, as long as model and tokenizer stay."""
 
 
 def config_of(recipe: Recipe, command: Literal["run", "curate", "eval"], prompt: str | None = None) -> RunConfig:
@@ -45,8 +39,8 @@ def keep_config(run: RunDirectory, config: RunConfig, may_change: frozenset[str]
     Raises:
         SettingsError: A setting differs that may not change.
     """
-    before = (run.config() or {}).get("reasoner", "")
-    moved = is_server(before) and is_server(config.reasoner)
+    before = (run.config() or {}).get("reasoner")
+    moved = isinstance(before, str) and is_server(before) and is_server(config.reasoner)
     run.keep_config(config, may_change | {"reasoner"} if moved else may_change)
 
 

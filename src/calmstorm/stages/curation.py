@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
+from calmstorm.costs import cost, reasoner_model, require_prices
 from calmstorm.curation.loop import HintLoop, SampleProgress, Sink
-from calmstorm.errors import InfrastructureError
 from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
-from calmstorm.progress import Advance, track
+from calmstorm.progress import track
 from calmstorm.reasoner.opening import OpenedReasoner
 from calmstorm.reasoner.protocol import Reasoner, Sampling
-from calmstorm.records import Intervention, Problem, Review, Stage
+from calmstorm.records import Intervention, Problem, Review, Stage, Trajectory, Usage
 from calmstorm.rollout import CodeRunner
 from calmstorm.runs import RunDirectory
+from calmstorm.samples import Meter, Sample, Work, failure
 from calmstorm.settings import Recipe
+from calmstorm.stages.curated import Curated, read_curated
 from calmstorm.stages.problems import keep_problems
 from calmstorm.stages.session import run_closing
+
+
+class SampleRunner(Protocol):
+    """Takes one sample to its end, here or elsewhere; `HintLoop` is one."""
+
+    async def run(self, problem: Problem, sample: int, progress: SampleProgress) -> SampleProgress:
+        """As `HintLoop.run`."""
+        ...
+
+
+MakeRunner = Callable[[Sink, Callable[[], bool]], SampleRunner]
+"""Makes a runner that hands its pieces to a sink, and asks before each round whether it may go on."""
 
 
 def curation_stage(
@@ -51,88 +64,97 @@ async def curate(
     """Takes every sample of every problem through the hint loop, from where an earlier call left it.
 
     Args:
-        run: Receives problems, trajectories, interventions and reviews at once.
-        recipe: Bounds, sampling, samples and seed.
+        run: Receives problems, trajectories, interventions, reviews and failures at once.
+        recipe: Bounds, sampling, samples, budget, prices and seed.
         problems: What to curate on, with unique ids.
         reasoner: Makes the attempts; it stays open.
         interpreter: Runs their code.
         intervener: Reviews them; it stays open.
 
     Raises:
-        InputError: A server refuses what it is asked; nothing further is started.
-        InfrastructureError: The Reasoner or the Intervener could not be asked about some samples; all others are done.
+        InputError: A server refuses what it is asked, or the budget has no prices; nothing further is started.
+        InfrastructureError: Nothing works any more; what was finished is kept.
+        UnfinishedError: Some samples are left open; all others are done.
+        BudgetSpentError: The budget is spent; what was in flight has ended its round.
     """
-    settings = recipe.curation
-    keep_problems(run, problems)
-    progress = curation_progress(run)
-    samples = [(problem, sample) for problem in problems for sample in range(settings.samples)]
-    unfinished = [
-        (problem, sample)
-        for problem, sample in samples
-        if not progress[problem.id, sample].is_finished(settings.interventions)
-    ]
-    loop = HintLoop(
-        reasoner,
-        interpreter,
-        intervener,
-        limits=recipe.rollout,
-        sampling=Sampling(temperature=recipe.rollout.temperature, top_p=recipe.rollout.top_p),
-        sink=_sink(run),
-        seed=recipe.seed,
-        most_interventions=settings.interventions,
-    )
-    with track("curation", len(samples), len(samples) - len(unfinished)) as advance:
-        failures = await _curate_samples(loop, unfinished, progress, recipe.rollout.concurrency, advance)
-    if failures:
-        raise InfrastructureError(
-            f"{len(failures)} of {len(unfinished)} samples are not finished ({failures[0]}); "
-            "the rest is kept: resume the run"
+    bounds = recipe.rollout
+
+    def local_loop(sink: Sink, may_go_on: Callable[[], bool]) -> SampleRunner:
+        return HintLoop(
+            reasoner,
+            interpreter,
+            intervener,
+            limits=bounds,
+            sampling=Sampling(
+                temperature=bounds.temperature, top_p=bounds.top_p, top_k=bounds.top_k, min_p=bounds.min_p
+            ),
+            sink=sink,
+            seed=recipe.seed,
+            most_interventions=recipe.curation.interventions,
+            may_go_on=may_go_on,
         )
 
-
-async def _curate_samples(
-    loop: HintLoop,
-    samples: Sequence[tuple[Problem, int]],
-    progress: dict[tuple[str, int], SampleProgress],
-    concurrency: int,
-    advance: Advance,
-) -> list[InfrastructureError]:
-    """Takes samples to their ends, `concurrency` at once; returns the failures of those that have none."""
-    slots = asyncio.Semaphore(concurrency)
-    failures: list[InfrastructureError] = []
-
-    async def curate_sample(problem: Problem, sample: int) -> None:
-        async with slots:
-            try:
-                await loop.run(problem, sample, progress[problem.id, sample])
-            except InfrastructureError as error:
-                failures.append(error)
-        advance("")
-
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for problem, sample in samples:
-                tasks.create_task(curate_sample(problem, sample))
-    except ExceptionGroup as group:  # the first is the reason, the others follow from it
-        raise group.exceptions[0] from None
-    return failures
+    await curate_with(run, recipe, problems, local_loop)
 
 
-def curation_progress(run: RunDirectory) -> dict[tuple[str, int], SampleProgress]:
-    """Reads how far each (problem, sample) of a run has been curated."""
-    progress: dict[tuple[str, int], SampleProgress] = defaultdict(SampleProgress)
-    for trajectory in run.trajectories(Stage.CURATION):
-        progress[trajectory.problem_id, trajectory.sample].trajectories.append(trajectory)
-    for intervention in run.read("interventions", Intervention):
-        progress[intervention.problem_id, intervention.sample].interventions.append(intervention)
-    for review in run.read("reviews", Review):
-        progress[review.problem_id, review.sample].reviews.append(review)
-    return progress
+async def curate_with(run: RunDirectory, recipe: Recipe, problems: Sequence[Problem], make_runner: MakeRunner) -> None:
+    """Curates with whatever takes the single samples to their ends; this process alone writes. See `curate`."""
+    require_prices(recipe)
+    keep_problems(run, problems)
+    settings = recipe.curation
+    curated = read_curated(run, recipe.budget)
+    samples, spending = curated.samples, curated.spending
+
+    def unfinished() -> Iterator[Sample]:
+        for problem in problems:
+            for sample in range(settings.samples):
+                known = samples.get((problem.id, sample))
+                if known is None or not known.is_finished(settings.interventions):
+                    yield problem, sample
+
+    total = len(problems) * settings.samples
+    remaining = sum(1 for _ in unfinished())
+    with track("curation", total, total - remaining) as bar:
+        meter = Meter()
+        runner = make_runner(_sink(run, recipe, curated), lambda: not spending.spent())
+
+        async def attempt(problem: Problem, sample: int) -> SampleProgress | None:
+            progress = await runner.run(problem, sample, samples[problem.id, sample].progress(run))
+            return progress if progress.is_finished(settings.interventions) else None
+
+        def done(_: SampleProgress) -> None:
+            meter.finish()
+            bar(meter.remark(spending.remark()))
+
+        def failed(problem: Problem, sample: int, reason: str) -> None:
+            round_ = len(samples[problem.id, sample].reviews)
+            run.append("failures", failure(Stage.CURATION, problem, sample, round_, reason))
+            meter.failures += 1
+
+        await Work(attempt, done, failed, recipe.rollout.concurrency, spending.spent).run(unfinished())
 
 
-def _sink(run: RunDirectory) -> Sink:
-    return Sink(
-        trajectory=lambda trajectory: run.append("trajectories", trajectory),
-        intervention=lambda intervention: run.append("interventions", intervention),
-        review=lambda review: run.append("reviews", review),
-    )
+def _sink(run: RunDirectory, recipe: Recipe, curated: Curated) -> Sink:
+    """Stores pieces with what they cost, and keeps count of them."""
+
+    def trajectory(piece: Trajectory) -> None:
+        sent, drawn = piece.requested()
+        price = cost(recipe.prices, reasoner_model(recipe), Usage(prompt_tokens=sent, completion_tokens=drawn))
+        priced = piece.model_copy(update={"usage": piece.usage.model_copy(update={"cost": price})})
+        place = run.append_trajectory(priced)
+        curated.samples[piece.problem_id, piece.sample].add_round(place)
+        curated.spending.reasoner.add(place.sent, place.drawn, place.seconds, place.cost)
+
+    def intervention(piece: Intervention) -> None:
+        offset = run.append("interventions", piece)
+        sample = curated.samples[piece.problem_id, piece.sample]
+        sample.interventions = (*sample.interventions, offset)
+
+    def review(piece: Review) -> None:
+        price = cost(recipe.prices, recipe.intervener.model, piece.usage)
+        priced = piece.model_copy(update={"usage": piece.usage.model_copy(update={"cost": price})})
+        offset = run.append("reviews", priced)
+        curated.samples[piece.problem_id, piece.sample].add_review(offset, priced)
+        curated.spending.add_review(priced.usage)
+
+    return Sink(trajectory=trajectory, intervention=intervention, review=review)

@@ -12,6 +12,7 @@ from calmstorm.reasoner.opening import OpenedReasoner
 from calmstorm.reasoner.protocol import Sampling
 from calmstorm.records import Problem, Stage, Trajectory, TrajectoryKey
 from calmstorm.runs import RunDirectory
+from calmstorm.samples import Meter, failure
 from calmstorm.settings import Recipe
 from calmstorm.stages.session import run_closing
 
@@ -40,7 +41,11 @@ def evaluate_model(
         on_trajectory: Receives every trajectory, those that the run has first.
 
     Returns:
-        How many rollouts the run had already. An `InfrastructureError` leaves what ended before it in the run.
+        How many rollouts the run had already.
+
+    Raises:
+        InfrastructureError: Nothing works any more; what was finished is kept.
+        UnfinishedError: Some rollouts are left open; all others are done.
     """
     settings = recipe.evaluation
     total = gradable * settings.samples
@@ -49,12 +54,19 @@ def evaluate_model(
     if len(done) == total:
         return total
 
-    with track(f"evaluate {stage}", total, len(done)) as advance:
+    with track(f"evaluate {stage}", total, len(done)) as bar:
+        meter = Meter()
 
         def keep(trajectory: Trajectory) -> None:
-            if run is not None:
+            if run is not None and not trajectory.is_failure:
                 run.append("trajectories", trajectory)
-            advance(counter.count(trajectory))
+            meter.finish()
+            bar(meter.remark(counter.count(trajectory)))
+
+        def failed(problem: Problem, sample: int, reason: str) -> None:
+            if run is not None:
+                run.append("failures", failure(stage, problem, sample, 0, reason))
+            meter.failures += 1
 
         async def work(opened: OpenedReasoner) -> None:
             await evaluate(
@@ -63,7 +75,12 @@ def evaluate_model(
                 interpreter,
                 samples=settings.samples,
                 limits=recipe.rollout,
-                sampling=Sampling(temperature=settings.temperature, top_p=settings.top_p),
+                sampling=Sampling(
+                    temperature=settings.temperature,
+                    top_p=settings.top_p,
+                    top_k=settings.top_k,
+                    min_p=settings.min_p,
+                ),
                 stage=stage,
                 on_trajectory=keep,
                 concurrency=recipe.rollout.concurrency,
@@ -71,6 +88,7 @@ def evaluate_model(
                 done=done,
                 tolerance=settings.tolerance,
                 context_tokens=opened.context_tokens,
+                on_failure=failed,
             )
 
         run_closing(load, work, run, f"evaluate {stage}")

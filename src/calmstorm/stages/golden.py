@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from calmstorm.curation.golden import golden_trajectory, rejection
 from calmstorm.errors import InputError
-from calmstorm.records import GoldenTrajectory, Problem, Record, Trajectory
+from calmstorm.records import Problem, Record, Usage, VerdictStatus
 from calmstorm.runs import RunDirectory
-from calmstorm.stages.curation import curation_progress
+from calmstorm.stages.curated import read_curated
 
 
 class Funnel(Record):
@@ -24,10 +24,15 @@ class Funnel(Record):
     hints: int
     rejected: dict[str, int]
     """Samples that are not golden, by reason."""
+    reasoner: Usage
+    """Tokens sent and drawn over all requests, seconds of all rollouts, US dollars."""
+    intervener: Usage
 
 
 def filter_golden(run: RunDirectory, most_tokens: int | None) -> Funnel:
     """Filters the curated samples of a run and writes `golden.jsonl` whole, as it follows from what is stored.
+
+    Trajectories are read one by one: memory does not grow with their length.
 
     Args:
         run: With curated samples.
@@ -36,30 +41,39 @@ def filter_golden(run: RunDirectory, most_tokens: int | None) -> Funnel:
     Raises:
         InputError: Nothing was curated.
     """
-    problems = {problem.id: problem for problem in run.read("problems", Problem)}
-    curated = {key: sample for key, sample in sorted(curation_progress(run).items()) if sample.trajectories}
-    if not curated:
+    problems = dict(_offsets(run))
+    curated = read_curated(run)
+    samples = {key: sample for key, sample in sorted(curated.samples.items()) if sample.rounds}
+    if not samples:
         raise InputError(f"{run.path}: there are no curated trajectories in it; run calm curate first")
-    golden: list[GoldenTrajectory] = []
+    golden = 0
     rejected: Counter[str] = Counter()
-    for (problem_id, _), sample in curated.items():
-        reason = rejection(sample.trajectories[-1], flawless=sample.flawless, most_tokens=most_tokens)
-        if reason is None:
-            golden.append(golden_trajectory(problems[problem_id], sample))
-        else:
-            rejected[reason.value] += 1
-    run.write_text("golden.jsonl", "".join(record.model_dump_json(by_alias=True) + "\n" for record in golden))
+    with run.rewriting("golden") as write:
+        for (problem_id, _), sample in samples.items():
+            trajectory = sample.trajectory(run)
+            reason = rejection(trajectory, flawless=sample.flawless, most_tokens=most_tokens)
+            if reason is not None:
+                rejected[reason.value] += 1
+                continue
+            golden += 1
+            write(golden_trajectory(run.at("problems", Problem, problems[problem_id]), trajectory, sample.hints(run)))
     return Funnel(
-        samples=len(curated),
-        correct_before=round(_share_correct(sample.trajectories[0] for sample in curated.values()), 4),
-        correct_after=round(_share_correct(sample.trajectories[-1] for sample in curated.values()), 4),
-        golden=len(golden),
-        hints=sum(len(sample.interventions) for sample in curated.values()),
+        samples=len(samples),
+        correct_before=round(_share_correct(sample.first for sample in samples.values()), 4),
+        correct_after=round(_share_correct(sample.last for sample in samples.values()), 4),
+        golden=golden,
+        hints=sum(len(sample.interventions) for sample in samples.values()),
         rejected=dict(rejected),
+        reasoner=curated.spending.reasoner.usage(),
+        intervener=curated.spending.intervener.usage(),
     )
 
 
-def _share_correct(trajectories: Iterable[Trajectory]) -> float:
+def _offsets(run: RunDirectory) -> Iterable[tuple[str, int]]:
+    return ((problem.id, offset) for offset, problem in run.placed("problems", Problem))
+
+
+def _share_correct(statuses: Iterable[VerdictStatus]) -> float:
     """Returns the share of correct answers; what our machinery failed and what has no label counts as neither."""
-    verdicts = [t.verdict for t in trajectories if t.verdict is not None and t.verdict.status.is_judged]
-    return sum(verdict.correct for verdict in verdicts) / max(1, len(verdicts))
+    judged = [status is VerdictStatus.CORRECT for status in statuses if status.is_judged]
+    return sum(judged) / max(1, len(judged))

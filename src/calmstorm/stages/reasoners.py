@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from calmstorm.errors import InfrastructureError, WorkError
 from calmstorm.reasoner.opening import OpenedReasoner, is_server, open_reasoner
 from calmstorm.settings import Recipe
 
@@ -19,7 +18,7 @@ def open_base(recipe: Recipe, base: str | Path, log: Path) -> OpenedReasoner:
 
     Raises:
         InputError: There is no such model, or it cannot be served.
-        WorkError: A server does not start.
+        InfrastructureError: A server does not start.
     """
     if is_server(recipe.reasoner):
         return open_reasoner(
@@ -43,14 +42,11 @@ def open_weights(recipe: Recipe, model: str | Path, log: Path) -> OpenedReasoner
 
     Raises:
         InputError: There is no such model, or it cannot be served.
-        WorkError: A server does not start.
+        InfrastructureError: A server does not start.
     """
     if not recipe.server.command:
         return open_reasoner(str(model), None, prompt=recipe.prompt, local=recipe.local)
     from calmstorm.reasoner.managed import open_served
 
     log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        return open_served(model, recipe.server, log=log, tokenizer=None, prompt=recipe.prompt)
-    except InfrastructureError as error:  # a stage that never began is no stage that left something unfinished
-        raise WorkError(str(error)) from None
+    return open_served(model, recipe.server, log=log, tokenizer=None, prompt=recipe.prompt)
