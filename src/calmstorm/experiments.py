@@ -99,6 +99,7 @@ def non_reflective(golden: Sequence[GoldenTrajectory], codec: TokenCodec, end_of
 
 def _script_only(trajectory: Trajectory, codec: TokenCodec, end_of_turn: int) -> Trajectory:
     outputs = [i for i, span in enumerate(trajectory.spans) if span.author is Author.INTERPRETER]
+    outputs = outputs[: len(trajectory.executions)]  # one more says that no run is left
     output = trajectory.spans[outputs[-1]] if outputs else None
     before = "".join(span.text for span in trajectory.spans[: outputs[-1]]) if outputs else ""
     opened = [fence for fence in fences(before) if fence.is_python]

@@ -104,7 +104,7 @@ class Adaptation:
             curation_stage(
                 self.run, self.recipe, problems, lambda: self.open(Stage.CURATION), interpreter, self.intervener
             )
-        funnel = filter_golden(self.run, self.recipe.curation.golden_tokens)
+        funnel = filter_golden(self.run, self.recipe.curation)
         note(
             f"curation: {percent(funnel.correct_before)} correct before, {percent(funnel.correct_after)} after, "
             f"{funnel.golden} golden of {funnel.samples}"

@@ -113,7 +113,7 @@ async def one_attempt(interpreter: Interpreter) -> Trajectory:
 
 async def golden_of(run: RunDirectory, interpreter: Interpreter) -> list[GoldenTrajectory]:
     await curate(run, recipe, [problem], reasoner, interpreter, intervener)
-    funnel: Funnel = filter_golden(run, None)
+    funnel: Funnel = filter_golden(run, recipe.curation)
     return list(run.read("golden", GoldenTrajectory)) if funnel.golden else []
 
 

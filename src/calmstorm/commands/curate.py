@@ -99,7 +99,7 @@ def curate(
         except (UnfinishedError, BudgetSpentError) as error:
             stopped = error
         if stopped is None or any(directory.places(Stage.CURATION)):
-            funnel = filter_golden(directory, settings.curation.golden_tokens)
+            funnel = filter_golden(directory, settings.curation)
             show(funnel.model_dump(mode="json"), as_json)
     if stopped is not None:  # what was finished has been filtered and shown
         raise stopped

@@ -187,7 +187,10 @@ def splice(trajectory: Trajectory, intervention: Intervention, reasoner: Reasone
 
 
 def outputs_before(spans: Sequence[Span], position: int) -> int:
-    """Returns how many execution outputs begin before a position of the response, characters."""
+    """Returns how many execution outputs begin before a position of the response, characters.
+
+    The last may be the one that says that no run is left; it has no execution.
+    """
     count, start = 0, 0
     for span in spans:
         count += span.author is Author.INTERPRETER and start < position

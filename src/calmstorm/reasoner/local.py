@@ -47,7 +47,7 @@ class LocalReasoner:
 
         Args:
             model: A Hugging Face directory or hub id of a Qwen3 model.
-            prompt: Name of a prompt; by default what the model's `calmstorm.json` says, else "calm-1".
+            prompt: Name of a prompt; by default what the model's `calmstorm.json` says, else "paper-1".
             local: Device, type of the weights, memory; by default a recipe's defaults.
             shared: The model is to be trained too, so the cache leaves room on a GPU.
 

@@ -24,7 +24,7 @@ class OpenedReasoner(NamedTuple):
     context_tokens: int | None
     """Prompt and response together at most; None where the Reasoner's server decides."""
     prompt: str | None = None
-    """Name and version of the prompt that it is asked with ("calm-1")."""
+    """Name and version of the prompt that it is asked with ("paper-1")."""
 
 
 def open_reasoner(name: str, model: str | None = None) -> OpenedReasoner:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 from pydantic import ConfigDict, Field
 
 from calmstorm.records.base import Record
-from calmstorm.records.execution import Execution, Formulation
+from calmstorm.records.execution import Execution, Formulation, is_backed
 
 SCHEMA = 2
 """Version of the trajectory record, written into every line of `trajectories.jsonl`."""
@@ -51,7 +51,7 @@ class StopReason(StrEnum):
     LENGTH = "length"
     """The response reached its token limit."""
     EXECUTIONS = "executions"
-    """The Reasoner asked for more executions than allowed."""
+    """The Reasoner asked for another execution after it was told that none is left."""
     INFRASTRUCTURE = "infrastructure"
     """Our machinery failed, after retries."""
 
@@ -167,10 +167,8 @@ class Trajectory(Record):
 
     @property
     def is_backed(self) -> bool:
-        """Whether some solve backs the answer; status words and solves that were not seen are not held against it."""
-        if not self.formulations or not isinstance(self.answer, float | int):
-            return True
-        return any(formulation.backs(self.answer) for formulation in self.formulations)
+        """Whether what scripts did backs the answer, see `is_backed`; a status word needs no backing."""
+        return not isinstance(self.answer, float | int) or is_backed(self.answer, self.executions)
 
     @property
     def response(self) -> str:

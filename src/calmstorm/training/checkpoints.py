@@ -91,9 +91,9 @@ def publish(staged: Path, prompt: str, output_dir: Path) -> None:
 
     Args:
         staged: The saved model, inside the work directory.
-        prompt: Name of the prompt that it was trained with; it is asked with that one from now on.
+        prompt: Name of the prompt that it was trained with; its `calmstorm.json` says so.
         output_dir: Where the model is to stand.
     """
-    (staged / MODEL_SETTINGS).write_text(json.dumps({"prompt": prompt}) + "\n", encoding="utf-8")
+    write_atomically(staged / MODEL_SETTINGS, json.dumps({"prompt": prompt}) + "\n")
     staged.rename(output_dir)
     shutil.rmtree(work_dir(output_dir), ignore_errors=True)
