@@ -50,8 +50,8 @@ def test_a_run_without_settings_is_refused(tmp_path: Path) -> None:
 
 
 def test_settings_of_another_version_are_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("intervener = 'rules'\n")
-    with pytest.raises(SettingsError, match="'intervener' is not a setting"):
+    (tmp_path / "config.toml").write_text("[curation]\nintervener = 'rules'\n")
+    with pytest.raises(SettingsError, match="'curation.intervener' is not a setting"):
         recipe_of(tmp_path)
 
 
@@ -74,7 +74,10 @@ def test_a_model_behind_a_server_cannot_be_trained_without_its_directory(
 ) -> None:
     run = golden_run(tmp_path / "run", reasoner="http://127.0.0.1:1/v1", model="m")
     assert calm(command, str(run)) == 2
-    assert "a server cannot be trained: name the model's directory with --from" in capsys.readouterr().err
+    assert (
+        "its model 'm' is neither a directory nor a hub id: name the weights with --set base="
+        in capsys.readouterr().err
+    )
 
 
 def test_fine_tuning_takes_the_base_of_the_run_and_not_the_pocket_model(

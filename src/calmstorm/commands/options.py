@@ -104,12 +104,18 @@ def base_directory(recipe: Recipe, given: str | None = None) -> str | Path:
         InputError: The recipe names servers and no model, or what is named is neither directory nor hub id.
     """
     named = given or recipe.base or (recipe.model if is_server(recipe.reasoner) else recipe.reasoner)
-    if named is None:
-        raise InputError(
-            "the Reasoner is a server, which cannot be trained: name its weights, a directory or hub id, with "
-            "--set base=..."
-        )
-    return pocket_directory() if named == POCKET else check_source(named)
+    if named == POCKET:
+        return pocket_directory()
+    try:
+        if named is not None:
+            return check_source(named)
+    except InputError:
+        if given or recipe.base or not is_server(recipe.reasoner):
+            raise
+    raise InputError(
+        f"the Reasoner is a server, which cannot be trained, and its model {named!r} is neither a directory nor a hub "
+        "id: name the weights with --set base=..."
+    )
 
 
 def run_settings(recipe: Recipe) -> RunConfig:
