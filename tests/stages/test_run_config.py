@@ -51,7 +51,7 @@ def test_a_run_without_settings_is_refused(tmp_path: Path) -> None:
 
 def test_settings_of_another_version_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[curation]\nintervener = 'rules'\n")
-    with pytest.raises(SettingsError, match="'curation.intervener' is not a setting"):
+    with pytest.raises(SettingsError, match=r"'curation\.intervener' is not a setting"):
         recipe_of(tmp_path)
 
 
