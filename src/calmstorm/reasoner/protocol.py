@@ -58,9 +58,9 @@ class Completion(Record):
     logprobs: tuple[float, ...] | None = None
     """Log-probability of each token under the distribution it was drawn from, temperature applied and, for
     `top_p < 1`, before truncation."""
-    stop: CompletionStop
     tokens: int | None = None
-    """Tokens written, where there are no ids but the server counted them."""
+    """How many tokens were written, where there are no `token_ids` and the server says so."""
+    stop: CompletionStop
 
 
 @runtime_checkable

@@ -34,14 +34,15 @@ def config_of(recipe: Recipe, command: Literal["run", "curate", "eval"], prompt:
 def keep_config(run: RunDirectory, config: RunConfig, may_change: frozenset[str] = PACE) -> None:
     """Writes the settings of a run, or checks that a resumed run has the same.
 
-    Servers of the same model may stand at other addresses when a run is resumed.
+    A run that asked servers may go on with others: their number and addresses say nothing of the model.
 
     Raises:
         SettingsError: A setting differs that may not change.
     """
-    before = (run.config() or {}).get("reasoner")
-    moved = isinstance(before, str) and is_server(before) and is_server(config.reasoner)
-    run.keep_config(config, may_change | {"reasoner"} if moved else may_change)
+    before = run.config()
+    if before is not None and is_server(str(before.get("reasoner"))) and is_server(config.reasoner):
+        may_change |= {"reasoner"}
+    run.keep_config(config, may_change)
 
 
 def run_config(run: RunDirectory) -> RunConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from calmstorm.reasoner.opening import OpenedReasoner, is_server, open_reasoner
+from calmstorm.reasoner.opening import OpenedReasoner, is_server, open_for, open_reasoner
 from calmstorm.settings import Recipe
 
 
@@ -21,14 +21,7 @@ def open_base(recipe: Recipe, base: str | Path, log: Path) -> OpenedReasoner:
         InfrastructureError: A server does not start.
     """
     if is_server(recipe.reasoner):
-        return open_reasoner(
-            recipe.reasoner,
-            recipe.model,
-            tokenizer=recipe.tokenizer,
-            prompt=recipe.prompt,
-            server=recipe.server,
-            local=recipe.local,
-        )
+        return open_for(recipe)
     return open_weights(recipe, base, log)
 
 
