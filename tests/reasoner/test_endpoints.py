@@ -99,7 +99,7 @@ FAULTS = {
     "a list": Fault(200, b"[1]"),
     "null": Fault(200, b"null"),
 }
-ODD = {
+ODD: dict[str, dict[str, Any]] = {
     "abort": {"finish_reason": "abort", "text": "", "token_ids": []},
     "unfinished": {"finish_reason": None},
     "choice is a text": {"choices": ["x"]},
