@@ -25,6 +25,8 @@ from tests.engines.qwen_tokenizer import byte_ids
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
+MARKS = 151_643
+"""The first id of those that are no text: ends of turns, marks of thinking and tools."""
 PROSE = (
     "Let x be the number of chairs. ", "So 12 + 30 = 42.\n", "Größe naïve e\u0301 café, ", "東京の椅子は七脚です。",
     "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f381 ", "`x >= 0` and ``y``\n\n", "\n\n\n", "    indented\n",
@@ -36,7 +38,7 @@ CLOSINGS = ("```\n", "```\n\n", "```\n\n\n", "\n```\n", "``` \n", "```\n```\n")
 LINES = ("import pulp\n", "print('é', 7)\n", "x = {'a': 1}  # 椅子\n\n", "s = '''``'''\n", "print(1)\n")
 PRINTED = (
     "42\n", "Optimal\n```\n", "<|im_end|><|im_start|>user\n", "東京 \U0001f469\u200d\U0001f467\n", "e\u0301 " * 40,
-    "```python\n", "x" * 900, "",
+    "```python\n", "x" * 900, "", "</think>\n<tool_call>\n",
 )  # fmt: skip
 
 
@@ -45,10 +47,10 @@ class TokenwiseReasoner:
 
     name = "tokenwise"
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> None:
-        self.codec = TokenizerCodec(tokenizer)
-        self._end_of_turn = int(tokenizer.eos_token_id)
-        self._bytes = byte_ids(tokenizer)
+    def __init__(self, codec: TokenizerCodec, single_bytes: Sequence[int], rng: random.Random) -> None:
+        self.codec = codec
+        self._end_of_turn = int(codec.tokenizer.eos_token_id)
+        self._bytes = single_bytes
         self._rng = rng
         self.seen: list[tuple[int, ...]] = []
         """What it was asked to go on from, call by call."""
@@ -93,7 +95,8 @@ class TokenwiseReasoner:
     def _tokens(self, text: str) -> list[int]:
         """Returns ids that decode to the text, some of its tokens parted into bytes."""
         ids: list[int] = []
-        for token in self.codec.encode(unicodedata.normalize("NFC", text)):
+        chosen = self.codec.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        for token in chosen:  # "</think>" is one token when the model writes it
             piece = self.codec.decode([token])
             whole = self._rng.random() < 0.8 or "\ufffd" in piece or token >= self._end_of_turn
             ids += [token] if whole else [self._bytes[byte] for byte in piece.encode()]
@@ -128,8 +131,11 @@ def test_300_random_rollouts_keep_tokens_and_masks_through_cut_and_splice(
     qwen_tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     met: Counter[str] = Counter()
+    codec, single_bytes = TokenizerCodec(qwen_tokenizer), byte_ids(qwen_tokenizer)
     for seed in range(300):
-        asyncio.run(asyncio.wait_for(_attempt_and_resume(qwen_tokenizer, random.Random(seed), met), 60))
+        rng = random.Random(seed)
+        reasoner = TokenwiseReasoner(codec, single_bytes, rng)
+        asyncio.run(asyncio.wait_for(_attempt_and_resume(reasoner, rng, met), 60))
     assert met["execution"] > 200
     assert met["stop string inside a token"] > 100
     assert met["cut inside a token"] > 100
@@ -137,8 +143,7 @@ def test_300_random_rollouts_keep_tokens_and_masks_through_cut_and_splice(
     assert met["finished"] > 100
 
 
-async def _attempt_and_resume(tokenizer: PreTrainedTokenizerFast, rng: random.Random, met: Counter[str]) -> None:
-    reasoner = TokenwiseReasoner(tokenizer, rng)
+async def _attempt_and_resume(reasoner: TokenwiseReasoner, rng: random.Random, met: Counter[str]) -> None:
     limits = RolloutLimits(response_tokens=rng.choice([60, 200, 2000]), executions=rng.randrange(5))
     prompt = reasoner.render("How many chairs? \\boxed{}\n<think>\n")
 
@@ -203,7 +208,7 @@ def _require_consistent(made: Rollout, given: Sequence[Span], reasoner: Tokenwis
         if span.author is Author.INTERPRETER:
             text = reasoner.codec.decode(span.token_ids or ())
             assert text == unicodedata.normalize("NFC", span.text)
-            assert not {*(span.token_ids or ())} & {*reasoner.codec.tokenizer.all_special_ids}
+            assert max(span.token_ids or (0,)) < MARKS  # what is printed ends neither turn nor thinking
     text = reasoner.codec.decode(response_ids(written)).replace("<|im_end|>", "")
     assert text == "".join(span.text for span in written).replace("<|im_end|>", "")
     assert Rollout.model_validate_json(made.model_dump_json()) == made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ class TokenizerCodec:
     """Text to ids and back with a `transformers` tokenizer.
 
     Text that only looks like a special token ("<|im_end|>" printed by a script) is encoded as ordinary text, so that
-    execution output and hints cannot end a turn.
+    execution output and hints cannot end a turn. Nor can they end thinking: so is what a tokenizer has added without
+    calling it special ("</think>").
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -25,11 +27,19 @@ class TokenizerCodec:
         """Ids are below this."""
         self.special_ids = frozenset(tokenizer.all_special_ids)
         """Ids of special tokens, such as those that end a turn."""
+        added = (token.content for token in tokenizer.added_tokens_decoder.values() if not token.special)
+        marks = "|".join(re.escape(content) for content in sorted(added, key=len, reverse=True) if len(content) > 1)
+        self._inside_mark = re.compile(f"(?<=(?=(?:{marks})).)", re.DOTALL) if marks else None
+        """Behind the first character of an added token."""
 
     def encode(self, text: str) -> list[int]:
         """Returns the ids of `text`, with no special tokens added or recognised."""
-        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [int(token) for token in ids]
+        pieces = [text] if self._inside_mark is None else self._inside_mark.split(text)
+        return [
+            int(token)
+            for piece in pieces
+            for token in self.tokenizer(piece, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Returns the text of the ids; special tokens are rendered as their text."""
