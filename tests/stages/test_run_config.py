@@ -117,7 +117,7 @@ def test_a_resumed_curation_keeps_the_runs_recipe_and_what_training_changed_in_i
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reasoner = OpenedReasoner(ScriptedReasoner(lambda prefix, sampling: "\\boxed{1}"), None)
-    monkeypatch.setattr(opening, "open_reasoner", lambda name, model=None: reasoner)
+    monkeypatch.setattr(opening, "open_for", lambda recipe: reasoner)
     problems = tmp_path / "p.jsonl"
     problems.write_text('{"id": "p", "question": "How many?", "answer": 1}\n')
     run = tmp_path / "run"

@@ -24,6 +24,9 @@ def curate(
     run: Annotated[Path, typer.Option("--run", help="Run directory.")],
     reasoner: options.ReasonerName = None,
     model: options.Model = None,
+    tokenizer: options.Tokenizer = None,
+    prompt: options.Prompt = None,
+    text: options.Text = None,
     intervener: Annotated[
         str | None,
         typer.Option(
@@ -47,7 +50,7 @@ def curate(
     from calmstorm.interpreter import Interpreter
     from calmstorm.problems.benchmarks import open_problems
     from calmstorm.problems.benchmarks_table import Kind
-    from calmstorm.reasoner.opening import open_reasoner
+    from calmstorm.reasoner.opening import open_for
     from calmstorm.runs import RunDirectory
     from calmstorm.stages import PACE, config_of, curation_stage, filter_golden, keep_config, recipe_of
 
@@ -57,13 +60,19 @@ def curate(
         problems, folder, question=question, answer=answer, limit=limit, download=download
     )
     source = version.name if version else problems
-    flags = {"model": model, "intervener.kind": intervener, "problems.source": source, "seed": seed}
+    flags = {
+        **options.reasoner_flags(model, tokenizer, prompt, text),
+        "intervener.kind": intervener,
+        "problems.source": source,
+        "seed": seed,
+    }
     settings = options.recipe_for(reasoner, recipe, options.changes(override, flags), recipe_of(run))
     loaded = list(opened_problems)
     if version is not None and version.kind is Kind.TEST:
         note(f"{version.name} is for testing; to train on what is curated, draw problems with: calm problems split")
     asked = options.intervener_of(settings, run)
-    opened = open_reasoner(settings.reasoner, settings.model)
+    opened = open_for(settings)
+    settings = opened.named_in(settings)
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
         keep_config(directory, config_of(settings, "curate", opened.prompt), PACE | {"sft", "rl", "evaluation"})
         curation_stage(directory, settings, loaded, lambda: opened, interpreter, asked)

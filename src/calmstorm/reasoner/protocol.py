@@ -58,6 +58,8 @@ class Completion(Record):
     logprobs: tuple[float, ...] | None = None
     """Log-probability of each token under the distribution it was drawn from, temperature applied and, for
     `top_p < 1`, before truncation."""
+    tokens: int | None = None
+    """How many tokens were written, where there are no `token_ids` and the server says so."""
     stop: CompletionStop
 
 

@@ -131,7 +131,10 @@ class _Loop:
                 )
             except InfrastructureError:
                 return StopReason.INFRASTRUCTURE
+            used = self.used
             self._take(completion)
+            if completion.tokens is not None:  # counted by the server, where only text comes back
+                self.used = used + completion.tokens
             if completion.stop is CompletionStop.END_OF_TURN:
                 return StopReason.FINISHED
             if completion.stop is CompletionStop.LENGTH:

@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from calmstorm.errors import InputError
+from calmstorm.reasoner.opening import is_server
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe, RunConfig, validate
 
-PACE = frozenset({"rollout.concurrency", "rollout.workers"})
+_ASKING = ("timeout_seconds", "connect_seconds", "retries", "concurrency", "patience_seconds")
+PACE = frozenset(
+    {"rollout.concurrency", "rollout.workers", "server.command", "server.instances", "server.start_seconds"}
+)
+PACE |= {f"{section}.{name}" for section in ("server", "intervener") for name in _ASKING}
 """Settings that say how fast a run goes and not what comes of it: they may change when it is resumed."""
 
 
@@ -21,9 +26,14 @@ def config_of(recipe: Recipe, command: Literal["run", "curate", "eval"], prompt:
 def keep_config(run: RunDirectory, config: RunConfig, may_change: frozenset[str] = PACE) -> None:
     """Writes the settings of a run, or checks that a resumed run has the same.
 
+    A run that asked servers may go on with others: their number and addresses say nothing of the model.
+
     Raises:
         SettingsError: A setting differs that may not change.
     """
+    before = run.config()
+    if before is not None and is_server(str(before.get("reasoner"))) and is_server(config.reasoner):
+        may_change |= {"reasoner"}
     run.keep_config(config, may_change)
 
 
