@@ -288,7 +288,7 @@ def test_a_server_that_hangs_is_given_up():
 def test_a_server_that_is_gone_is_given_up():
     with ChatServer([FINE]) as server:
         pass
-    with pytest.raises(InfrastructureError, match="could be reached for 0.3 seconds"):
+    with pytest.raises(InfrastructureError, match="could be reached for"):
         review(server, retries=0)
 
 
