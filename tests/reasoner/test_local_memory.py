@@ -15,7 +15,7 @@ from calmstorm.reasoner.engine.memory import GIB, cache_bounds, device_of, free_
 from calmstorm.reasoner.engine.scheduler import FIRST_SLOTS, EngineSettings, Scheduler
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.opening import open_local
-from calmstorm.reasoner.protocol import Prefix, Sampling
+from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
 from calmstorm.settings import LocalSettings
 
 CPU = torch.device("cpu")
@@ -105,7 +105,7 @@ def directory(make_model, tokenizer, tmp_path):
     return tmp_path
 
 
-def drawn(reasoner: LocalReasoner, ids: list[tuple[int, ...]], count: int) -> list[list[float]]:
+def drawn(reasoner: Reasoner, ids: list[tuple[int, ...]], count: int) -> list[tuple[list[int], list[float]]]:
     async def go():
         made = await asyncio.gather(
             *(
@@ -116,7 +116,7 @@ def drawn(reasoner: LocalReasoner, ids: list[tuple[int, ...]], count: int) -> li
             )
         )
         await reasoner.close()
-        return [(completion.token_ids, completion.logprobs) for completion in made]
+        return [(list(completion.token_ids), list(completion.logprobs)) for completion in made]
 
     return asyncio.run(go())
 
