@@ -116,7 +116,7 @@ def drawn(reasoner: Reasoner, ids: list[tuple[int, ...]], count: int) -> list[tu
             )
         )
         await reasoner.close()
-        return [(list(completion.token_ids), list(completion.logprobs)) for completion in made]
+        return [(list(completion.token_ids or ()), list(completion.logprobs or ())) for completion in made]
 
     return asyncio.run(go())
 
