@@ -30,7 +30,7 @@ from tests.engines.scripted_models import (
 )
 from tests.reasoner.completion_server import Call, CompletionServer
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(6000)]
 
 RESPONSE_TOKENS = 16_384
 PROBLEMS = 2
@@ -65,7 +65,16 @@ def long_run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     run, log, recipe = folder / "run", folder / "calm.log", folder / "long.toml"
     recipe.write_text(RECIPE.format(model=model, problems=PROBLEMS, reviewer=REVIEWER))
     with CompletionServer(Reviewer(run), models=(REVIEWER,), keep=False) as reviewer:
-        calm("run", recipe, "--run", run, log=log, status=2, variables={"CALM_INTERVENER_URL": reviewer.url})
+        calm(
+            "run",
+            recipe,
+            "--run",
+            run,
+            log=log,
+            seconds=3000,
+            status=2,
+            variables={"CALM_INTERVENER_URL": reviewer.url},
+        )
         yield LongRun(run, model, log, reviewer.count)
 
 
@@ -132,7 +141,7 @@ def test_a_run_without_golden_trajectories_ends_in_one_line_that_says_so(long_ru
 
 
 def test_one_step_of_reinforcement_is_made_of_16384_tokens(long_run: LongRun) -> None:
-    made = calm("rl", long_run.run, "--from", long_run.model, "--json", log=long_run.log)
+    made = calm("rl", long_run.run, "--from", long_run.model, "--json", log=long_run.log, seconds=3000)
     assert (Path(made["model"]) / "model.safetensors").is_file()
     [step] = rows(long_run.run, "rl")
     assert step["response_tokens"] == RESPONSE_TOKENS
