@@ -53,6 +53,10 @@ def reads(tree: ast.AST, known: dict[str, str]) -> set[tuple[str, str]]:
 
     def walk(node: ast.AST, names: dict[str, str]) -> None:
         names = {**names, **named_in(node)}
+        loops = node.generators if isinstance(node, ast.GeneratorExp | ast.SetComp | ast.ListComp) else []
+        for loop in [*loops, *([node] if isinstance(node, ast.For) else [])]:
+            if isinstance(loop.target, ast.Name) and (kind := kind_of(loop.iter, names)):
+                names[loop.target.id] = kind  # an element of several settings of one class
         if isinstance(node, ast.Attribute) and (owner := kind_of(node.value, names)):
             seen.add((owner, node.attr))
         for child in ast.iter_child_nodes(node):
@@ -76,6 +80,7 @@ CALLS = {"load_recipe": "Recipe", "recipe_for": "Recipe", "changed": "Recipe", "
 def named(annotation: ast.expr | None) -> str | None:
     """Returns the settings class that an annotation names."""
     text = ast.unparse(annotation).strip("'\"").removesuffix(" | None") if annotation is not None else ""
+    text = text.removeprefix("Iterable[").removesuffix("]")
     return text if text in SETTINGS else None
 
 
@@ -89,7 +94,9 @@ def test_every_setting_is_read_by_something() -> None:
         for kind in SETTINGS.values()
         for field, info in kind.model_fields.items()
         if field in kind.__annotations__ and info.annotation not in SETTINGS.values()
-        if not any(field in base.model_fields for base in kind.__bases__)  # another default of a field that is read
+        if not any(
+            field in base.model_fields for base in kind.__bases__ if issubclass(base, Settings)
+        )  # another default of a field that is read
     }
     recorded = {
         ("RunConfig", "prompt"),

@@ -55,6 +55,7 @@ class Asked(Generic[T]):
 class ChatReviewer:
     """A chat model with a versioned prompt. Its subclasses may be asked by many tasks of one event loop."""
 
+    _settings: IntervenerSettings
     prompt: ClassVar[str]
     """File in `prompts/`, named with its version."""
 
