@@ -38,6 +38,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     managed.open_served = open_served  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "calmstorm.reasoner.managed", managed)
     monkeypatch.setattr("calmstorm.stages.reasoners.open_reasoner", open_reasoner)
+    monkeypatch.setattr("calmstorm.reasoner.opening.open_reasoner", open_reasoner)
     return calls
 
 
