@@ -125,9 +125,9 @@ def test_problems_without_labels_are_refused(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--reasoner", "no/such/dir"], "it must be 'pocket', a model directory or the base URL"),
+        (["--reasoner", "no/such/dir"], "it must be 'pocket', a model directory, a hub id such as"),
+        (["--reasoner", "http://a", "--reasoner", "http://a"], "names http://a twice"),
         (["--reasoner", "."], "holds no config.json"),
-        (["--reasoner", "http://127.0.0.1:9/v1"], "name one with --model"),
         (["--reasoner", "pocket", "--model", "x"], "drop --model"),
         (["--tier", "castle"], "rollout.tier is 'castle'"),
     ],

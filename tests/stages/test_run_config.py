@@ -103,7 +103,7 @@ def test_a_run_with_settings_refuses_another_recipe(tmp_path: Path, capsys: pyte
 
 def test_a_flag_that_looks_like_a_number_stays_a_text() -> None:
     flags = options.changes(["rl.steps=5"], {"model": "4", "problems.source": "true", "seed": 3, "rl.engine": None})
-    recipe = options.recipe_for("7", None, flags)
+    recipe = options.recipe_for(["7"], None, flags)
     assert (recipe.model, recipe.problems.source, recipe.reasoner) == ("4", "true", "7")
     assert (recipe.seed, recipe.rl.steps, recipe.rl.engine) == (3, 5, "trl")
 
