@@ -17,6 +17,7 @@ from calmstorm.records import Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import load_recipe
 
+NO_INTERPRETER: Any = None  # nothing is run
 COMMAND = '["serve", "{model}", "{port}"]'
 URLS = "http://127.0.0.1:1/v1,http://127.0.0.1:2/v1"
 
@@ -111,7 +112,7 @@ def test_a_stage_that_left_some_samples_open_is_noted_and_the_run_goes_on(
 ) -> None:
     main = adaptation(tmp_path, {})
     monkeypatch.setattr("calmstorm.pipeline.evaluate_model", leaving_open(1, 5))
-    main.evaluate(Stage.BASE, [], None)  # type: ignore[arg-type]  nothing is run
+    main.evaluate(Stage.BASE, [], NO_INTERPRETER)
     assert "NOT COMPLETE: evaluate base: 1 of 5 samples" in capsys.readouterr().err
     with pytest.raises(WorkError, match=r"not complete: evaluate base: 1 of 5 samples.*run the same command again"):
         refuse_unfinished(main.unfinished)
@@ -122,5 +123,5 @@ def test_a_stage_that_finished_nothing_ends_the_run(tmp_path: Path, monkeypatch:
     main = adaptation(tmp_path, {})
     monkeypatch.setattr("calmstorm.pipeline.evaluate_model", leaving_open(5, 5))
     with pytest.raises(UnfinishedError):
-        main.evaluate(Stage.BASE, [], None)  # type: ignore[arg-type]  nothing is run
+        main.evaluate(Stage.BASE, [], NO_INTERPRETER)
     assert main.unfinished == []
