@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -40,9 +41,8 @@ def reads(tree: ast.AST, known: dict[str, str]) -> set[tuple[str, str]]:
     for owner in ast.walk(tree):  # `self._settings = settings`, alone or among others
         if isinstance(owner, ast.FunctionDef) and owner.name == "__init__":
             given = named_in(owner)
-            for target, value in (
-                pair for node in ast.walk(owner) if isinstance(node, ast.Assign) for pair in pairs(node)
-            ):
+            assigned = [pair for each in ast.walk(owner) if isinstance(each, ast.Assign) for pair in pairs(each)]
+            for target, value in assigned:
                 value = value.values[0] if isinstance(value, ast.BoolOp) else value
                 if isinstance(target, ast.Attribute) and isinstance(value, ast.Name) and value.id in given:
                     attributes[target.attr] = given[value.id]
@@ -99,6 +99,7 @@ CALLS = {"load_recipe": "Recipe", "recipe_for": "Recipe", "changed": "Recipe", "
 def named(annotation: ast.expr | None) -> str | None:
     """Returns the settings class that an annotation names."""
     text = ast.unparse(annotation).strip("'\"").removesuffix(" | None") if annotation is not None else ""
+    text = re.sub(r"^(?:Iterable|Sequence|tuple)\[(\w+).*", r"\1", text)  # many are what each of them is
     return text if text in SETTINGS else None
 
 
