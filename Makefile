@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM := false
 # more than one thread is slower for a model this small
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-engines coverage mutation wheel lint format docs bench bench-interpreter clean
+.PHONY: setup demo test test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-curation clean
 
 setup: $(STAMP)
 
@@ -64,6 +64,10 @@ bench: setup
 bench-interpreter: setup
 	mkdir -p runs
 	$(BIN)/python benchmarks/interpreter.py --json runs/bench-interpreter.json --plot runs/bench-interpreter.html
+
+bench-curation: setup
+	mkdir -p runs
+	$(BIN)/python benchmarks/curation.py --json runs/bench-curation.json
 
 clean:
 	rm -rf build dist *.egg-info src/*.egg-info .mypy_cache mutants .coverage .ruff_cache .pytest_cache .import_linter_cache
