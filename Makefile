@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM := false
 # more than one thread is slower for a model this small
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-curation clean
+.PHONY: setup demo test test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-curation bench-steps clean
 
 setup: $(STAMP)
 
@@ -68,6 +68,9 @@ bench-interpreter: setup
 bench-curation: setup
 	mkdir -p runs
 	$(BIN)/python benchmarks/curation.py --json runs/bench-curation.json
+
+bench-steps: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step_review.py
 
 clean:
 	rm -rf build dist *.egg-info src/*.egg-info .mypy_cache mutants .coverage .ruff_cache .pytest_cache .import_linter_cache

@@ -136,7 +136,7 @@ def measure_curation(run: Path, count: int, tokens: int) -> dict[str, float]:
         asyncio.run(curate(directory, recipe, asked, writer(tokens), Runner(), ScriptedIntervener(review)))
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
         golden_started = time.perf_counter()
-        funnel = filter_golden(directory, None)
+        funnel = filter_golden(directory, recipe.curation)
     if funnel.golden != count:
         raise RuntimeError(f"{funnel.golden} of {count} are golden: {funnel}")
     with RunDirectory(run, readonly=True) as directory:

@@ -7,9 +7,9 @@ import pytest
 
 from calmstorm.errors import CalmstormError, InfrastructureError, InputError
 from calmstorm.intervener.llm import LlmAnnotator
-from calmstorm.intervener.llm.chat import ChatSettings
 from calmstorm.reasoner.protocol import Prefix, Sampling
-from calmstorm.reasoner.server import ServerReasoner, ServerSettings
+from calmstorm.reasoner.server import ServerReasoner
+from calmstorm.settings import IntervenerSettings, ServerSettings
 from tests.intervener.chat_server import ChatServer
 
 
@@ -22,7 +22,7 @@ async def ask_server(url: str) -> None:
 
 
 async def ask_reviewer(url: str) -> None:
-    annotator = LlmAnnotator("m", base_url=url, settings=ChatSettings(retries=0))
+    annotator = LlmAnnotator(IntervenerSettings(model="m", retries=0), url)
     try:
         await annotator.annotate("?", "!")
     finally:
@@ -34,7 +34,7 @@ def server(url: str) -> ServerReasoner:
 
 
 def reviewer(url: str) -> LlmAnnotator:
-    return LlmAnnotator("m", base_url=url)
+    return LlmAnnotator(base_url=url)
 
 
 MAKERS = pytest.mark.parametrize("make", [server, reviewer])
@@ -59,7 +59,7 @@ def test_the_key_comes_from_the_environment_and_shows_up_in_no_error(
     with ChatServer([status]) as echo, pytest.raises(CalmstormError) as caught:
         asyncio.run(ask(echo.url))
     assert set(echo.keys) == {"Bearer sk-first"}
-    assert isinstance(caught.value, InfrastructureError if status == 500 else InputError)
+    assert isinstance(caught.value, InputError if status in (401, 403, 404) else InfrastructureError)
     assert "sk-first" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.__suppress_context__  # nor in a traceback

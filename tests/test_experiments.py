@@ -6,6 +6,8 @@ from calmstorm.experiments import non_reflective
 from calmstorm.reasoner.scripted import ByteCodec
 from calmstorm.records import (
     Author,
+    Execution,
+    ExecutionStatus,
     GoldenTrajectory,
     Span,
     SpanKind,
@@ -41,6 +43,7 @@ def golden() -> GoldenTrajectory:
         stage="curation",
         spans=spans,
         stop_reason=StopReason.FINISHED,
+        executions=(Execution(status=ExecutionStatus.OK, stdout="400", wall_seconds=0.1, tier="unsafe"),),
         answer=400.0,
         verdict=verdict,
     )
@@ -51,6 +54,20 @@ def test_a_pair_is_script_output_and_box_without_the_reasoning() -> None:
     (pair,) = non_reflective([golden()], ByteCodec(), END)
     assert pair.trajectory.response == SCRIPT + OUTPUT + "</think>\n\n\\boxed{400}"
     assert [span.author for span in pair.trajectory.spans] == [Author.REASONER, Author.INTERPRETER, Author.REASONER]
+
+
+def test_the_script_of_a_pair_is_the_last_that_was_run() -> None:
+    codec = ByteCodec()
+    whole = golden()
+    notice = "```output\nNo run is left.\n```\n"
+    refused = (
+        make_span(Author.REASONER, SpanKind.CODE, "```python\nprint(1)\n```\n", codec),
+        make_span(Author.INTERPRETER, SpanKind.OUTPUT, notice, codec),
+    )
+    spans = (*whole.trajectory.spans[:-1], *refused, whole.trajectory.spans[-1])
+    spent = whole.model_copy(update={"trajectory": whole.trajectory.model_copy(update={"spans": spans})})
+    (pair,) = non_reflective([spent], codec, END)
+    assert pair.trajectory.response == SCRIPT + OUTPUT + "</think>\n\n\\boxed{400}"
 
 
 def test_a_pair_ends_its_turn_and_keeps_the_output_tokens_as_they_were() -> None:

@@ -6,8 +6,25 @@ import json
 import subprocess
 import sys
 
-EXTRAS = ("torch", "transformers", "tokenizers", "safetensors", "trl", "datasets", "accelerate", "peft", "pyarrow")
-NEED_THEM = ("calmstorm.pocket.", "calmstorm.reasoner.engine", "calmstorm.reasoner.local", "calmstorm.training")
+EXTRAS = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "trl",
+    "datasets",
+    "accelerate",
+    "peft",
+    "pyarrow",
+    "ray",
+)
+NEED_THEM = (
+    "calmstorm.cluster.",
+    "calmstorm.pocket.",
+    "calmstorm.reasoner.engine",
+    "calmstorm.reasoner.local",
+    "calmstorm.training",
+)
 
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys

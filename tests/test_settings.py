@@ -17,7 +17,7 @@ def write(folder: Path, text: str) -> str:
 def test_the_defaults_are_the_paper_s_numbers() -> None:
     recipe = load_recipe()
     assert (recipe.rollout.response_tokens, recipe.rollout.executions, recipe.rollout.temperature) == (16384, 4, 0.6)
-    assert (recipe.curation.interventions, recipe.curation.intervener_temperature) == (5, 1.0)
+    assert (recipe.curation.interventions, recipe.intervener.temperature) == (5, 1.0)
     assert (recipe.sft.learning_rate, recipe.sft.batch, recipe.sft.epochs, recipe.sft.sequence_tokens) == (
         1e-5,
         8,

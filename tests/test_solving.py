@@ -214,9 +214,7 @@ def reciting(monkeypatch):
     def script(prefix, sampling):
         return "\x1b[2JIt looks right.\n\\boxed{400}" if "```output" in prefix.text else f"```python\n{SCRIPT}```\n"
 
-    monkeypatch.setattr(
-        opening, "open_reasoner", lambda name, model=None: opening.OpenedReasoner(ScriptedReasoner(script), 2048)
-    )
+    monkeypatch.setattr(opening, "open_for", lambda recipe: opening.OpenedReasoner(ScriptedReasoner(script), 2048))
 
 
 @pytest.mark.usefixtures("reciting")

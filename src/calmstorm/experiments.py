@@ -72,7 +72,7 @@ def unguided(run: RunDirectory, golden: Sequence[GoldenTrajectory]) -> list[Gold
     guided = {(record.trajectory.problem_id, record.trajectory.sample): record for record in golden}
     attempts = [
         guided[t.problem_id, t.sample].model_copy(
-            update={"trajectory": t, "interventions": (), "edited_token_share": 0.0}
+            update={"trajectory": t, "interventions": (), "edited_token_share": 0.0, "token_modification": 0.0}
         )
         for t in run.trajectories(Stage.CURATION)
         if t.round == 0 and (t.problem_id, t.sample) in guided and t.stop_reason is StopReason.FINISHED
@@ -99,6 +99,7 @@ def non_reflective(golden: Sequence[GoldenTrajectory], codec: TokenCodec, end_of
 
 def _script_only(trajectory: Trajectory, codec: TokenCodec, end_of_turn: int) -> Trajectory:
     outputs = [i for i, span in enumerate(trajectory.spans) if span.author is Author.INTERPRETER]
+    outputs = outputs[: len(trajectory.executions)]  # one more says that no run is left
     output = trajectory.spans[outputs[-1]] if outputs else None
     before = "".join(span.text for span in trajectory.spans[: outputs[-1]]) if outputs else ""
     opened = [fence for fence in fences(before) if fence.is_python]

@@ -94,7 +94,7 @@ class Adaptation:
             return
         with _going_on():
             curation_stage(self.run, self.recipe, problems, partial(self.load, self.base), interpreter, self.intervener)
-        funnel = filter_golden(self.run, self.recipe.curation.golden_tokens)
+        funnel = filter_golden(self.run, self.recipe.curation)
         note(
             f"curation: {percent(funnel.correct_before)} correct before, {percent(funnel.correct_after)} after, "
             f"{funnel.golden} golden of {funnel.samples}"

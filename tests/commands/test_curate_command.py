@@ -36,9 +36,7 @@ def by_hand(prefix, sampling) -> str:
 
 @pytest.fixture(autouse=True)
 def _reasoner(monkeypatch):
-    monkeypatch.setattr(
-        opening, "open_reasoner", lambda name, model=None: opening.OpenedReasoner(ScriptedReasoner(by_hand), None)
-    )
+    monkeypatch.setattr(opening, "open_for", lambda recipe: opening.OpenedReasoner(ScriptedReasoner(by_hand), None))
 
 
 @pytest.fixture(autouse=True)

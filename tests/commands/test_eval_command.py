@@ -11,6 +11,7 @@ from calmstorm.errors import InputError
 from calmstorm.reasoner import opening
 from calmstorm.reasoner.protocol import Prefix, Sampling
 from calmstorm.reasoner.scripted import ScriptedReasoner
+from calmstorm.settings import Recipe
 
 
 def calm(*words: str) -> int:
@@ -45,10 +46,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return f"```python\nprint({prefix.text.split('What is ')[1].split('?')[0]})\n```\n"
         return f"\\boxed{{{prefix.text.split('```output')[1].split()[0]}}}"
 
-    def opened(name: str, model: str | None = None) -> opening.OpenedReasoner:
+    def opened(recipe: Recipe) -> opening.OpenedReasoner:
         return opening.OpenedReasoner(ScriptedReasoner(script), None)
 
-    monkeypatch.setattr(opening, "open_reasoner", opened)
+    monkeypatch.setattr(opening, "open_for", opened)
     return prompts
 
 
@@ -124,9 +125,9 @@ def test_problems_without_labels_are_refused(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--reasoner", "no/such/dir"], "it must be 'pocket', a model directory or the base URL"),
+        (["--reasoner", "no/such/dir"], "it must be 'pocket', a model directory, a hub id such as"),
+        (["--reasoner", "http://a", "--reasoner", "http://a"], "names http://a twice"),
         (["--reasoner", "."], "holds no config.json"),
-        (["--reasoner", "http://127.0.0.1:9/v1"], "name one with --model"),
         (["--reasoner", "pocket", "--model", "x"], "drop --model"),
         (["--tier", "castle"], "rollout.tier is 'castle'"),
     ],
@@ -168,7 +169,7 @@ def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def telling(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Reasoner that answers 90 times whatever is asked."""
     opened = opening.OpenedReasoner(ScriptedReasoner(lambda prefix, sampling: "So \\boxed{90}"), None)
-    monkeypatch.setattr(opening, "open_reasoner", lambda name, model=None: opened)
+    monkeypatch.setattr(opening, "open_for", lambda recipe: opened)
 
 
 def test_benchmarks_are_opened_by_name_under_their_own_rules(
@@ -200,9 +201,7 @@ def test_the_version_of_the_prompt_stands_in_the_output_and_in_the_run(
 ) -> None:
     def opened(prompt: str) -> None:
         reasoner = ScriptedReasoner(lambda prefix, sampling: "So \\boxed{42}")
-        monkeypatch.setattr(
-            opening, "open_reasoner", lambda name, model=None: opening.OpenedReasoner(reasoner, None, prompt)
-        )
+        monkeypatch.setattr(opening, "open_for", lambda recipe: opening.OpenedReasoner(reasoner, None, prompt))
 
     words = ["eval", "--problems", problems, "--samples", "1", "--run", str(tmp_path / "run")]
     opened("calm-1")

@@ -8,7 +8,7 @@ from calmstorm.intervener.protocol import Reviewed
 from calmstorm.intervener.scripted import ScriptedIntervener
 from calmstorm.reasoner.protocol import Sampling
 from calmstorm.reasoner.scripted import ByteCodec, ScriptedReasoner
-from calmstorm.records import Author, ExecutionStatus, ReviewOutcome, Span, SpanKind, Stage
+from calmstorm.records import Author, ExecutionStatus, ReviewOutcome, Span, SpanKind, Stage, StopReason
 from calmstorm.rollout.spans import response_ids
 from calmstorm.settings import derive_seed
 from tests.curation.curated_case import BLOCK, GOOD, Death, Runner, Store, curate, hesitant, hint, strict
@@ -238,6 +238,44 @@ def test_outputs_are_counted_once_even_where_a_cut_tears_one():
         Span(author=Author.INTERPRETER, kind=SpanKind.OUTPUT, text="ab"),
     ]
     assert [outputs_before(spans, position) for position in (0, 4, 5, 8, 10, 11, 99)] == [0, 0, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("place", ["behind the notice", "before it", "before the last run"])
+def test_a_hint_resumes_across_the_output_that_says_no_run_is_left(place):
+    block = "```python\nprint(400)\n```\n"
+
+    def script(prefix, sampling):
+        said = prefix.text.partition("\n")[2]
+        if "HINT" in said:
+            behind = said.rpartition("HINT")[2]
+            return block if behind.count("```output") < 2 else GOOD
+        return "Attempt.\n" + block if said.count("```output") < 5 else "Done without a box."
+
+    def target(done):
+        outputs = [i for i in range(len(done.response)) if done.response.startswith("```output", i)]
+        if place == "behind the notice":
+            return done.response.index("Done")
+        return done.response.rindex("Attempt", 0, outputs[4 if place == "before it" else 3])
+
+    def once(problem, done):
+        if done.round:
+            return None
+        at = target(done)
+        return hint(done).model_copy(update={"position": at, "target": done.response[at:]})
+
+    store, runner = Store(), Runner()
+    curate(ScriptedIntervener(once), store, script=script, runner=runner, codec=ByteCodec())
+    first, last = store.trajectories
+    assert (len(first.executions), first.response.count("No run is left")) == (4, 1)
+    assert first.stop_reason is StopReason.FINISHED
+    assert (len(last.executions), last.response.count("No run is left")) == (4, 1)
+    kept = {"behind the notice": 4, "before it": 4, "before the last run": 3}[place]
+    assert last.executions[:kept] == first.executions[:kept]
+    assert runner.ran == 4 + (4 - kept)
+    outputs = [span for span in last.spans if span.author is Author.INTERPRETER]
+    assert ["No run is left" in span.text for span in outputs] == [False] * 4 + [True]
+    asked_twice = kept == 4
+    assert last.stop_reason is (StopReason.EXECUTIONS if asked_twice else StopReason.FINISHED)
 
 
 def test_the_edited_share_counts_tokens_where_there_are_ids():

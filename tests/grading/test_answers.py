@@ -253,6 +253,24 @@ def test_a_box_inside_a_block_is_not_an_answer(block: str) -> None:
     assert extract_answer(f"\\boxed{{1}}\n{block}").value == 1.0
 
 
+@pytest.mark.parametrize(
+    ("response", "value"),
+    [
+        ("```\n\\boxed{3}\n```", 3.0),
+        ("```markdown\n# Answer\n\\boxed{3}\n```\n", 3.0),
+        ("\\boxed{}\n```\n\\boxed{3}\n```", 3.0),  # an empty box is none
+        ("\\boxed{4}\n```\n\\boxed{3}\n```", 4.0),  # one outside goes before
+        ("```python\nf()\n```\n```output\n\n```\n```\n\\boxed{3}\n```\n", 3.0),
+        ("```python\nf()\n```\n\n```\n\\boxed{3}\n```\n", None),  # what the code printed
+        ("```json\n\\boxed{3}\n```", None),
+        ("```output\n\\boxed{3}\n```", None),
+        ("```python\n# \\boxed{3}\n```", None),
+    ],
+)
+def test_a_box_in_a_block_of_prose_is_the_answer_where_there_is_no_other(response: str, value: float | None) -> None:
+    assert extract_answer(response).value == value
+
+
 def test_a_stray_fence_hides_nothing_when_it_is_never_closed() -> None:
     assert extract_answer("```python\nprint(1)\n```\n```output\n1\n```\n```\nSo \\boxed{3}").value == 3.0
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from calmstorm.grading import TOLERANCE, answer_text, extract_answer, grade, regrade, reward
+from calmstorm.grading import TOLERANCE, answer_text, extract_answer, grade, grade_rollout, regrade, reward
 from calmstorm.records import Author, LabelStatus, Problem, Span, SpanKind, StopReason, Verdict, VerdictStatus
 
 
@@ -94,5 +94,47 @@ def test_an_answer_printed_by_a_program_is_not_the_response_s_answer() -> None:
         Span(author=Author.REASONER, kind=SpanKind.OUTPUT, text="\\boxed{98}"),  # as one reads it from a transcript
         Span(author=Author.INTERPRETER, kind=SpanKind.TEXT, text="\\boxed{97}"),
     ]
-    assert answer_text(spans) == "So \\boxed{1}\nWait. Done.\n\n"
+    gone = "\n```output\n```\n"
+    assert answer_text(spans) == f"So \\boxed{{1}}{gone}Wait. Done.{gone}{gone}"
     assert extract_answer(answer_text(spans)).value == 1.0
+
+
+BLOCK, OUTPUT = "```python\nprint(15)\n```\n", "```output\n15\n```\n"
+
+
+def told(*parts: tuple[Author, str]) -> list[Span]:
+    return [Span(author=author, kind=SpanKind.TEXT, text=text) for author, text in parts]
+
+
+@pytest.mark.parametrize("stop", [StopReason.FINISHED, StopReason.LENGTH, StopReason.EXECUTIONS])
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"So \\boxed{{15}}.\n{BLOCK}",  # before a block that is repeated
+        f"So \\boxed{{15}}.{BLOCK}",
+        "So \\boxed{15}.\n```python\nprint(1",
+        f"{BLOCK}{OUTPUT}So \\boxed{{15}}.",  # behind one, with an output of its own
+        "```\nSo \\boxed{15}.\n```\n",  # between a fence that was left behind the output and the next
+        "```\nSo \\boxed{15}.\n```\n```\nprint(15)\n```\n",
+        f"```\nSo \\boxed{{15}}.\n{BLOCK}",
+        "```latex\n\\boxed{15}\n```",
+        "\n```text\nnotes\n\\boxed{15}",
+    ],
+)
+def test_a_rollout_is_graded_by_its_answer_whatever_ended_it(words: str, stop: StopReason) -> None:
+    spans = told((Author.REASONER, BLOCK), (Author.INTERPRETER, OUTPUT), (Author.REASONER, words))
+    verdict = grade_rollout(problem(), spans, stop)
+    assert (verdict.status, reward(verdict)) == (VerdictStatus.CORRECT, 1.0)
+    assert not grade_rollout(problem(), spans, StopReason.INFRASTRUCTURE).correct
+
+
+def test_an_answer_that_a_hint_gives_is_not_the_reasoner_s() -> None:
+    spans = told((Author.REASONER, "So \\boxed{16}. "), (Author.INTERVENER, "No, \\boxed{15}. "))
+    assert grade_rollout(problem(), spans, StopReason.FINISHED).got == 16.0
+    spans = told((Author.INTERVENER, "By code.\n```python\n"), (Author.REASONER, "print(15)  # \\boxed{15}\n```\nOk"))
+    assert grade_rollout(problem(), spans, StopReason.FINISHED).got is None
+
+
+def test_the_tolerance_of_a_rollout_s_grade_is_the_given_one() -> None:
+    spans = told((Author.REASONER, "\\boxed{16}"))
+    assert grade_rollout(problem(), spans, StopReason.FINISHED, tolerance=0.1).correct

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from calmstorm.intervener.protocol import Reviewed
 from calmstorm.intervener.rules import RulesIntervener, annotate, find_flaws
 from calmstorm.records import Author, LabelStatus, Problem, StopReason, Trigger
 from tests.intervener.workshop_case import trajectory_of
@@ -262,17 +263,17 @@ def test_an_annotation_names_two_triggers_at_most_and_in_order():
 def test_rules_review_opens_a_block_for_the_first_flaw_and_repeats_itself_by_seed():
     response = MODEL + "I try plans by hand.\nPlan one.\n" + BOX
     done = trajectory_of(PROBLEM, response)
-    review = asyncio.run(RulesIntervener(3).review(PROBLEM, done))
+    review = asyncio.run(RulesIntervener(3).review(PROBLEM, done)).intervention
     assert review is not None
     assert review.position == len(MODEL)
     assert response[review.position :].startswith(review.target)
     assert review.hint.endswith("\n\n```python\n")
-    assert review == asyncio.run(RulesIntervener(3).review(PROBLEM, done))
+    assert review == asyncio.run(RulesIntervener(3).review(PROBLEM, done)).intervention
 
 
 def test_rules_review_finds_nothing_in_a_good_response():
     done = trajectory_of(PROBLEM, MODEL + SCRIPT + OUTPUT + CHECK + BOX)
-    assert asyncio.run(RulesIntervener().review(PROBLEM, done)) is None
+    assert asyncio.run(RulesIntervener().review(PROBLEM, done)) == Reviewed.of(None)
 
 
 # ------------------------------------------------------------------ other styles

@@ -21,7 +21,7 @@ def ask(answers: str, *pieces, problem=WORKSHOP):
     shown = io.StringIO()
     person = HumanIntervener(io.StringIO(answers), shown)
     done = trajectory_of(problem, *(pieces or (MODEL, GUESS)))
-    return asyncio.run(person.review(problem, done)), shown.getvalue(), done
+    return asyncio.run(person.review(problem, done)).intervention, shown.getvalue(), done
 
 
 def test_enter_finds_the_response_flawless():
@@ -143,5 +143,5 @@ def test_questions_come_one_at_a_time_and_do_not_hold_up_others():
         gate.set()
         return await asyncio.gather(*reviews)
 
-    assert asyncio.run(work()) == [None, None, None]
+    assert [reviewed.intervention for reviewed in asyncio.run(work())] == [None, None, None]
     assert stream.most == 1

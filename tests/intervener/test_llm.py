@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sqlite3
 
 import pytest
 
 from calmstorm.cli import main
-from calmstorm.errors import InfrastructureError, InputError
-from calmstorm.intervener.llm import LlmAnnotator, LlmIntervener
-from calmstorm.intervener.llm.chat import ChatSettings
-from calmstorm.records import Author, Problem, Trigger
+from calmstorm.errors import InfrastructureError, InputError, WorkError
+from calmstorm.intervener.llm import LlmAnnotator, LlmIntervener, chat
+from calmstorm.intervener.protocol import Reviewed
+from calmstorm.reasoner.prompting import user_message
+from calmstorm.records import Author, Intervention, Problem, ReviewOutcome, Trigger, Usage
+from calmstorm.settings import IntervenerSettings
 from tests.intervener.chat_server import ChatServer
 from tests.intervener.workshop_case import WORKSHOP, trajectory_of
 
@@ -30,12 +34,16 @@ def reply(
 def _clean_environment(monkeypatch):
     for name in ("CALM_INTERVENER_URL", "CALM_INTERVENER_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(chat, "PAUSE", 0.01)
 
 
-def review(server: ChatServer, done=DONE, problem: Problem = WORKSHOP, **settings):
+def reviewed(
+    server: ChatServer, done=DONE, problem: Problem = WORKSHOP, *, cache=None, reasoner_prompt=None, **settings
+) -> Reviewed:
     async def work():
-        chosen = ChatSettings(**{"timeout_seconds": 5, "connect_seconds": 5, "retries": 2, **settings})
-        intervener = LlmIntervener("m", base_url=server.url, settings=chosen)
+        given = {"model": "m", "timeout_seconds": 5, "connect_seconds": 5, "retries": 2, **settings}
+        chosen = IntervenerSettings(**given)
+        intervener = LlmIntervener(chosen, server.url, cache=cache, reasoner_prompt=reasoner_prompt)
         try:
             return await intervener.review(problem, done)
         finally:
@@ -44,11 +52,17 @@ def review(server: ChatServer, done=DONE, problem: Problem = WORKSHOP, **setting
     return asyncio.run(work())
 
 
+def review(server: ChatServer, *words, **settings) -> Intervention | None:
+    made = reviewed(server, *words, **settings)
+    assert made.outcome is not ReviewOutcome.FAILED, made.reason
+    return made.intervention
+
+
 def test_a_correction_becomes_an_intervention_with_the_prompts_version():
     with ChatServer([reply()]) as server:
         intervention = review(server)
     assert intervention is not None
-    assert (intervention.trigger, intervention.intervener) == (Trigger.PREMATURE_SOLVING, "llm:m@intervener-1")
+    assert (intervention.trigger, intervention.intervener) == (Trigger.PREMATURE_SOLVING, "llm:m@intervener-2")
     assert intervention.position == DONE.response.index("Let me try")
     assert intervention.target == "Let me try plans by hand:"
     assert intervention.hint == "I should code this.\n\n```python\n"
@@ -67,6 +81,10 @@ def test_the_prompt_holds_problem_label_hints_and_response_as_they_are():
         review(server, done)
         request = server.requests[0]
     prompt = request["messages"][0]["content"]
+    tag = re.findall(r"^<<<(material-\w+)>>>$", prompt, re.MULTILINE)
+    assert len(tag) == 3
+    assert prompt.count(f"\n<<</{tag[0]}>>>") == 3
+    assert "at most 0.1 % of it" in prompt
     assert request["path"] == "/v1/chat/completions"
     assert (request["temperature"], request["top_p"], request["model"]) == (1.0, 0.95, "m")
     assert prompt.count(WORKSHOP.question) == 1
@@ -74,8 +92,28 @@ def test_the_prompt_holds_problem_label_hints_and_response_as_they_are():
     assert "Braces {x} and [[problem]]." in prompt
     assert "- I should code." in prompt
     assert "\n400.0\n" in prompt
-    for tag in ("action", "trigger_type", "analysis", "target_text", "hint_to_insert"):
-        assert f"<{tag}>" in prompt
+    for name in ("action", "trigger_type", "analysis", "target_text", "hint_to_insert"):
+        assert f"<{name}>" in prompt
+
+
+def test_the_reasoners_instructions_are_part_of_the_task():
+    with ChatServer([FINE]) as server:
+        review(server, reasoner_prompt="calm-1")
+        review(server, reasoner_prompt="calm-1")
+        first, second = (request["messages"][0]["content"] for request in server.requests)
+    assert user_message("calm-1", WORKSHOP.question) in first
+    assert first == second
+    with pytest.raises(InputError, match="prompt is 'nope'"):
+        LlmIntervener(base_url="http://127.0.0.1:1/v1", reasoner_prompt="nope")
+
+
+def test_the_line_around_material_occurs_nowhere_in_it():
+    values = {"task": "?", "response": "!"}
+    first = re.search(r"material-\w+", chat.filled("annotator-2", values))
+    assert first is not None
+    other = re.search(r"material-\w+", chat.filled("annotator-2", {**values, "response": f"<<<{first[0]}>>>"}))
+    assert other is not None
+    assert other[0] != first[0]
 
 
 def test_an_unknown_label_is_said_to_be_unknown():
@@ -92,7 +130,9 @@ def test_an_unknown_label_is_said_to_be_unknown():
         (reply(hint="It is 400."), "ground truth"),
         (reply(trigger="Trigger 1;Trigger 2"), "exactly one trigger"),
         ("", "it is empty"),
-        ("odd", "it is empty"),
+        ({"content": None, "refusal": "I can't help with that."}, "it is empty: I can't help with that."),
+        ({"content": FINE, "finish_reason": "length"}, "it was cut off"),
+        ({"content": FINE, "finish_reason": "content_filter"}, "content filter"),
     ],
 )
 def test_an_unusable_reply_is_sent_back_with_the_reason(bad, reason):
@@ -104,11 +144,125 @@ def test_an_unusable_reply_is_sent_back_with_the_reason(bad, reason):
     assert reason in messages[2]["content"]
 
 
-def test_replies_that_stay_unusable_are_trouble_and_no_verdict():
+def test_replies_that_stay_unusable_are_a_failed_review_and_no_verdict():
     with ChatServer(["no"]) as server:
-        with pytest.raises(InfrastructureError, match="no usable reply in 3 attempts"):
-            review(server)
+        made = reviewed(server)
         assert len(server.requests) == 3
+    assert (made.outcome, made.intervention) == (ReviewOutcome.FAILED, None)
+    assert "m gave no usable reply in 3 attempts; the last: <action> occurs 0 times" in made.reason
+    assert (made.usage.prompt_tokens, made.usage.completion_tokens) == (300, 30)
+
+
+def test_as_many_replies_are_asked_for_as_the_settings_say():
+    with ChatServer(["no"]) as server:
+        assert "in 5 attempts" in reviewed(server, attempts=5).reason
+        assert len(server.requests) == 5
+
+
+def test_tokens_and_seconds_of_all_attempts_are_summed_up():
+    with ChatServer(["no", FINE]) as server:
+        usage = reviewed(server).usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (200, 20)
+    assert 0 < usage.seconds < 5
+
+
+ODD = ["odd", b"<html>Bad gateway</html>", b'{"choices": [', b"[]", b"null", b'"text"', b'{"choices": "none"}',
+       b'{"choices": [7]}', b'{"choices": [{"message": {"content": [1]}}]}',
+       b'{"choices": [{"message": null}]}', b"\xff\xfe", b""]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_answer_that_is_no_chat_completion_is_asked_for_again(odd):
+    with ChatServer([odd, FINE]) as server:
+        assert review(server) is None
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_server_that_never_gives_a_chat_completion_is_trouble_of_ours(odd):
+    with ChatServer([odd]) as server:
+        with pytest.raises(InfrastructureError, match=r"answered 3 times|failed 3 times"):
+            reviewed(server)
+        assert len(server.requests) == 3
+
+
+def test_wrong_counts_of_tokens_count_as_none():
+    body = {"choices": [{"message": {"content": FINE}}], "usage": {"prompt_tokens": "many", "completion_tokens": -4}}
+    with ChatServer([json.dumps(body).encode()]) as server:
+        usage = reviewed(server).usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (0, 0)
+
+
+@pytest.mark.parametrize("setting", ["temperature", "top_p"])
+def test_sampling_can_be_left_out_and_a_refusal_says_so(setting):
+    with ChatServer([FINE]) as server:
+        review(server, **{setting: "default"})
+        assert setting not in server.requests[0]
+        assert {"temperature", "top_p"} - {setting} < set(server.requests[0])
+    message = f"Unsupported value: '{setting}' is not supported with this model."
+    with ChatServer([(400, message)]) as server, pytest.raises(InputError, match=f"set intervener.{setting}=default"):
+        reviewed(server)
+
+
+def test_a_request_that_is_refused_among_others_fails_its_review_only():
+    def answer(request: dict):
+        long = "plans by hand" in request["messages"][0]["content"]
+        return (400, "maximum context length exceeded") if long else FINE
+
+    with ChatServer(answer) as server:
+        made = reviewed(server)
+        assert len(server.requests) == 2
+    assert made.outcome is ReviewOutcome.FAILED
+    assert "the server refuses this request" in made.reason
+    assert "maximum context length" in made.reason
+
+
+# ------------------------------------------------------------------ replies by content
+
+
+def test_an_answered_request_is_not_paid_for_again(tmp_path):
+    cache = tmp_path / "run" / "replies.sqlite"
+    with ChatServer(["no", reply(), FINE]) as server:
+        first = reviewed(server, cache=cache)
+        again = reviewed(server, cache=cache)
+        assert len(server.requests) == 2
+        assert again.intervention == first.intervention
+        assert again.usage == Usage()
+        reviewed(server, cache=cache, model="other")
+        reviewed(server, cache=cache, temperature=0.5)
+        reviewed(server, trajectory_of(WORKSHOP, "Something else."), cache=cache)
+        assert len(server.requests) == 5
+    with sqlite3.connect(cache) as replies:
+        rows = replies.execute(
+            "SELECT attempt, model, about, problem = '', prompt_tokens, reused FROM replies"
+        ).fetchall()
+    assert rows[:3] == [
+        (1, "m", "w, sample 0, round 0", 0, 100, 0),
+        (2, "m", "w, sample 0, round 0", 1, 100, 1),
+        (1, "other", "w, sample 0, round 0", 1, 100, 0),
+    ]
+
+
+def test_a_reply_that_could_not_be_used_is_asked_for_again(tmp_path):
+    cache = tmp_path / "replies.sqlite"
+    with ChatServer(["no", "no", "no", FINE]) as server:
+        assert reviewed(server, cache=cache).outcome is ReviewOutcome.FAILED
+        assert reviewed(server, cache=cache).outcome is ReviewOutcome.FLAWLESS
+
+
+def test_no_key_stands_in_the_file_of_replies(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALM_INTERVENER_KEY", "sk-very-secret")
+    with ChatServer([400, "no", FINE]) as server:
+        reviewed(server, cache=tmp_path / "replies.sqlite")
+        assert set(server.keys) == {"Bearer sk-very-secret"}
+    assert all(b"sk-very-secret" not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_a_file_of_replies_that_is_none_says_what_to_do(tmp_path):
+    cache = tmp_path / "replies.sqlite"
+    cache.write_text("This is no database. " * 99)
+    with ChatServer([FINE]) as server, pytest.raises(WorkError, match="move the file away"):
+        reviewed(server, cache=cache)
 
 
 @pytest.mark.parametrize("trouble", [500, 503, 429, "cut"])
@@ -140,12 +294,12 @@ def test_a_refusal_says_what_to_do(status, remedy):
 
 def test_a_url_is_needed(monkeypatch):
     with pytest.raises(InputError, match="CALM_INTERVENER_URL is not set"):
-        LlmIntervener("m")
+        LlmIntervener()
 
 
 def test_the_url_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("CALM_INTERVENER_URL", "https://models.example/v1")
-    assert LlmIntervener("gemini-2.5-pro").name == "llm:gemini-2.5-pro@intervener-1"
+    assert LlmIntervener().name == "llm:gemini-2.5-pro@intervener-2"
 
 
 # ------------------------------------------------------------------ the annotator
@@ -153,7 +307,7 @@ def test_the_url_comes_from_the_environment(monkeypatch):
 
 def test_an_annotator_names_triggers_and_sees_no_label():
     async def work(url: str):
-        annotator = LlmAnnotator("m", base_url=url)
+        annotator = LlmAnnotator(IntervenerSettings(model="m"), url)
         try:
             return annotator.name, await annotator.annotate(WORKSHOP.question, DONE.response)
         finally:
@@ -162,11 +316,26 @@ def test_an_annotator_names_triggers_and_sees_no_label():
     with ChatServer(["<trigger_type>Trigger 1;Trigger 7</trigger_type>"]) as server:
         name, triggers = asyncio.run(work(server.url))
         prompt = server.requests[0]["messages"][0]["content"]
-    assert name == "llm:m@annotator-1"
+    assert name == "llm:m@annotator-2"
     assert triggers == [Trigger.PREMATURE_SOLVING, Trigger.PROTOCOL_VIOLATION]
     assert WORKSHOP.question in prompt
     assert DONE.response in prompt
     assert "400.0" not in prompt
+
+
+def test_an_annotator_is_shown_the_instructions_where_they_are_known():
+    async def work(url: str):
+        annotator = LlmAnnotator(IntervenerSettings(model="m"), url)
+        try:
+            await annotator.annotate("How?", "So.", reasoner_prompt="calm-1")
+            return annotator.spent
+        finally:
+            await annotator.close()
+
+    with ChatServer(["<trigger_type>Correct</trigger_type>"]) as server:
+        spent = asyncio.run(work(server.url))
+        assert user_message("calm-1", "How?") in server.requests[0]["messages"][0]["content"]
+    assert spent.prompt_tokens == 100
 
 
 def calm(*words: str) -> int:
@@ -189,7 +358,7 @@ def test_flaws_asks_the_llm_annotator_about_every_response(monkeypatch, capsys, 
         assert calm("flaws", "--responses", responses, "--annotator", "llm", "--model", "m", "--json") == 0
     got = json.loads(capsys.readouterr().out)
     assert [(row["id"], row["triggers"]) for row in got["results"]] == [("r0", [1]), ("r1", [1]), ("r2", [1])]
-    assert got["summary"]["annotator"] == "llm:m@annotator-1"
+    assert got["summary"]["annotator"] == "llm:m@annotator-2"
     assert got["summary"]["rates"]["1"] == 1.0
 
 

@@ -6,12 +6,11 @@ from calmstorm.intervener.hint_checks import (
     LONGEST_HINT,
     Unusable,
     complete_hint,
-    gives_away,
     place,
     require_usable_hint,
 )
 from calmstorm.intervener.response_parser import locate, parse_review, parse_triggers
-from calmstorm.records import Author, LabelStatus, Problem, Trigger
+from calmstorm.records import Author, Trigger
 from tests.intervener.workshop_case import WORKSHOP, trajectory_of
 
 RESPONSE = "I model it.\nx <= 4 and y <= 4.\nNow I   solve\nit by hand.\nSo \\boxed{3}"
@@ -41,6 +40,8 @@ def test_a_reply_in_the_papers_tags_is_read():
         "<action>NO_INTERVENTION</action>",
         "```xml\n<action>\n  NO_INTERVENTION\n</action>\n```",
         "<think><action>REPLACE_AND_CONTINUE</action> hm</think>\nGood.\n<action>no_intervention</action>",
+        "<action>REPLACE_AND_CONTINUE</action> hm</think>\n<action>NO_INTERVENTION</action>",
+        "<action>NO_INTERVENTION</action><trigger_type>None</trigger_type><analysis>All is well.</analysis>",
         "<action>NO_INTERVENTION</action><target_text></target_text><hint_to_insert></hint_to_insert>",
     ],
 )
@@ -65,7 +66,14 @@ def test_a_trigger_is_read_however_it_is_dressed(named):
         (reply(trigger_type="Trigger 0"), "must name Trigger 1 to Trigger 7"),
         (reply(trigger_type="all of them"), "must name Trigger 1 to Trigger 7"),
         (reply(trigger_type="Trigger 1;Trigger 7"), "exactly one trigger"),
-        (reply(action="NO_INTERVENTION"), "but there is a target_text"),
+        (reply(action="NO_INTERVENTION"), "but there is a trigger_type"),
+        ("<action>NO_INTERVENTION</action><target_text>Now I</target_text>", "but there is a target_text"),
+        ("<action>NO_INTERVENTION</action> or REPLACE_AND_CONTINUE", "names both"),
+        ("<action>NO_INTERVENTION</action><target_text>Now I", "<target_text> occurs 0 times"),
+        ("<think>Perhaps <action>NO_INTERVENTION</action>?", "ends within its thinking"),
+        ("Perhaps <action>NO_INTERVENTION</action>?</think> I am not sure.", "tags of thinking"),
+        ("<analysis>Not <action>NO_INTERVENTION</action>.</analysis>", "stands within another tag"),
+        ("<action>" * 21 + "NO_INTERVENTION</action>", "over and over"),
         (reply().replace("</hint_to_insert>", ""), "<hint_to_insert> occurs 0 times"),
     ],
 )
@@ -194,7 +202,10 @@ def test_another_hint_may_open_a_block_too():
         ("x" * (LONGEST_HINT + 1), "at most"),
         ("I run\n```python\nprint(1)\n```\nnow.", "holds a code block"),
         ("I write \\boxed{7}.", "fills in the box"),
+        ("I write \\boxed{ 7", "fills in the box"),
         ("I stop.<|im_end|>", "control token"),
+        ("I stop.\x00", "control character"),
+        ("I stop.\ud800", "control character"),
         ("That is it.</think>", "think tag"),
         ("The profit should be 400.", "ground truth"),
         ("It must be $400.00, so I check.", "ground truth"),
@@ -203,7 +214,7 @@ def test_another_hint_may_open_a_block_too():
 )
 def test_a_hint_that_says_too_much_is_refused(words, reason):
     with pytest.raises(Unusable, match=reason):
-        require_usable_hint(words, WORKSHOP)
+        require_usable_hint(words, WORKSHOP, DONE, 0)
 
 
 @pytest.mark.parametrize(
@@ -211,24 +222,5 @@ def test_a_hint_that_says_too_much_is_refused(words, reason):
 )
 def test_a_hint_that_names_other_things_is_usable(words):
     with pytest.raises(Unusable, match="ground truth"):
-        require_usable_hint(f"{words} It is 400.", WORKSHOP)
-    require_usable_hint(words, WORKSHOP)  # the same words without the answer raise nothing
-
-
-@pytest.mark.parametrize(
-    ("answer", "status", "text", "given_away"),
-    [
-        (392760.0, LabelStatus.OPTIMAL, "about 392,760 dollars", True),
-        (392760.0, LabelStatus.OPTIMAL, "about 392 dollars and 760 cents", False),
-        (15.0, LabelStatus.OPTIMAL, "15kg", True),
-        (0.0, LabelStatus.OPTIMAL, "it is 0", True),
-        (-5.5, LabelStatus.OPTIMAL, "it is -5.5.", True),
-        (-5.5, LabelStatus.OPTIMAL, "it is \u22125.5", True),
-        (None, LabelStatus.INFEASIBLE, "Maybe it is infeasible?", True),
-        (None, LabelStatus.NO_OPTIMUM, "There is no optimum.", True),
-        (None, LabelStatus.INFEASIBLE, "Is it feasible at all?", False),
-        (None, LabelStatus.MISSING, "It is 7.", False),
-    ],
-)
-def test_a_text_gives_a_label_away_when_it_names_it(answer, status, text, given_away):
-    assert gives_away(text, Problem(id="g", question="?", answer=answer, status=status)) is given_away
+        require_usable_hint(f"{words} It is 400.", WORKSHOP, DONE, 0)
+    require_usable_hint(words, WORKSHOP, DONE, 0)  # the same words without the answer raise nothing

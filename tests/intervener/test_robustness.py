@@ -5,7 +5,8 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calmstorm.intervener.hint_checks import Unusable, gives_away, place
+from calmstorm.intervener.hint_checks import Unusable, place
+from calmstorm.intervener.leaks import gives_away
 from calmstorm.intervener.rules import find_flaws
 from calmstorm.records import Author, StopReason
 from tests.intervener.workshop_case import WORKSHOP, captured, trajectory_of

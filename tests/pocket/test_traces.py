@@ -9,8 +9,9 @@ import pytest
 
 from calmstorm.grading import grade
 from calmstorm.interpreter import Interpreter
-from calmstorm.intervener.hint_checks import LONGEST_HINT, gives_away, require_usable_hint
+from calmstorm.intervener.hint_checks import LONGEST_HINT, require_usable_hint
 from calmstorm.intervener.hints import OPEN_BLOCK, WORDINGS, Correction, hint
+from calmstorm.intervener.leaks import gives_away
 from calmstorm.intervener.rules import find_flaws
 from calmstorm.pocket.flaws import NO_FLAWS
 from calmstorm.pocket.traces import Trace, read_result, write_trace
@@ -18,6 +19,7 @@ from calmstorm.problems.generator import FAMILIES, draw
 from calmstorm.records import Author, Formulation, LabelStatus, Problem
 from calmstorm.rollout.fences import unrun_code
 from calmstorm.rollout.output_block import output_block
+from tests.intervener.workshop_case import trajectory_of
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +122,7 @@ def test_a_hint_says_neither_the_optimum_nor_more_than_a_hint_may(interpreter):
     assert len(hints) > 40
     for problem, text in hints:
         assert not gives_away(text, problem), text
-        require_usable_hint(text, problem)
+        require_usable_hint(text, problem, trajectory_of(problem, "x"), 0)
         assert text.endswith((OPEN_BLOCK, "\n"))
 
 

@@ -284,6 +284,7 @@ def curate(problem: Problem, sample: int, rng: random.Random) -> Iterator[Trajec
             question=problem.question,
             interventions=tuple(interventions),
             edited_token_share=hint_tokens / max(1, current.usage.completion_tokens),
+            token_modification=0.25 * len(interventions),
         )
 
 

@@ -64,6 +64,12 @@ def test_edited_share_is_hint_tokens_over_all_golden_tokens(run_path: Path) -> N
     assert build_report(run_path)["curation"]["edited_token_share"] == pytest.approx(hints / tokens)
 
 
+def test_token_modification_is_the_mean_of_the_golden_set(run_path: Path) -> None:
+    golden = lines(run_path / "golden.jsonl")
+    values = [row["token_modification"] for row in golden]
+    assert build_report(run_path)["curation"]["token_modification"] == pytest.approx(sum(values) / len(values))
+
+
 def test_evaluation_counts_code_blocks_and_tokens_per_response(run_path: Path) -> None:
     cell = build_report(run_path)["evaluation"]["base"]["easy"]
     rows = [r for r in lines(run_path / "trajectories.jsonl") if r["stage"] == "base" and r["suite"] == "easy"]

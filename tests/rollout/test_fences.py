@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from calmstorm.rollout.fences import Fence, count_code_blocks, fences, opened_python, script_of, unrun_code
+from calmstorm.rollout.fences import (
+    Fence,
+    count_code_blocks,
+    fences,
+    first_closed,
+    opened_python,
+    script_of,
+    unrun_code,
+)
 
 CLOSED = "```python\nx = 1\n```\n"
 
@@ -34,8 +42,14 @@ def test_the_offsets_of_a_block_are_those_of_its_lines() -> None:
         ("```python\n```json\nx\n```\n", [("python", "```json\nx\n", True)]),  # an opening line within a block is text
         ("```\nx\n```\n", [("", "x\n", True)]),
         ("```\nSo:\n```python\nx\n```\n", [("python", "x\n", True)]),  # the bare fence is stray
-        ("``` {.x}\n```python\nx\n```\n", [("", "```python\nx\n", True)]),  # one with attributes is none
-        ("``` # note\n```python\nx\n```\n", [("", "```python\nx\n", True)]),
+        ("``` {.x}\n```python\nx\n```\n", [("python", "x\n", True)]),  # so is any other before one of Python
+        ("```output\n3\n```python\nx\n```\n", [("python", "x\n", True)]),
+        ("````text\n```python\nx\n```\n````\n", [("text", "```python\nx\n```\n", True)]),  # not a longer one
+        ("~~~text\n```python\nx\n~~~\n", [("text", "```python\nx\n", True)]),  # nor one of another kind
+        ("``` {.x}\n```json\nx\n```\n", [("", "```json\nx\n", True)]),
+        ("- ```python\n  x\n  ```\n", [("python", "  x\n", True)]),
+        ("12. ~~~py\nx\n~~~\n", [("py", "x\n", True)]),
+        ("```python\n- ```\n```\n", [("python", "- ```\n", True)]),  # an item does not close
         ("```\na\n```\n```\nb\n```\n", [("", "a\n", True), ("", "b\n", True)]),
         ("```python", []),  # its line may go on
         ("```python`\nx", []),
@@ -46,9 +60,40 @@ def test_blocks_are_found_by_their_fences(text: str, blocks: list[tuple[str, str
     assert parts(text) == blocks
 
 
-@pytest.mark.parametrize("language", ["python", "py", "python3", "PYTHON"])
+@pytest.mark.parametrize(
+    "language", ["python", "py", "python3", "PYTHON", "Python ", "python\t", " python", "python\r"]
+)
 def test_a_block_in_python_is_run_however_python_is_called(language: str) -> None:
     assert unrun_code(f"```{language}\nx = 1\n```\n") == "x = 1\n"
+    assert unrun_code(f"~~~{language}\nx = 1\n~~~\n") == "x = 1\n"
+
+
+@pytest.mark.parametrize("closing", ["``` \n", "```\t\n", "```\r\n", "   ```\n", "````\n", "```\n\n"])
+def test_a_block_is_closed_by_any_line_of_its_marker_alone(closing: str) -> None:
+    assert unrun_code(f"```python\nx = 1\n{closing}") == "x = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("block", "code"),
+    [
+        ("   ```python\n   if x:\n       y()\n   ```\n", "if x:\n    y()\n"),
+        ("1. ```python\n   if x:\n       y()\n   ```\n", "if x:\n    y()\n"),
+        ("  ```python\nif x:\n  y()\n```\n", "if x:\n  y()\n"),  # only its fences are indented
+        ("```python\n  s = '''\n \n'''\n```\n", "  s = '''\n \n'''\n"),  # a block that is not is left as it is
+    ],
+)
+def test_an_indented_block_loses_its_indentation(block: str, code: str) -> None:
+    assert unrun_code(f"So:\n{block}") == code
+
+
+def test_the_first_python_block_that_closes_behind_a_position_is_found() -> None:
+    text = f"{CLOSED}```json\n```\n{CLOSED}{CLOSED}"
+    assert first_closed(text, 0) == next(fences(text))
+    second = first_closed(text, len(CLOSED))
+    assert second is not None
+    assert second.end == len(text) - len(CLOSED)
+    assert first_closed(text, len(text)) is None
+    assert first_closed("```python\nx", 0) is None
 
 
 @pytest.mark.parametrize(
@@ -89,6 +134,10 @@ def test_the_blocks_of_python_are_counted_and_no_others() -> None:
         (CLOSED, "x = 1"),
         ("```python\n  x = 1 \n\n```", "  x = 1 "),  # only lines are removed, not the indentation
         ("\n ```py \n\nx = 1\n", "x = 1"),
+        ("~~~python  \nx = 1\n~~~ \n", "x = 1"),
+        ("- ```python\n  x = 1\n  ```\n", "x = 1"),
+        ("```\n", ""),
+        ("x = '''```'''", "x = '''```'''"),
         ("x = 1\n```\n", "x = 1"),  # a hint has opened the block
         ("x = 1", "x = 1"),
         ("```python\nX = 1 + MAX\n```\n", "X = 1 + MAX"),

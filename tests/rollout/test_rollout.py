@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
 from calmstorm.errors import InfrastructureError, InputError
-from calmstorm.reasoner.protocol import Prefix, Sampling
+from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling
 from calmstorm.reasoner.scripted import ByteCodec, ScriptedReasoner
 from calmstorm.records import Author, Execution, ExecutionStatus, Span, SpanKind, StopReason
 from calmstorm.rollout import Rollout, RolloutLimits, rollout
@@ -13,6 +14,7 @@ from calmstorm.rollout.fences import unrun_code
 from calmstorm.rollout.spans import RL_AUTHORS, cut, make_span, response_ids, response_mask
 
 CODEC = ByteCodec()
+SPENT = "```output\nNo run is left: 4 of 4 are used. Give the final answer from what has been printed so far.\n```\n"
 BLOCK = "Let me compute.\n```python\nprint(6 * 7)\n```\n"
 
 
@@ -37,19 +39,23 @@ def executed(status: ExecutionStatus = ExecutionStatus.OK, stdout: str = "", std
     return Execution(status=status, stdout=stdout, stderr=stderr, wall_seconds=0.1, tier="unsafe")
 
 
-def roll(script, interpreter=None, codec=CODEC, spans=(), executions=(), prompt=None, **limits) -> Rollout:
-    reasoner = script if isinstance(script, ScriptedReasoner) else ScriptedReasoner(script, codec=codec)
-    made = asyncio.run(
+def rolled(reasoner, interpreter=None, spans=(), executions=(), prompt=None, runs=4, **limits) -> Rollout:
+    return asyncio.run(
         rollout(
             reasoner,
             interpreter or FakeInterpreter(),
             prompt or reasoner.render("How many?"),
-            limits=RolloutLimits(**limits),
+            limits=RolloutLimits(executions=runs, **limits),
             sampling=Sampling(seed=1),
             spans=spans,
             executions=executions,
         )
     )
+
+
+def roll(script, interpreter=None, codec=CODEC, **rest) -> Rollout:
+    reasoner = script if isinstance(script, ScriptedReasoner) else ScriptedReasoner(script, codec=codec)
+    made = rolled(reasoner, interpreter, **rest)
     if made.prompt.token_ids is not None:  # text and tokens must say the same, whatever happened
         for span in made.spans:
             said = CODEC.decode(response_ids([span])).removesuffix("<|im_end|>")
@@ -118,8 +124,48 @@ def test_ends_when_more_executions_are_asked_for_than_allowed():
     interpreter = FakeInterpreter()
     made = roll(lambda prefix, sampling: BLOCK, interpreter)
     assert made.stop_reason is StopReason.EXECUTIONS
-    assert len(interpreter.seen) == 4
-    assert text_of(made).endswith(BLOCK)
+    assert len(interpreter.seen) == len(made.executions) == 4
+    assert text_of(made) == (BLOCK + "```output\n42\n```\n") * 4 + BLOCK + SPENT + BLOCK
+
+
+def test_tells_once_that_no_run_is_left_and_goes_on():
+    interpreter = FakeInterpreter()
+    made = roll([BLOCK] * 5 + ["So \\boxed{42}."], interpreter)
+    assert made.stop_reason is StopReason.FINISHED
+    assert len(interpreter.seen) == len(made.executions) == 4
+    assert text_of(made).endswith(BLOCK + SPENT + "So \\boxed{42}.")
+    told = made.spans[-2]
+    assert (told.author, told.kind) == (Author.INTERPRETER, SpanKind.OUTPUT)
+    assert sum(response_mask(made.spans[-2:-1], RL_AUTHORS)) == 0
+
+
+def test_is_told_at_its_first_block_when_it_may_run_none():
+    made = roll([BLOCK, "So 42."], runs=0)
+    assert made.stop_reason is StopReason.FINISHED
+    assert "No run is left: none may be used here." in text_of(made)
+    assert made.executions == ()
+
+
+def test_ends_by_length_when_there_is_no_room_to_tell():
+    made = roll([BLOCK, "never"], runs=0, response_tokens=len(BLOCK) + 20)
+    assert made.stop_reason is StopReason.LENGTH
+
+
+def test_is_not_told_again_when_it_is_resumed_behind_the_notice():
+    first = roll([BLOCK] * 5 + ["wrong"])
+    kept = cut(first.spans, text_of(first).rindex("wrong"), CODEC)
+    interpreter = FakeInterpreter()
+    made = roll([BLOCK], interpreter, spans=(*kept, hint("Wait.\n")), executions=first.executions)
+    assert made.stop_reason is StopReason.EXECUTIONS
+    assert interpreter.seen == []
+    assert made.executions == first.executions
+    earlier = roll(
+        [BLOCK, "So 42."],
+        interpreter,
+        spans=cut(first.spans, text_of(first).index(SPENT), CODEC),
+        executions=first.executions,
+    )
+    assert text_of(earlier).count("No run is left") == 1
 
 
 def test_ends_at_the_token_limit_when_the_model_never_stops():
@@ -255,7 +301,7 @@ def test_runs_the_block_first_when_resumed_right_behind_it():
         "Not at the line start: ```python\nprint(1)\n```\n",
         "A closing fence alone\n```\n",
         "```python\nx = 1 ```\n",
-        "```json\n```python\nprint(1)\n```\n",
+        "````text\n```python\nprint(1)\n```\n",
     ],
 )
 def test_runs_nothing_when_no_python_block_is_closed(text):
@@ -271,12 +317,131 @@ def test_runs_nothing_when_no_python_block_is_closed(text):
     assert text_of(made) == text + "end"
 
 
-def test_runs_nothing_when_the_turn_ends_with_an_unfinished_fence():
+def test_runs_the_block_when_the_turn_ends_right_behind_it():
     interpreter = FakeInterpreter()
-    made = roll(["```python\nprint(1)\n```"], interpreter)
+    made = roll(["```python\nprint(1)\n```", "So 42."], interpreter)
+    assert made.stop_reason is StopReason.FINISHED
+    assert interpreter.seen == ["print(1)\n"]
+    assert text_of(made) == "```python\nprint(1)\n```\n```output\n42\n```\nSo 42."
+    assert response_ids(made.spans).count(ByteCodec.END_OF_TURN) == 1  # the turn went on
+
+
+def test_runs_nothing_when_the_turn_ends_within_a_block():
+    interpreter = FakeInterpreter()
+    made = roll(["```python\nprint(1)\n``"], interpreter)
     assert made.stop_reason is StopReason.FINISHED
     assert interpreter.seen == []
     assert made.spans[-1].kind is SpanKind.CODE
+
+
+def test_runs_nothing_when_the_tokens_end_within_the_closing_line():
+    interpreter = FakeInterpreter()
+    made = roll(["```python\nprint(1)\n```python"], interpreter, response_tokens=len("```python\nprint(1)\n```"))
+    assert made.stop_reason is StopReason.LENGTH
+    assert interpreter.seen == []
+
+
+@pytest.mark.parametrize("codec", [CODEC, None])
+@pytest.mark.parametrize(
+    ("block", "code"),
+    [
+        ("```py\nprint(1)\n``` \n", "print(1)\n"),
+        ("``` python3 \nprint(1)\n```\t \n", "print(1)\n"),
+        ("```Python\r\nprint(1)\r\n```\r\n", "print(1)\r\n"),
+        ("   ```python\n   print(1)\n   ```   \n", "print(1)\n"),
+        ("- ```python\n  print(1)\n  ```\t\n", "print(1)\n"),
+        ("~~~python\nprint(1)\n~~~ \n", "print(1)\n"),
+        ("````python\nprint(1)\n````  \n", "print(1)\n"),
+        ("```output\n7\n```python\nprint(1)\n```\n", "print(1)\n"),
+    ],
+)
+def test_runs_a_block_however_it_is_fenced_and_drops_what_is_written_behind_it(block, code, codec):
+    interpreter = FakeInterpreter()
+    made = roll([f"So:\n{block}```output\n41\n```\nIt is 41.", "So 42."], interpreter, codec=codec)
+    assert interpreter.seen == [code]
+    assert made.stop_reason is StopReason.FINISHED
+    assert text_of(made) == f"So:\n{block}```output\n42\n```\nSo 42."
+    for span in made.spans:
+        if codec is not None and span.author is Author.REASONER:
+            assert span.logprobs is not None
+            assert len(span.logprobs) == len(response_ids([span]))
+
+
+def test_stops_generation_at_four_closings():
+    seen = []
+
+    class Asked(ScriptedReasoner):
+        async def generate(self, prefix, *, stop, **rest):
+            seen.append(stop)
+            return await super().generate(prefix, stop=stop, **rest)
+
+    roll(Asked(["x"], codec=CODEC))
+    assert seen == [("```\n", "``` \n", "```\r\n", "~~~\n")]
+
+
+class LineCodec:
+    """Tokens as a real tokenizer makes them where it matters here: the last backtick with all line breaks behind it."""
+
+    def encode(self, text: str) -> list[int]:
+        return [int.from_bytes(b"\1" + piece.encode(), "big") for piece in re.findall(r"`\n+(?:The)?|(?s:.)", text)]
+
+    def decode(self, token_ids) -> str:
+        return "".join(i.to_bytes((i.bit_length() + 7) // 8, "big")[1:].decode() for i in token_ids)
+
+
+class LineReasoner(ScriptedReasoner):
+    """Stops after the token that completes a stop string, as engines do."""
+
+    def __init__(self, texts) -> None:
+        super().__init__(texts, codec=LineCodec())
+
+    async def generate(self, prefix, *, stop, max_tokens, sampling):
+        text = self._next(prefix, sampling)
+        ids: list[int] = []
+        for token in LineCodec().encode(text):
+            ids.append(token)
+            written = LineCodec().decode(ids)
+            if any(string in written for string in stop):
+                return Completion(
+                    text=written, token_ids=ids, logprobs=[-1.0] * len(ids), stop=CompletionStop.STOP_STRING
+                )
+        return Completion(text=text, token_ids=ids, logprobs=[-1.0] * len(ids), stop=CompletionStop.END_OF_TURN)
+
+
+@pytest.mark.parametrize("behind", ["\n", "\n\n", "\n\n\n", "\nThe"])
+def test_runs_the_block_when_its_last_token_says_more(behind):
+    interpreter = FakeInterpreter()
+    written = f"```python\nprint(1)\n```{behind}"
+    made = rolled(LineReasoner([f"{written} rest", "So 42."]), interpreter)
+    assert interpreter.seen == ["print(1)\n"]
+    lead = "\n" if behind.endswith("The") else ""
+    assert text_of(made) == f"{written}{lead}```output\n42\n```\nSo 42."
+    code = made.spans[0]
+    assert code.kind is SpanKind.CODE
+    assert code.token_ids == tuple(LineCodec().encode(written))  # whole tokens, as they were drawn
+    assert code.logprobs == (-1.0,) * len(code.token_ids)
+
+
+def test_ends_as_our_failure_when_the_reasoner_writes_nothing_and_does_not_end():
+    class Silent(ScriptedReasoner):
+        async def generate(self, prefix, **rest):
+            return Completion(text="", token_ids=(), logprobs=(), stop=CompletionStop.STOP_STRING)
+
+    assert roll(Silent([], codec=CODEC)).stop_reason is StopReason.INFRASTRUCTURE
+
+
+def test_counts_the_tokens_of_a_text_as_the_server_did():
+    texts = iter([BLOCK + "It is 41.", "So 42."])
+
+    class Counting(ScriptedReasoner):
+        async def generate(self, prefix, **rest):
+            text = next(texts)
+            stop = CompletionStop.END_OF_TURN if text == "So 42." else CompletionStop.STOP_STRING
+            return Completion(text=text, stop=stop, tokens=2 * len(text))
+
+    made = roll(Counting([]))
+    output = -(-len("```output\n42\n```\n") // 4)
+    assert made.usage.completion_tokens == 2 * len(BLOCK) + output + 2 * len("So 42.")  # nothing for what was dropped
 
 
 def test_runs_a_python_block_after_a_block_of_another_kind():

@@ -21,10 +21,11 @@ from calmstorm.reasoner.protocol import Completion, Prefix, Sampling
 from calmstorm.reasoner.scripted import ByteCodec, ScriptedReasoner
 from calmstorm.records import LabelStatus, Problem
 from calmstorm.runs import RunDirectory
-from calmstorm.settings import load_recipe
+from calmstorm.settings import CurationSettings, load_recipe
 from calmstorm.stages import curate, filter_golden
 from tests.curation.curated_case import Runner, hesitant, strict
 
+STRICT = CurationSettings(golden="strict")
 PROBLEMS = [
     Problem(id=f"p{n}", question=f"How much is {n}?", answer=400.0, status=LabelStatus.OPTIMAL) for n in range(40)
 ]
@@ -44,7 +45,7 @@ def curated(path: Path) -> None:
     recipe = load_recipe(None, {"rollout.concurrency": "3", "curation.samples": "2"})
     with RunDirectory(path) as run:
         asyncio.run(curate(run, recipe, PROBLEMS, reasoner, Runner(), ScriptedIntervener(strict)))
-        filter_golden(run, None)
+        filter_golden(run, STRICT)
 
 
 def main(path: Path, kills: int) -> None:

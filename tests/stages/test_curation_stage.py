@@ -19,7 +19,7 @@ from calmstorm.reasoner.scripted import ByteCodec, ScriptedReasoner
 from calmstorm.records import LabelStatus, Problem, Review, Stage, StopReason, Trajectory, Usage
 from calmstorm.report.index import read_places
 from calmstorm.runs import RunDirectory
-from calmstorm.settings import Recipe, load_recipe
+from calmstorm.settings import CurationSettings, Recipe, load_recipe
 from calmstorm.stages import curate, filter_golden
 from tests.curation.curated_case import Runner, hesitant, strict
 
@@ -123,7 +123,7 @@ def test_what_keeps_failing_is_counted_and_the_rest_is_kept(tmp_path: Path) -> N
     assert [(row["problem_id"], row["round"]) for row in failures(tmp_path)] == [("p003", 1)] * 3
     assert len(content(tmp_path)) == 23
     with RunDirectory(tmp_path) as run:
-        assert filter_golden(run, None).golden == 11
+        assert filter_golden(run, STRICT).golden == 11
     curated(tmp_path)
     assert len(content(tmp_path)) == 24
 
@@ -174,7 +174,7 @@ def test_failures_that_an_older_version_stored_as_results_are_tried_again(tmp_pa
         assert sum(1 for _ in run.trajectories(Stage.CURATION)) == 6
         assert {place.stop_reason for place, _ in read_places(run)} == {StopReason.FINISHED}
     with RunDirectory(tmp_path / "old") as run:
-        assert filter_golden(run, None).golden == 3
+        assert filter_golden(run, STRICT).golden == 3
 
 
 def test_a_bounded_number_of_samples_is_in_hand_and_nothing_of_finished_ones(tmp_path: Path) -> None:
@@ -207,6 +207,7 @@ class Priced(ScriptedIntervener):
         return reviewed.model_copy(update={"usage": Usage(prompt_tokens=1000, completion_tokens=100, seconds=2.0)})
 
 
+STRICT = CurationSettings(golden="strict")
 PRICES = '[{model = "m", input = 1.0, output = 10.0}, {model = "gemini-2.5-pro", input = 2.0, output = 20.0}]'
 
 
@@ -215,7 +216,7 @@ def test_cost_is_counted_by_prices_over_all_requests(tmp_path: Path) -> None:
     with RunDirectory(tmp_path) as run:
         first, second = run.trajectories(Stage.CURATION)
         reviews = list(run.read("reviews", Review))
-        funnel = filter_golden(run, None)
+        funnel = filter_golden(run, STRICT)
     sent, drawn = first.requested()
     assert (sent, drawn) == (first.usage.prompt_tokens, first.usage.completion_tokens)  # one request
     assert first.usage.cost == pytest.approx((sent + 10 * drawn) / 1e6)
@@ -259,7 +260,7 @@ def test_a_spent_budget_stops_cleanly_and_a_higher_one_goes_on(
 def test_a_budget_that_is_spent_by_the_last_sample_is_no_failure(tmp_path: Path) -> None:
     curated(tmp_path / "whole", 2, settings=recipe(rollout__concurrency=1))
     with RunDirectory(tmp_path / "whole") as run:
-        used = filter_golden(run, None).reasoner.completion_tokens
+        used = filter_golden(run, STRICT).reasoner.completion_tokens
     curated(tmp_path / "run", 2, settings=recipe(rollout__concurrency=1, budget__tokens=used))
     assert content(tmp_path / "run") == content(tmp_path / "whole")
 

@@ -133,7 +133,7 @@ def test_a_run_with_settings_refuses_another_recipe(tmp_path: Path, capsys: pyte
 
 def test_a_flag_that_looks_like_a_number_stays_a_text() -> None:
     flags = options.changes(["rl.steps=5"], {"model": "4", "problems.source": "true", "seed": 3, "rl.engine": None})
-    recipe = options.recipe_for("7", None, flags)
+    recipe = options.recipe_for(["7"], None, flags)
     assert (recipe.model, recipe.problems.source, recipe.reasoner) == ("4", "true", "7")
     assert (recipe.seed, recipe.rl.steps, recipe.rl.engine) == (3, 5, "trl")
 
@@ -150,7 +150,7 @@ def test_a_resumed_curation_keeps_the_runs_recipe_and_what_training_changed_in_i
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reasoner = OpenedReasoner(ScriptedReasoner(lambda prefix, sampling: "\\boxed{1}"), None)
-    monkeypatch.setattr(opening, "open_reasoner", lambda name, model=None: reasoner)
+    monkeypatch.setattr(opening, "open_for", lambda recipe: reasoner)
     problems = tmp_path / "p.jsonl"
     problems.write_text('{"id": "p", "question": "How many?", "answer": 1}\n')
     run = tmp_path / "run"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from calmstorm.errors import InputError
+from calmstorm.reasoner.prompting import prompt_of_model
 from calmstorm.training.checkpoints import (
     completed_updates,
     last_complete,
@@ -51,11 +52,8 @@ def test_an_existing_model_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_the_finished_model_takes_its_prompt_name_along_and_leaves_no_work_behind(tmp_path: Path) -> None:
-    base = tmp_path / "base"
-    base.mkdir()
-    (base / "calmstorm.json").write_text('{"prompt": "pocket-1"}')
     staged = open_work(tmp_path / "out", {}) / "model"
     staged.mkdir()
-    publish(staged, base, tmp_path / "out")
-    assert (tmp_path / "out" / "calmstorm.json").read_text() == '{"prompt": "pocket-1"}'
+    publish(staged, "pocket-1", tmp_path / "out")
+    assert prompt_of_model(tmp_path / "out") == "pocket-1"
     assert not work_dir(tmp_path / "out").exists()

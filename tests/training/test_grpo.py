@@ -9,9 +9,10 @@ import torch
 from trl import GRPOTrainer
 
 from calmstorm.errors import InputError
+from calmstorm.grading import graded_trajectory
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling, TokenCodec
-from calmstorm.records import Author, LabelStatus, Span, SpanKind, StopReason, Usage
+from calmstorm.records import Author, LabelStatus, Span, SpanKind, Stage, StopReason, Usage
 from calmstorm.rollout import Rollout
 from calmstorm.settings import RlSettings, RolloutSettings
 from calmstorm.training.grpo import RlStep, step_order, train_grpo
@@ -272,17 +273,28 @@ def rollout_that(stop: StopReason, text: str = "\\boxed{3}") -> Rollout:
         (StopReason.FINISHED, "\\boxed{3}", 1.0),
         (StopReason.FINISHED, "\\boxed{4}", 0.0),
         (StopReason.FINISHED, "no box", 0.0),
-        (StopReason.LENGTH, "\\boxed{3}", 0.0),
-        (StopReason.EXECUTIONS, "\\boxed{3}", 0.0),
+        (StopReason.LENGTH, "\\boxed{3}", 1.0),
+        (StopReason.EXECUTIONS, "\\boxed{3}", 1.0),
+        (StopReason.EXECUTIONS, "\\boxed{4}", 0.0),
         (StopReason.INFRASTRUCTURE, "\\boxed{3}", None),
     ],
 )
-def test_only_a_finished_correct_rollout_is_rewarded_and_our_failures_are_not_graded(
+def test_a_correct_rollout_is_rewarded_whatever_ended_it_and_our_failures_are_not_graded(
     stop: StopReason, text: str, expected: float | None
 ) -> None:
     (problem,) = coin_problems(1)
     task = RolloutTask(step=1, problem=problem, sample=0, prompt=Prefix(text="Q", token_ids=(7,)))
-    assert graded(task, rollout_that(stop, text)).reward == expected
+    made = rollout_that(stop, text)
+    assert graded(task, made).reward == expected
+    verdict = graded_trajectory(problem, made, stage=Stage.RL, sample=0).verdict
+    assert verdict is not None
+    assert expected is None or expected == verdict.correct  # as in curation and evaluation
+
+
+def test_a_rollout_on_a_problem_without_a_label_has_no_reward() -> None:
+    problem = coin_problems(1)[0].model_copy(update={"status": LabelStatus.MISSING, "answer": None})
+    task = RolloutTask(step=1, problem=problem, sample=0, prompt=Prefix(text="Q", token_ids=(7,)))
+    assert graded(task, rollout_that(StopReason.FINISHED)).reward is None
 
 
 def test_a_rollout_that_failed_before_its_first_token_teaches_nothing() -> None:

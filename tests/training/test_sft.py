@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from calmstorm.errors import InputError
+from calmstorm.reasoner.prompting import prompt_of_model, user_message
 from calmstorm.settings import SftSettings
-from calmstorm.training.sft import SftStep, bucketed_order, train_sft
+from calmstorm.training.policy import load_policy
+from calmstorm.training.sft import SftStep, _examples, bucketed_order, train_sft
 from tests.training.tiny_model import golden, ids
 
 QUICK = SftSettings(learning_rate=1e-2, batch=4, micro_batch=4, epochs=3, checkpoint_steps=100)
@@ -45,6 +48,18 @@ def test_the_output_is_a_plain_model_directory_without_traces_of_this_machine(
         assert str(random_model) not in path.read_text()
     assert AutoTokenizer.from_pretrained(out).decode(list(ids("a{b}"))) == "a{b}"
     assert AutoModelForCausalLM.from_pretrained(out).config.model_type == "qwen3"
+
+
+def test_the_prompt_that_is_trained_with_is_the_given_one(random_model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(random_model, base)
+    (base / "calmstorm.json").unlink()  # as weights from elsewhere
+    train_sft(base, [golden(0)], tmp_path / "out", QUICK.model_copy(update={"epochs": 1}), prompt="calm-1")
+    assert prompt_of_model(tmp_path / "out") == "calm-1"
+    policy = load_policy(base, "calm-1")
+    (example,) = _examples(policy, [golden(0)], 22000)[0]
+    asked = policy.codec.decode(example.input_ids)
+    assert user_message("calm-1", golden(0).question) in asked
 
 
 def test_a_model_does_not_learn_to_print_output_itself(random_model: Path, tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ from calmstorm import (
     GoldenTrajectory,
     Interpreter,
     Intervener,
-    Intervention,
     Limits,
     Prefix,
     Problem,
     Reasoner,
     Recipe,
+    Reviewed,
     Rollout,
     RunDirectory,
     Sampling,
@@ -76,8 +76,8 @@ class MyIntervener:
     def name(self) -> str:
         return "mine"
 
-    async def review(self, problem: Problem, trajectory: Trajectory) -> Intervention | None:
-        return None
+    async def review(self, problem: Problem, trajectory: Trajectory) -> Reviewed:
+        return Reviewed.of(None)
 
     async def close(self) -> None:
         return None
@@ -113,7 +113,7 @@ async def one_attempt(interpreter: Interpreter) -> Trajectory:
 
 async def golden_of(run: RunDirectory, interpreter: Interpreter) -> list[GoldenTrajectory]:
     await curate(run, recipe, [problem], reasoner, interpreter, intervener)
-    funnel: Funnel = filter_golden(run, None)
+    funnel: Funnel = filter_golden(run, recipe.curation)
     return list(run.read("golden", GoldenTrajectory)) if funnel.golden else []
 
 

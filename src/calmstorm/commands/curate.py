@@ -24,11 +24,14 @@ def curate(
     run: Annotated[Path, typer.Option("--run", help="Run directory.")],
     reasoner: options.ReasonerName = None,
     model: options.Model = None,
+    tokenizer: options.Tokenizer = None,
+    prompt: options.Prompt = None,
+    text: options.Text = None,
     intervener: Annotated[
         str | None,
         typer.Option(
             "--intervener",
-            help="rules, llm (at CALM_INTERVENER_URL) or human.",
+            help="rules, llm (at CALM_INTERVENER_URL), rules+llm or human.",
             show_default="the recipe's, or rules",
         ),
     ] = None,
@@ -61,7 +64,7 @@ def curate(
     from calmstorm.interpreter import Interpreter
     from calmstorm.problems.benchmarks import open_problems
     from calmstorm.problems.benchmarks_table import Kind
-    from calmstorm.reasoner.opening import open_reasoner
+    from calmstorm.reasoner.opening import open_for
     from calmstorm.records import Stage
     from calmstorm.runs import RunDirectory
     from calmstorm.stages import PACE, config_of, curation_stage, filter_golden, keep_config, recipe_of
@@ -73,7 +76,7 @@ def curate(
     )
     source = version.name if version else problems
     flags = {
-        "model": model,
+        **options.reasoner_flags(model, tokenizer, prompt, text),
         "intervener.kind": intervener,
         "problems.source": source,
         "seed": seed,
@@ -89,8 +92,9 @@ def curate(
     if unlabelled:
         note(f"{unlabelled} of {len(loaded)} problems have no usable label: what is curated on them cannot be golden")
     require_prices(settings)
-    asked = options.intervener_of(settings)
-    opened = open_reasoner(settings.reasoner, settings.model)
+    asked = options.intervener_of(settings, run)
+    opened = open_for(settings)
+    settings = opened.named_in(settings)
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
         keep_config(directory, config_of(settings, "curate", opened.prompt), PACE | {"sft", "rl", "evaluation"})
         stopped: UnfinishedError | BudgetSpentError | None = None
@@ -99,7 +103,7 @@ def curate(
         except (UnfinishedError, BudgetSpentError) as error:
             stopped = error
         if stopped is None or any(directory.places(Stage.CURATION)):
-            funnel = filter_golden(directory, settings.curation.golden_tokens)
+            funnel = filter_golden(directory, settings.curation)
             show(funnel.model_dump(mode="json"), as_json)
     if stopped is not None:  # what was finished has been filtered and shown
         raise stopped

@@ -40,6 +40,9 @@ _SOLVER_SCRIPTS = {
 """Each prints 12.0, run as model-written code is."""
 
 
+_IN_PROCESS = "Qwen3 on one device; above about 0.5 billion parameters a server such as vLLM is faster (docs/local.md)"
+
+
 class Check(NamedTuple):
     """One thing that was checked."""
 
@@ -160,10 +163,17 @@ def _machine() -> Iterator[Check]:
     yield Check("memory", total >= 4, False, f"{total:.1f} GiB", "at least 4 GiB are advised")
     gpus = _gpus()
     yield Check("GPU", bool(gpus), False, ", ".join(gpus) or "none", "only large models need one; a server will do")
+    if util.find_spec("torch") is not None:
+        yield Check("models in this process", True, False, _IN_PROCESS)
 
 
 def _gpus() -> list[str]:
+    """Returns name and free memory of each GPU that torch sees."""
     if util.find_spec("torch") is None:
         return []
-    torch = importlib.import_module("torch")
-    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    cuda = importlib.import_module("torch").cuda
+    found = []
+    for number in range(cuda.device_count()):
+        free, total = cuda.mem_get_info(number)
+        found.append(f"{cuda.get_device_name(number)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
+    return found

@@ -61,6 +61,9 @@ def evaluate_command(
     labels: Labels = None,
     reasoner: options.ReasonerName = None,
     model: options.Model = None,
+    tokenizer: options.Tokenizer = None,
+    prompt: options.Prompt = None,
+    text: options.Text = None,
     samples: Annotated[int, typer.Option(min=1, help="Rollouts per problem.")] = 8,
     folder: options.Folder = None,
     download: options.Download = False,
@@ -96,9 +99,10 @@ def evaluate_command(
     else:
         from calmstorm.commands.eval_measure import measure
         from calmstorm.commands.eval_sources import Sources
+        from calmstorm.stages import recipe_of
 
         flags = {
-            "model": model,
+            **options.reasoner_flags(model, tokenizer, prompt, text),
             "seed": seed,
             "rollout.response_tokens": response_tokens,
             "rollout.tier": tier,
@@ -106,7 +110,9 @@ def evaluate_command(
             "evaluation.temperature": temperature,
             "evaluation.tolerance": tolerance,
         }
-        settings = options.recipe_for(reasoner, recipe, options.changes(override, flags))
+        settings = options.recipe_for(
+            reasoner, recipe, options.changes(override, flags), recipe_of(run) if run else None
+        )
         sources = Sources(problems or [], folder, download, question, answer, limit)
         source = {"problems.source": options.as_toml(sources.title)}
         measure(sources, changed(settings, source, "--problems"), run, as_json)

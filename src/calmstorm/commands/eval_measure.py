@@ -18,7 +18,7 @@ def measure(sources: Sources, recipe: Recipe, run: Path | None, as_json: bool) -
     """Runs the rollouts that are missing and shows what they came to."""
     from calmstorm.errors import InfrastructureError
     from calmstorm.interpreter import Interpreter
-    from calmstorm.reasoner.opening import open_reasoner
+    from calmstorm.reasoner.opening import open_for
     from calmstorm.records import Stage
     from calmstorm.runs import RunDirectory
     from calmstorm.stages import PACE, config_of, evaluate_model, keep_config, keep_problems
@@ -26,7 +26,8 @@ def measure(sources: Sources, recipe: Recipe, run: Path | None, as_json: bool) -
     results = Results(keep_rows=as_json)
     for problem in sources:
         results.add_problem(problem)
-    opened = open_reasoner(recipe.reasoner, recipe.model)
+    opened = open_for(recipe)
+    recipe = opened.named_in(recipe)
     results.prompt = opened.prompt
     with ExitStack() as stack:
         directory = stack.enter_context(RunDirectory(run)) if run is not None else None

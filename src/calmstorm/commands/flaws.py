@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
@@ -21,7 +21,7 @@ from calmstorm.records import Trigger
 
 if TYPE_CHECKING:
     from calmstorm.evaluation import Agreement, FlawSummary
-    from calmstorm.intervener.rules import Finding
+    from calmstorm.intervener.rules import Assessment
     from calmstorm.records import Problem, Trajectory
     from calmstorm.stages import KeptFlaws
 
@@ -38,7 +38,7 @@ class Response(NamedTuple):
     problem: Problem
     text: str
     """Without what hints say."""
-    find: Callable[[], Sequence[Finding]]
+    assess: Callable[[], Assessment]
     """Asks the rules."""
     trajectory: Trajectory | None = None
     """Where it comes from a run."""
@@ -65,9 +65,15 @@ def flaws(
     ] = None,
     annotator: Annotated[str, typer.Option("--annotator", help="rules or llm.")] = "rules",
     model: Annotated[
-        str, typer.Option("--model", help="Model of the llm annotator, at CALM_INTERVENER_URL.")
-    ] = "gemini-2.5-pro",
+        str | None,
+        typer.Option(
+            "--model",
+            help="Model of the llm annotator, at CALM_INTERVENER_URL.",
+            show_default="the run's intervener.model, or gemini-2.5-pro",
+        ),
+    ] = None,
     limit: options.Limit = None,
+    override: options.Override = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the triggers of a run's evaluated responses in it, for reports.")
     ] = False,
@@ -81,7 +87,12 @@ def flaws(
     with ExitStack() as stack:
         rows = _of_run(responses, limit) if responses.is_dir() else _of_file(responses, limit)
         labels = _labels(against) if against is not None else None
-        annotate, name = (_by_rules, annotator) if annotator == "rules" else _llm_annotator(model)
+        if annotator == "rules":
+            annotate: Annotate = _by_rules
+            name = annotator
+        else:
+            changes = options.changes(override, {"intervener.model": model})
+            annotate, name = _llm_annotator(responses, changes)
         kept = _kept(responses, name, stack) if keep else None
         if kept is not None:
             rows = (row for row in rows if row.trajectory is not None and kept.is_open(row.trajectory))
@@ -89,14 +100,23 @@ def flaws(
     summary = _tallied(results)
     annotated = [row for row in results if row["triggers"] is not None]
     failed = len(results) - len(annotated)
-    agreed = _agreement(labels, annotated, against) if labels is not None else None
+    agreed = _agreement(labels, annotated) if labels is not None else None
+    if labels is not None and agreed is None:
+        raise InputError(f"{against}: labels none of these responses; its ids must be those of the responses")
+    sure = [row for row in annotated if row.get("sure")]
+    agreed_sure = _agreement(labels, sure) if labels is not None else None
     if as_json:
-        shown = {"results": results, "summary": {**_summary(summary), "annotator": name, "failed": failed}}
-        emit({**shown, "agreement": agreed.model_dump(mode="json")} if agreed else shown)
+        totals = {**_summary(summary), **_coverage(sure, annotated), "annotator": name, "failed": failed}
+        shown = {"results": results, "summary": totals}
+        compared = {"agreement": agreed, "agreement_sure": agreed_sure}
+        emit(shown | {key: value.model_dump(mode="json") for key, value in compared.items() if value is not None})
     else:
         _show(summary, results)
+        _show_coverage(sure, annotated)
         if agreed:
             _show_agreement(agreed)
+        if agreed_sure:
+            say(f"Of the {agreed_sure.responses} that the rules are sure of: {_first_right(agreed_sure)}")
     if failed:
         reason = next(str(row["error"]) for row in results if "error" in row)
         raise WorkError(f"{failed} of {len(results)} responses were not annotated: {reason}; run it again")
@@ -161,14 +181,30 @@ def _labels(path: Path) -> dict[str, tuple[int, ...]]:
     return read_labels(path)
 
 
-def _agreement(labels: dict[str, tuple[int, ...]], annotated: list[dict[str, Any]], path: Path | None) -> Agreement:
+def _agreement(labels: dict[str, tuple[int, ...]], annotated: list[dict[str, Any]]) -> Agreement | None:
+    """Compares annotated responses with labels; None where they have none in common."""
     from calmstorm.evaluation import agreement
     from calmstorm.evaluation.agreement import label_name
 
-    agreed = agreement(labels, {label_name(row): row["triggers"] for row in annotated})
-    if agreed is None:
-        raise InputError(f"{path}: labels none of these responses; its ids must be those of the responses")
-    return agreed
+    return agreement(labels, {label_name(row): row["triggers"] for row in annotated})
+
+
+def _coverage(sure: Sequence[object], annotated: Sequence[dict[str, Any]]) -> dict[str, object]:
+    """How many responses the rules are sure of; nothing for an annotator that does not say."""
+    if not annotated or "sure" not in annotated[0]:
+        return {}
+    return {"sure": len(sure), "coverage": round(len(sure) / len(annotated), 4)}
+
+
+def _show_coverage(sure: Sequence[object], annotated: Sequence[dict[str, Any]]) -> None:
+    if covered := _coverage(sure, annotated):
+        share = percent(len(sure) / len(annotated))
+        say(f"sure of the first trigger, or that there is none: {covered['sure']} of {len(annotated)} ({share})")
+
+
+def _first_right(agreed: Agreement) -> str:
+    interval = percent_interval(agreed.first_accuracy_ci95)
+    return f"the first trigger, or none, is that of the labels for {percent(agreed.first_accuracy)} ({interval})"
 
 
 def _show_agreement(agreed: Agreement) -> None:
@@ -192,6 +228,7 @@ def _show_agreement(agreed: Agreement) -> None:
     )
     same = f"{percent(agreed.accuracy)} ({percent_interval(agreed.accuracy_ci95)})"
     say(f"{agreed.responses} responses in common; the same triggers for {same}")
+    say(_first_right(agreed))
     ends = "" if agreed.kappa_ci95 is None else f" ({agreed.kappa_ci95[0]:.2f} to {agreed.kappa_ci95[1]:.2f})"
     say(f"Cohen's kappa of the first trigger, or none: {number(agreed.kappa)}{ends}; 95 % intervals")
     missing = [(agreed.only_first, "labels without a response"), (agreed.only_second, "responses without a label")]
@@ -206,27 +243,41 @@ Annotate = Callable[[Iterable[Response], "KeptFlaws | None"], list[dict[str, Any
 def _by_rules(rows: Iterable[Response], kept: KeptFlaws | None) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     for row in rows:
-        findings = row.find()
+        assessment = row.assess()
+        findings = assessment.findings
         excerpt = row.text[findings[0].start : findings[0].end].strip()[:EXCERPT] if findings else ""
-        results.append({**row.identity, "triggers": [int(flaw.trigger) for flaw in findings], "excerpt": excerpt})
+        triggers = [int(flaw.trigger) for flaw in findings]
+        certainty = {"sure": assessment.sure, "sure_triggers": [flaw.sure for flaw in findings]}
+        doubt = {} if assessment.sure else {"doubt": assessment.doubt}
+        results.append({**row.identity, "triggers": triggers, "excerpt": excerpt, **certainty, **doubt})
         if kept and row.trajectory:
             kept.keep(row.trajectory, results[-1]["triggers"])
     return results
 
 
-def _llm_annotator(model: str) -> tuple[Annotate, str]:
-    """Returns an annotator that asks a model about every row, and its name."""
-    from calmstorm.intervener.llm import LlmAnnotator
-    from calmstorm.settings import IntervenerSettings
+def _llm_annotator(source: Path, changes: Mapping[str, str]) -> tuple[Annotate, str]:
+    """Returns an annotator that asks a model about every row, and its name.
 
-    annotator = LlmAnnotator(IntervenerSettings(model=model))
+    Args:
+        source: File or run; on a run its settings are taken, its prompt is known, and replies are kept in it.
+        changes: Of settings, by dotted key.
+    """
+    from calmstorm.intervener.llm import LlmAnnotator
+    from calmstorm.settings import changed, load_recipe
+    from calmstorm.stages import recipe_of
+
+    run = recipe_of(source) if source.is_dir() else None
+    recipe = load_recipe(None, changes) if run is None else changed(run, changes, str(source))
+    prompt = None if run is None else options.reasoner_prompt_of(run)
+    annotator = LlmAnnotator(recipe.intervener, cache=source / options.REPLIES if source.is_dir() else None)
 
     async def annotate(row: Response, kept: KeptFlaws | None) -> dict[str, Any]:
         """Returns the result of a row; one that could not be annotated says why and has null triggers."""
         try:
-            triggers = [int(trigger) for trigger in await annotator.annotate(row.problem.question, row.text)]
+            named = await annotator.annotate(row.problem.question, row.text, reasoner_prompt=prompt)
         except InfrastructureError as error:
             return {**row.identity, "triggers": None, "excerpt": "", "error": str(error)}
+        triggers = [int(trigger) for trigger in named]
         if kept and row.trajectory:
             kept.keep(row.trajectory, triggers)
         return {**row.identity, "triggers": triggers, "excerpt": ""}
@@ -239,25 +290,24 @@ def _llm_annotator(model: str) -> tuple[Annotate, str]:
                 results += await asyncio.gather(*(annotate(row, kept) for row in batch))
         finally:
             await annotator.close()
+        spent = annotator.spent
+        note(f"{annotator.name}: {spent.prompt_tokens} prompt and {spent.completion_tokens} completion tokens")
         return results
 
     return lambda rows, kept: asyncio.run(annotate_all(rows, kept)), annotator.name
 
 
 def _of_file(path: Path, limit: int | None) -> Iterator[Response]:
-    from calmstorm.intervener.rules import find_flaws, named
+    from calmstorm.intervener.rules import assess
     from calmstorm.problems.files import load_responses
-
-    def find(problem: Problem, text: str) -> Sequence[Finding]:
-        return named(find_flaws(problem, text))
 
     for row in load_responses(path, limit):
         identity: dict[str, object] = {"id": row.problem.id, **({"sample": row.sample} if row.sample else {})}
-        yield Response(identity, row.problem, row.response, partial(find, row.problem, row.response))
+        yield Response(identity, row.problem, row.response, partial(assess, row.problem, row.response))
 
 
 def _of_run(path: Path, limit: int | None) -> Iterator[Response]:
-    from calmstorm.intervener.rules import annotate
+    from calmstorm.intervener.rules import assess_trajectory
     from calmstorm.intervener.segments import without_hints
     from calmstorm.records import Problem
     from calmstorm.runs import RunDirectory
@@ -273,4 +323,4 @@ def _of_run(path: Path, limit: int | None) -> Iterator[Response]:
             identity: dict[str, object] = {"id": problem_id, "stage": stage, "sample": sample, "round": round_}
             problem = problems[problem_id]
             text = without_hints(trajectory.spans)
-            yield Response(identity, problem, text, partial(annotate, problem, trajectory), trajectory)
+            yield Response(identity, problem, text, partial(assess_trajectory, problem, trajectory), trajectory)

@@ -22,19 +22,23 @@ def golden(
     form: Annotated[
         str, typer.Option("--format", help="jsonl, parquet or messages (chat messages with masks).")
     ] = "jsonl",
+    override: options.Override = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Filter curated trajectories: correct, flawless, within limits, backed by a solve. Export what is left."""
+    """Filter curated trajectories: correct and flawless; curation.golden=strict asks for more. Export what is left."""
     from calmstorm.curation.export import export
     from calmstorm.records import GoldenTrajectory
     from calmstorm.runs import RunDirectory
-    from calmstorm.stages import filter_golden, run_config
+    from calmstorm.settings import changed
+    from calmstorm.stages import filter_golden, keep_config, run_config
 
-    RunDirectory(run, readonly=True)  # a run that is not there is refused, not made
+    with RunDirectory(run, readonly=True) as readable:  # a run that is not there is refused, not made
+        config = changed(run_config(readable), options.changes(override), f"{run}/config.toml")
     with RunDirectory(run) as directory:
-        funnel = filter_golden(directory, run_config(directory).curation.golden_tokens)
+        keep_config(directory, config, frozenset({"curation.golden", "curation.golden_tokens"}))
+        funnel = filter_golden(directory, config.curation)
         summary: dict[str, object] = funnel.model_dump(mode="json")
         if out is not None:
-            count = export(directory.read("golden", GoldenTrajectory), out, form)
+            count = export(directory.read("golden", GoldenTrajectory), out, form, prompt=config.prompt)
             summary |= {"exported": count, "file": str(out)}
     show(summary, as_json)

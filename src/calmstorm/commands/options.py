@@ -22,12 +22,28 @@ if TYPE_CHECKING:
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, for example runs/demo.", show_default=False)]
 ReasonerName = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        "--reasoner", help="pocket, a model directory, or a server's base URL.", show_default="the recipe's, or pocket"
+        "--reasoner",
+        help="pocket, a model directory, a hub id, or servers' base URLs: repeated, separated by commas, or in a file.",
+        show_default="the recipe's, or pocket",
     ),
 ]
-Model = Annotated[str | None, typer.Option("--model", help="Model name, where the Reasoner is a server.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="A server's name of the model, where it serves more than one.")
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option("--tokenizer", help="For servers: directory or hub id of the tokenizer.", show_default="the model's"),
+]
+Prompt = Annotated[
+    str | None,
+    typer.Option("--prompt", help="Prompt of the Reasoner.", show_default="the model's own, or the recipe's"),
+]
+Text = Annotated[
+    bool | None,
+    typer.Option("--text", help="For servers: text goes in and out instead of token ids.", show_default=False),
+]
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="Recipe: a name or a TOML file.")]
 Override = Annotated[
     list[str] | None,
@@ -46,6 +62,8 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the firs
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the settings and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
+REPLIES = "replies.sqlite"
+"""File of a run in which replies of reviewing models are kept by content."""
 PROBLEMS_HELP = "A file (JSON Lines, JSON, CSV or parquet) or a benchmark (nl4opt, nl4opt/llmopt)"
 PROBLEMS_METAVAR = "FILE|NAME"
 
@@ -71,16 +89,23 @@ def changes(override: list[str] | None, given: Mapping[str, object] | None = Non
 
 def as_toml(value: object) -> str:
     """Returns a value of a flag as settings read it: a text stays one, also where it looks like a number."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else str(value)
+
+
+def reasoner_flags(
+    model: str | None, tokenizer: str | None, prompt: str | None, text: bool | None
+) -> dict[str, str | bool | None]:
+    """Returns what the flags beside `--reasoner` set, by dotted key; None where one was not given."""
+    return {"model": model, "tokenizer": tokenizer, "prompt": prompt, "server.text_only": text or None}
 
 
 def recipe_for(
-    reasoner: str | None, recipe: str | None, changes: Mapping[str, str], run: Recipe | None = None
+    reasoner: list[str] | None, recipe: str | None, changes: Mapping[str, str], run: Recipe | None = None
 ) -> Recipe:
     """Returns the recipe of a command that begins or resumes a run.
 
     Args:
-        reasoner: What `--reasoner` names. Without it the recipe's is taken.
+        reasoner: What `--reasoner` names, each time it is given. Without it the recipe's is taken.
         recipe: What `--recipe` names. Without it a run that is resumed keeps its own; of others the pocket Reasoner has
             its own recipe, any other the paper's values.
         changes: By dotted key.
@@ -89,10 +114,11 @@ def recipe_for(
     Raises:
         SettingsError: There is no such recipe, or a setting is wrong.
     """
-    changes = changes if reasoner is None else {**changes, "reasoner": as_toml(reasoner)}
+    named = ",".join(reasoner or ())
+    changes = {**changes, "reasoner": as_toml(named)} if named else changes
     if run is not None and recipe is None:
         return changed(run, changes, "the run's settings")
-    return load_recipe(recipe or (POCKET if reasoner in (None, POCKET) else None), changes)
+    return load_recipe(recipe or (POCKET if named in ("", POCKET) else None), changes)
 
 
 def base_directory(recipe: Recipe, given: Path | None = None) -> Path:
@@ -112,17 +138,45 @@ def base_directory(recipe: Recipe, given: Path | None = None) -> Path:
     return Path(recipe.reasoner)
 
 
-def intervener_of(recipe: Recipe) -> Intervener:
-    """Returns the Intervener that a recipe names."""
+def intervener_of(recipe: Recipe, run: Path | None = None) -> Intervener:
+    """Returns the Intervener that a recipe names.
+
+    Args:
+        recipe: Names it, and how it is asked.
+        run: Run directory; a model's replies are kept there, so that none is paid for twice.
+
+    Raises:
+        InputError: It needs a server or a terminal that is not there.
+    """
     settings = recipe.intervener
     if settings.kind == "human":
         from calmstorm.intervener.human import HumanIntervener
 
-        return HumanIntervener()
-    if settings.kind == "llm":
-        from calmstorm.intervener.llm import LlmIntervener
-
-        return LlmIntervener(settings)
+        return HumanIntervener(seed=recipe.seed)
     from calmstorm.intervener.rules import RulesIntervener
 
-    return RulesIntervener(recipe.seed)
+    rules = RulesIntervener(recipe.seed)
+    if settings.kind == "rules":
+        return rules
+    from calmstorm.intervener.combined import CombinedIntervener
+    from calmstorm.intervener.llm import LlmIntervener
+
+    cache = None if run is None else run / REPLIES
+    model = LlmIntervener(settings, reasoner_prompt=reasoner_prompt_of(recipe), cache=cache)
+    return model if settings.kind == "llm" else CombinedIntervener(rules, model)
+
+
+def reasoner_prompt_of(recipe: Recipe) -> str:
+    """Returns the name of the prompt that the Reasoner of a recipe is asked with.
+
+    Raises:
+        InputError: A model directory's settings cannot be read.
+    """
+    from calmstorm.reasoner.prompting import DEFAULT_PROMPT, prompt_of_model
+
+    if recipe.prompt is not None:
+        return recipe.prompt
+    if recipe.reasoner == POCKET:
+        return prompt_of_model(pocket_directory())
+    directory = Path(recipe.reasoner)
+    return prompt_of_model(directory) if directory.is_dir() else DEFAULT_PROMPT

@@ -88,6 +88,7 @@ def curation_rows(curation: CurationNumbers) -> list[list[str]]:
         ["golden", str(curation.golden_without_hints), str(curation.golden)],
         ["hints per attempt", "", _round(curation.hints_per_problem, 2)],
         ["edited tokens", "", percent(curation.edited_token_share)],
+        ["token modification", "", percent(curation.token_modification)],
     ]
 
 

@@ -28,10 +28,11 @@ def register(app: typer.Typer) -> None:
 
 def solve(
     text: Annotated[str, typer.Argument(help="The problem, a file that holds it, or - for standard input.")],
-    reasoner: Annotated[
-        str, typer.Option("--reasoner", help="pocket, a model directory, or a server's base URL.")
-    ] = "pocket",
+    reasoner: options.ReasonerName = None,
     model: options.Model = None,
+    tokenizer: options.Tokenizer = None,
+    prompt: options.Prompt = None,
+    text_mode: options.Text = None,
     attempts: Annotated[
         int, typer.Option("--attempts", min=1, max=64, help="Rollouts; the best backed answer wins.")
     ] = 4,
@@ -44,12 +45,15 @@ def solve(
     as_json: options.AsJson = False,
 ) -> None:
     """Solve a word problem and check the model behind the answer. Ends with status 1 when no answer could be backed."""
-    from calmstorm.reasoner.opening import open_reasoner
+    from calmstorm.reasoner.opening import POCKET, open_for
     from calmstorm.solving import attempt, choose
 
     question = read_problem(text)
-    opened = open_reasoner(reasoner, model)
-    limit = response_tokens or (min(1024, (opened.context_tokens or 16384) // 2) if reasoner == "pocket" else 16384)
+    flags = options.reasoner_flags(model, tokenizer, prompt, text_mode)
+    recipe = options.recipe_for(reasoner, None, options.changes(None, flags))
+    opened = open_for(recipe)
+    is_pocket = recipe.reasoner == POCKET
+    limit = response_tokens or (min(1024, (opened.context_tokens or 16384) // 2) if is_pocket else 16384)
     tried = asyncio.run(attempt(question, opened.reasoner, attempts=attempts, response_tokens=limit, seed=seed))
     solution = choose(question, tried)
     if save is not None:
@@ -57,7 +61,7 @@ def solve(
     if as_json:
         emit(solution.as_data())
     else:
-        print_solution(solution, reasoner, show_all)
+        print_solution(solution, is_pocket, show_all)
     if not solution.backed:
         raise typer.Exit(1)
 
@@ -92,7 +96,7 @@ def save_lp(path: Path, formulation: Formulation | None) -> None:
     path.write_text(lp_text(formulation), encoding="utf-8")
 
 
-def print_solution(solution: Solution, reasoner: str, show_all: bool) -> None:
+def print_solution(solution: Solution, is_pocket: bool, show_all: bool) -> None:
     """Prints a solution for a person; model-written text is printed as text, never interpreted."""
     from rich.console import Console
 
@@ -123,7 +127,7 @@ def print_solution(solution: Solution, reasoner: str, show_all: bool) -> None:
     if show_all and solution.trajectory is not None:
         console.print("\nReasoning")
         console.print(printable(solution.trajectory.response))
-    if reasoner == "pocket":
+    if is_pocket:
         console.print(
             "\nThe pocket Reasoner is a tiny demonstration model; check its model against your problem.", style="dim"
         )

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from calmstorm.curation.step_review import StepReview
 from calmstorm.errors import InfrastructureError
 from calmstorm.grading import graded_trajectory
 from calmstorm.intervener.protocol import Intervener, Reviewed
+from calmstorm.intervener.steps import IntervenerSteps, StepValidator
 from calmstorm.reasoner.protocol import Reasoner, Sampling
 from calmstorm.records import (
     Author,
@@ -28,8 +30,9 @@ from calmstorm.records import (
     Trajectory,
 )
 from calmstorm.rollout import CodeRunner, RolloutLimits, rollout
+from calmstorm.rollout.loop import AfterOutput
 from calmstorm.rollout.spans import cut, make_span
-from calmstorm.settings import derive_seed
+from calmstorm.settings import Recipe, derive_seed
 
 
 @dataclass
@@ -94,6 +97,8 @@ class HintLoop:
     """Receives every finished round, review and intervention at once."""
     seed: int
     most_interventions: int = 5
+    steps: StepValidator | None = None
+    """Reviews every step as soon as it has run; None has the Intervener review finished responses, as in the paper."""
     may_go_on: Callable[[], bool] = lambda: True
     """Asked before each round; where it says no, the sample is left as it stands."""
 
@@ -113,13 +118,15 @@ class HintLoop:
             if len(progress.reviews) < len(progress.interventions):  # stopped between an intervention and its review
                 self._close_round(problem, sample, progress, Reviewed.of(progress.interventions[-1]))
                 continue
+            watch = StepReview(self.steps, problem, sample, len(progress.reviews)) if self.steps is not None else None
             if len(progress.interventions) == progress.rounds:  # the next round is open
                 if not self.may_go_on():
                     break
-                progress.latest = await self._attempt(problem, sample, progress)
+                progress.latest = await self._attempt(problem, sample, progress, watch)
                 self.sink.trajectory(progress.latest)
                 progress.rounds += 1
-            reviewed = await self.intervener.review(problem, _latest(progress))
+            latest = _latest(progress)
+            reviewed = await (watch.conclude(latest) if watch else self.intervener.review(problem, latest))
             if reviewed.intervention is not None and len(progress.interventions) < self.most_interventions:
                 self.sink.intervention(reviewed.intervention)
                 progress.interventions.append(reviewed.intervention)
@@ -139,7 +146,9 @@ class HintLoop:
         self.sink.review(review)
         progress.reviews.append(review)
 
-    async def _attempt(self, problem: Problem, sample: int, progress: SampleProgress) -> Trajectory:
+    async def _attempt(
+        self, problem: Problem, sample: int, progress: SampleProgress, watch: AfterOutput | None
+    ) -> Trajectory:
         """Makes the next round: a fresh attempt, or the last one resumed from its hint."""
         sampling = self.sampling.model_copy(
             update={"seed": derive_seed(self.seed, Stage.CURATION, problem.id, sample, progress.rounds)}
@@ -158,10 +167,35 @@ class HintLoop:
             sampling=sampling,
             spans=spans,
             executions=executions,
+            after_output=watch,
         )
         if finished.stop_reason is StopReason.INFRASTRUCTURE:
             raise InfrastructureError(finished.failure)
         return graded_trajectory(problem, finished, stage=Stage.CURATION, sample=sample, round=progress.rounds)
+
+
+def hint_loop(
+    recipe: Recipe,
+    reasoner: Reasoner,
+    interpreter: CodeRunner,
+    intervener: Intervener,
+    sink: Sink,
+    may_go_on: Callable[[], bool] = lambda: True,
+) -> HintLoop:
+    """Returns the loop of a recipe: its bounds, sampling, seed and kind of review."""
+    drawn = recipe.rollout
+    return HintLoop(
+        reasoner,
+        interpreter,
+        intervener,
+        limits=drawn,
+        sampling=Sampling(temperature=drawn.temperature, top_p=drawn.top_p, top_k=drawn.top_k, min_p=drawn.min_p),
+        sink=sink,
+        seed=recipe.seed,
+        most_interventions=recipe.curation.interventions,
+        steps=IntervenerSteps(intervener) if recipe.intervener.review == "steps" else None,
+        may_go_on=may_go_on,
+    )
 
 
 def _latest(progress: SampleProgress) -> Trajectory:
@@ -187,7 +221,10 @@ def splice(trajectory: Trajectory, intervention: Intervention, reasoner: Reasone
 
 
 def outputs_before(spans: Sequence[Span], position: int) -> int:
-    """Returns how many execution outputs begin before a position of the response, characters."""
+    """Returns how many execution outputs begin before a position of the response, characters.
+
+    The last may be the one that says that no run is left; it has no execution.
+    """
     count, start = 0, 0
     for span in spans:
         count += span.author is Author.INTERPRETER and start < position

@@ -53,6 +53,9 @@ class Agreement(Record):
     accuracy: float
     """Share of responses with the same set of triggers (instance accuracy)."""
     accuracy_ci95: tuple[float, float]
+    first_accuracy: float
+    """Share of responses with the same first trigger, or none."""
+    first_accuracy_ci95: tuple[float, float]
     kappa: float | None
     """Of the first trigger named, or none; None where both always say the same one thing."""
     kappa_ci95: tuple[float, float] | None
@@ -72,12 +75,15 @@ def agreement(first: Mapping[str, Sequence[int]], second: Mapping[str, Sequence[
     same = [set(first[name]) == set(second[name]) for name in common]
     accuracy = clustered_interval([float(agrees) for agrees in same], 1)
     leading = np.array([[next(iter(side[name]), _FLAWLESS) for side in (first, second)] for name in common])
+    leads = clustered_interval([float(agrees) for agrees in leading[:, 0] == leading[:, 1]], 1)
     return Agreement(
         responses=len(common),
         only_first=len(first) - len(common),
         only_second=len(second) - len(common),
         accuracy=accuracy.mean,
         accuracy_ci95=(accuracy.low, accuracy.high),
+        first_accuracy=leads.mean,
+        first_accuracy_ci95=(leads.low, leads.high),
         kappa=cohens_kappa(leading),
         kappa_ci95=_bootstrap(leading),
         triggers={int(trigger): _on(trigger, first, second, common) for trigger in Trigger},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import NamedTuple
 
 _PLAIN = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 
@@ -77,6 +78,15 @@ _UNREADABLE = re.compile(
 _ORNAMENTS = " \t\n_*`\"'"
 
 
+class WrittenNumber(NamedTuple):
+    """A number in a text."""
+
+    value: float
+    start: int
+    """Offset in the text without typesetting, characters; of its sign, where it has one."""
+    end: int
+
+
 def plain_number(text: str) -> float | None:
     """Returns the number when `text` is nothing but one plain number ("1234", "-0.5", "1e12"), else None."""
     return _finite(text) if _PLAIN.fullmatch(text) else None
@@ -96,6 +106,13 @@ def stated_number(text: str) -> float | None:
     if len(tokens) != 1 or digits_used != sum(character.isdigit() for character in _without_names(side)):
         return None
     return _value(tokens[0])
+
+
+def written_numbers(text: str) -> tuple[str, list[WrittenNumber]]:
+    """Returns a text without its typesetting, and the numbers that stand in it, read as `stated_number` reads one."""
+    plain = _without_typesetting(text)
+    values = ((_value(token), token) for token in _TOKEN.finditer(plain))
+    return plain, [WrittenNumber(value, *token.span()) for value, token in values if value is not None]
 
 
 def _right_hand_side(text: str) -> str | None:

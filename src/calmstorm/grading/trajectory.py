@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calmstorm.grading.compare import TOLERANCE
-from calmstorm.grading.verdict import answer_text, grade
+from calmstorm.grading.verdict import grade_rollout
 from calmstorm.records import Problem, Stage, Trajectory
 from calmstorm.rollout import Rollout
 
@@ -21,8 +21,7 @@ def graded_trajectory(
         round: Interventions made so far on this sample.
         tolerance: Relative tolerance, unless the problem has its own.
     """
-    text = answer_text(rollout.spans)
-    verdict = grade(problem, text, stop_reason=rollout.stop_reason, tolerance=tolerance)
+    verdict = grade_rollout(problem, rollout.spans, rollout.stop_reason, tolerance=tolerance)
     return Trajectory(
         problem_id=problem.id,
         sample=sample,

@@ -54,6 +54,25 @@ def regrade(problem: Problem, verdict: Verdict, *, tolerance: float = TOLERANCE)
     )
 
 
+def grade_rollout(
+    problem: Problem, spans: Iterable[Span], stop_reason: StopReason, *, tolerance: float = TOLERANCE
+) -> Verdict:
+    """Grades a rollout: the one rule for curation, evaluation and reinforcement alike (paper eq. 3).
+
+    What counts is the last answer in what the Reasoner itself wrote, whatever ended the rollout: a correct box counts
+    also where the response was cut off by a limit, as eq. 3 speaks of the answer of a trajectory and of nothing else.
+    What programs printed is no answer, nor is what an Intervener wrote. A rollout that our machinery failed is never
+    scored, whatever it had written.
+
+    Args:
+        problem: Supplies the label, and its own tolerance where the label needs a coarser one.
+        spans: The response.
+        stop_reason: How the rollout ended.
+        tolerance: Relative tolerance, unless the problem has its own.
+    """
+    return grade(problem, answer_text(spans), stop_reason=stop_reason, tolerance=tolerance)
+
+
 def reward(verdict: Verdict) -> float:
     """Returns 1.0 for a correct verdict and 0.0 for any other (paper eq. 3).
 
@@ -63,10 +82,17 @@ def reward(verdict: Verdict) -> float:
 
 
 def answer_text(spans: Iterable[Span]) -> str:
-    """Returns the response without what programs printed: the part that can hold an answer."""
-    return "".join(
-        "\n" if span.author is Author.INTERPRETER or span.kind is SpanKind.OUTPUT else span.text for span in spans
-    )
+    """Returns the response without what programs printed and the boxes of hints: the part that can hold an answer.
+
+    Outputs leave an empty block. The fences of hints stay: the Reasoner closes the block that a hint opens.
+    """
+    return "".join(map(_answering, spans))
+
+
+def _answering(span: Span) -> str:
+    if span.author is Author.INTERPRETER or span.kind is SpanKind.OUTPUT:
+        return "\n```output\n```\n"
+    return span.text.replace("\\boxed", "boxed") if span.author is Author.INTERVENER else span.text
 
 
 def _verdict(

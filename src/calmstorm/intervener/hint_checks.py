@@ -1,17 +1,16 @@
 r"""Where a correction goes and what it may say; the rules hold for every Intervener.
 
 A hint stands where the flawed passage began. It never stands inside a code block (the block is dropped with it), and
-it never replaces what a program printed or what an earlier hint said. It is short, says neither the ground truth nor
-anything that would end the turn, and for triggers 1 and 2 it opens a Python block (paper appendix I).
+it never replaces what a program printed or what an earlier hint said. It is short, does not give the answer away, says
+nothing that would end the turn, and for triggers 1 and 2 it opens a Python block (paper appendix I).
 """
 
 from __future__ import annotations
 
 import re
 
-from calmstorm.grading import extract_answer, is_gradable
-from calmstorm.grading.compare import TOLERANCE, compare
 from calmstorm.intervener.hints import OPEN_BLOCK
+from calmstorm.intervener.leaks import gives_away, printed_before
 from calmstorm.intervener.segments import segments
 from calmstorm.records import Author, Intervention, Problem, SpanKind, Trajectory, Trigger
 
@@ -20,10 +19,10 @@ LONGEST_HINT = 800
 OPENS_BLOCK = frozenset({Trigger.PREMATURE_SOLVING, Trigger.FRAGMENTED_CODING})
 """Triggers whose hints end by opening a Python block."""
 
-_NUMBER = re.compile(r"(?<![\w.])[-\u2212]?\s?(?:\d{1,3}(?:[,\u202f\u00a0]\d{3})+|\d+)(?:\.\d+)?(?!\d)")
 _OPENING = re.compile(r"(?:\s|\\n)*```[ \t]*(?:python3?|py)?(?:\s|\\n)*\Z", re.IGNORECASE)
 """A block opened at the end of a hint; some models write line breaks as backslash and n."""
-_CONTROL = re.compile(r"<\|[^|\n]*\|>|</?think>", re.IGNORECASE)
+_CONTROL = re.compile(r"<\|[^|\n]*\|>|</?think>|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", re.IGNORECASE)
+_FILLED_BOX = re.compile(r"\\f?box(?:ed)?\s*(?:\{+\s*[^\s{}]|[-+$]?\d)")
 
 
 class Unusable(Exception):
@@ -80,12 +79,20 @@ def complete_hint(words: str, trigger: Trigger, before: str) -> str:
     return lead + bare_hint(words) + (OPEN_BLOCK if opens else "\n")
 
 
-def require_usable_hint(words: str, problem: Problem) -> None:
+def require_usable_hint(words: str, problem: Problem, trajectory: Trajectory, position: int) -> None:
     """Checks the words of a hint.
+
+    Args:
+        words: The hint; it may end by opening a block.
+        problem: What is solved, with its label.
+        trajectory: What was reviewed.
+        position: Where its response is cut and the hint goes, characters.
 
     Raises:
         Unusable: It is empty, too long, holds code or a filled box or control tokens, or gives the answer away.
     """
+    if len(words) > 2 * LONGEST_HINT:  # white space is not looked through for ever
+        raise Unusable(f"the hint has {len(words)} characters; at most {LONGEST_HINT} are allowed")
     hint = bare_hint(words)
     if not hint:
         raise Unusable("the hint is empty")
@@ -94,22 +101,11 @@ def require_usable_hint(words: str, problem: Problem) -> None:
     if "```" in hint:
         raise Unusable("the hint holds a code block; it may only end by opening one")
     if _CONTROL.search(hint):
-        raise Unusable("the hint holds a control token or a think tag")
-    if any(extract_answer(hint).boxes):
+        raise Unusable("the hint holds a control token, a control character or a think tag")
+    if _FILLED_BOX.search(hint):
         raise Unusable("the hint fills in the box; that is for the Reasoner to do")
-    if gives_away(hint, problem):
+    if gives_away(hint, problem, printed_before(trajectory, position)):
         raise Unusable("the hint states the ground truth; point at the flaw without naming the final value")
-
-
-def gives_away(text: str, problem: Problem) -> bool:
-    """Whether a text names the label of a problem: its number, or its status word."""
-    if not is_gradable(problem):
-        return False
-    label = problem.label
-    if isinstance(label, str):
-        return re.search(rf"\b{label.replace('_', '[ _]')}\b", text, re.IGNORECASE) is not None
-    numbers = (re.sub(r"[,\s\u202f\u00a0]", "", n).replace("\u2212", "-") for n in _NUMBER.findall(text))
-    return any(compare(label, value, TOLERANCE) for n in numbers for value in (float(n), abs(float(n))))
 
 
 def intervention_at(

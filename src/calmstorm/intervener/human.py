@@ -86,7 +86,7 @@ class HumanIntervener:
             max(line.end, start),
             trigger,
             analysis=suggested.analysis if suggested else "",
-            words=self._ask_hint(problem, trajectory, trigger, suggested),
+            words=self._ask_hint(problem, trajectory, start, trigger, suggested),
             intervener=self.name,
         )
 
@@ -138,7 +138,9 @@ class HumanIntervener:
                 return Trigger(int(answer))
             self._print(f"'{answer}' is none of: {', '.join(f'{int(t)} {t.label.lower()}' for t in Trigger)}")
 
-    def _ask_hint(self, problem: Problem, trajectory: Trajectory, trigger: Trigger, finding: Finding | None) -> str:
+    def _ask_hint(
+        self, problem: Problem, trajectory: Trajectory, start: int, trigger: Trigger, finding: Finding | None
+    ) -> str:
         """Returns the words of the hint."""
         rng = random.Random(derive_seed(self._seed, trajectory.problem_id, trajectory.sample, trajectory.round))
         correction = finding.correction if finding else _SUGGESTED[trigger]
@@ -147,7 +149,7 @@ class HumanIntervener:
         while True:
             words = self._read("hint, in the first person (Enter: as suggested): ") or suggestion
             try:
-                require_usable_hint(words, problem)
+                require_usable_hint(words, problem, trajectory, start)
             except Unusable as why:
                 self._print(str(why))
             else:

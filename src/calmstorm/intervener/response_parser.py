@@ -1,7 +1,7 @@
 """Parses what a model replies about a response: the tags of an Intervener, and the triggers of an annotator.
 
-The tags are the paper's (appendices I and J). Parsing is strict about what they hold, and lenient about white space,
-code fences around texts and thinking before the reply.
+The tags are the paper's (appendices I and J). Parsing is strict about what they hold, above all about what is taken for
+"no flaw", and lenient about white space, code fences around texts and thinking before the reply.
 """
 
 from __future__ import annotations
@@ -16,9 +16,19 @@ from calmstorm.records import Trigger
 
 ACT, PASS = "REPLACE_AND_CONTINUE", "NO_INTERVENTION"
 
-_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+_TAGS = ("action", "trigger_type", "analysis", "target_text", "hint_to_insert")
+_MOST_TAGS = 20
+_THOUGHT_TAG = re.compile(r"</?(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_THINKING = re.compile(r"\s*<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_QUOTING = re.compile(r"<(analysis|target_text|hint_to_insert)>.*?</\1>", re.DOTALL | re.IGNORECASE)
+_NOTHING = re.compile(
+    r"[\s\[\](){}`\"'*.\-]*(?:none|n/?a|null|nothing|correct|empty)?[\s\[\](){}`\"'*.\-]*", re.IGNORECASE
+)
+"""What stands in a tag that says nothing."""
 _WRAPPED = re.compile(r"\A\s*```[^\n`]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
 """A text in a fence of its own, as models put around what they quote; further fences may stand in it."""
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TRIGGER = re.compile(r"\btrigger\s*#?\s*(\d+)\b", re.IGNORECASE)
 _BARE_TRIGGER = re.compile(r"[\[(]?\s*(\d+)\s*[\])]?")
 
@@ -40,11 +50,10 @@ def parse_review(reply: str) -> Replacement | None:
     Raises:
         Unusable: The reply does not keep to the format.
     """
-    reply = _THINKING.sub("", reply)
+    reply = _said(reply)
     action = re.sub(r"[\s\[\]`\"'*]", "", _tag(reply, "action")).upper()
     if action == PASS:
-        if _has(reply, "target_text") and _tag(reply, "target_text").strip() and _tag(reply, "hint_to_insert").strip():
-            raise Unusable(f"the action is {PASS}, but there is a target_text and a hint")
+        _require_no_flaw_named(reply)
         return None
     if action != ACT:
         raise Unusable(f"the action is {action[:40] or 'empty'}; it must be {ACT} or {PASS}")
@@ -53,6 +62,7 @@ def parse_review(reply: str) -> Replacement | None:
         raise Unusable("trigger_type must name exactly one trigger, the one of the first flaw")
     analysis = " ".join(_tag(reply, "analysis").split()) if _has(reply, "analysis") else ""
     hint = _unfenced(_tag(reply, "hint_to_insert"))
+    analysis = _UNPRINTABLE.sub("", analysis)
     return Replacement(triggers[0], analysis[:2000], _tag(reply, "target_text"), hint)
 
 
@@ -62,7 +72,7 @@ def parse_triggers(reply: str) -> list[Trigger]:
     Raises:
         Unusable: The reply does not keep to the format.
     """
-    said = _tag(_THINKING.sub("", reply), "trigger_type")
+    said = _tag(_said(reply), "trigger_type")
     if re.fullmatch(r"[\s\[\]`\"'*.]*correct[\s\[\]`\"'*.]*", said, re.IGNORECASE):
         return []
     triggers = list(dict.fromkeys(_triggers(said)))
@@ -110,16 +120,62 @@ def _triggers(text: str) -> list[Trigger]:
     return [Trigger(int(n)) for n in numbers]
 
 
+def _said(reply: str) -> str:
+    """Returns a reply without the thinking before it.
+
+    Raises:
+        Unusable: It ends within its thinking, or what belongs to the thinking cannot be told.
+    """
+    lowered = reply.lower()
+    if any(lowered.count(f"<{name}>") > _MOST_TAGS for name in _TAGS):
+        raise Unusable("it repeats its tags over and over; reply with each of them once")
+    if (opening := _THINKING.match(reply)) is not None:
+        ended = _THOUGHT.search(reply, opening.end())
+        if ended is None:
+            raise Unusable("it ends within its thinking; reply with the tags")
+        reply = reply[ended.end() :]
+    else:  # some servers swallow the opening tag
+        acting = lowered.rfind("<action>")
+        ends = [match.end() for match in _THOUGHT.finditer(reply, 0, acting if acting >= 0 else len(reply))]
+        reply = reply[ends[-1] :] if ends else reply
+    if _THOUGHT_TAG.search(_QUOTING.sub("", reply)):
+        raise Unusable("it has tags of thinking behind or around the reply; reply with the tags alone")
+    return reply
+
+
+def _require_no_flaw_named(reply: str) -> None:
+    """Checks that a reply which finds no flaw names none either.
+
+    Raises:
+        Unusable: It does, so that it may mean the opposite.
+    """
+    for name in ("trigger_type", "target_text", "hint_to_insert"):
+        if _has(reply, name) and not _NOTHING.fullmatch(_tag(reply, name)):
+            raise Unusable(f"the action is {PASS}, but there is a {name}: reply with the action alone, or with {ACT}")
+    if ACT in reply.upper():
+        raise Unusable(f"it names both {PASS} and {ACT}; decide for one")
+
+
 def _has(reply: str, name: str) -> bool:
-    return re.search(rf"<{name}>", reply, re.IGNORECASE) is not None
+    return re.search(rf"</?{name}\b", reply, re.IGNORECASE) is not None
 
 
 def _tag(reply: str, name: str) -> str:
-    """Returns what stands between the tags of a name, which must be there once."""
-    contents: list[str] = re.findall(rf"<{name}>(.*?)</{name}>", reply, re.DOTALL | re.IGNORECASE)
-    if len(contents) != 1:
-        raise Unusable(f"<{name}> occurs {len(contents)} times with its closing tag; it must occur exactly once")
-    return contents[0]
+    """Returns what stands between the tags of a name, which must be there once and within no other tag."""
+    opening = [match.span() for match in re.finditer(rf"<{name}>", reply, re.IGNORECASE)]
+    closing = [match.span() for match in re.finditer(rf"</{name}>", reply, re.IGNORECASE)]
+    if len(opening) != 1 or len(closing) != 1 or closing[0][0] < opening[0][1]:
+        count = min(len(opening), len(closing))
+        raise Unusable(f"<{name}> occurs {count} times with its closing tag; it must occur exactly once")
+    if _opens_a_tag(reply[: opening[0][0]]):
+        raise Unusable(f"<{name}> stands within another tag; put the tags one after another")
+    return reply[opening[0][1] : closing[0][0]]
+
+
+def _opens_a_tag(text: str) -> bool:
+    """Whether a text ends within one of the tags."""
+    lowered = text.lower()
+    return any(lowered.count(f"<{name}>") > lowered.count(f"</{name}>") for name in _TAGS)
 
 
 def _unfenced(text: str) -> str:

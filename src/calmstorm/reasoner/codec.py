@@ -21,6 +21,10 @@ class TokenizerCodec:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
+        self.size = len(tokenizer)
+        """Ids are below this."""
+        self.special_ids = frozenset(tokenizer.all_special_ids)
+        """Ids of special tokens, such as those that end a turn."""
 
     def encode(self, text: str) -> list[int]:
         """Returns the ids of `text`, with no special tokens added or recognised."""
@@ -50,10 +54,17 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
         raise MissingExtraError("transformers", "pocket") from error
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # files of a tokenizer that are broken raise almost anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{source} has no tokenizer ({reason}): check the path or name") from error
     return tokenizer
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a model's on the Hugging Face hub, and is no path that exists."""
+    organisation, separator, model = name.partition("/")
+    shaped = bool(organisation and separator and model) and "/" not in model and not name.startswith((".", "~"))
+    return shaped and not Path(name).exists()
 
 
 def check_source(model: str | Path) -> str:
@@ -68,7 +79,7 @@ def check_source(model: str | Path) -> str:
     if path.is_dir():
         return str(path)
     text = str(model)
-    if text.count("/") == 1 and not text.startswith((".", "~", "/")):
+    if is_hub_id(text):
         return text
     rule = "it must be a model directory or a hub id such as Qwen/Qwen3-4B"
     raise InputError(f"{text} is not a directory; {rule}: check the path")

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from calmstorm.errors import CalmstormError, InputError, MissingExtraError
-from calmstorm.reasoner.codec import TokenizerCodec, check_source, load_tokenizer
+from calmstorm.reasoner.codec import TokenizerCodec, load_tokenizer
 from calmstorm.reasoner.prompting import chat, prompt_of_model, user_message
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling
+from calmstorm.reasoner.weights import model_directory
 
 try:
     import torch
     from transformers import Qwen3ForCausalLM
 
+    from calmstorm.reasoner.engine.memory import GIB, cache_bounds, device_of, free_gpu_bytes
     from calmstorm.reasoner.engine.qwen3 import Qwen3Runner
+    from calmstorm.reasoner.engine.requests import EngineCounts, Request, RequestOutput
     from calmstorm.reasoner.engine.sampler import stream_key
-    from calmstorm.reasoner.engine.scheduler import EngineCounts, EngineSettings, Request, RequestOutput, Scheduler
+    from calmstorm.reasoner.engine.scheduler import EngineSettings, Scheduler
 except ImportError as error:  # pragma: no cover - exercised by an install without extras
     raise MissingExtraError(error.name or "torch", "pocket") from error
 
@@ -43,35 +46,35 @@ class LocalReasoner:
         prompt: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
-        settings: EngineSettings | None = None,
+        cache_gib: float | None = None,
+        sequences: int = 128,
+        alone: bool = False,
     ) -> None:
         """Loads a model.
 
         Args:
             model: A Hugging Face directory or hub id of a Qwen3 model.
-            prompt: Name of a prompt; by default what the directory's `calmstorm.json` says, else "calm-1".
+            prompt: Name of a prompt; by default what the model's `calmstorm.json` says, else the default one.
             device: "cpu", "cuda", "cuda:1"; "auto" takes a GPU where there is one.
             dtype: "float32", "bfloat16"; "auto" is float32 on a CPU, bfloat16 on a GPU.
-            settings: Bounds of the engine.
+            cache_gib: Memory of keys and values, GiB; None takes 2, or more where one sequence needs it and it is free.
+            sequences: Sequences decoded at once.
+            alone: Nothing else, no training either, needs what is free on the GPU: None then takes all of it.
 
         Raises:
-            InputError: There is no such model, or it is not one the engine runs.
+            InputError: There is no such model, it is not one the engine runs, or it does not fit into memory.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        place = device_of(device)
         if dtype == "auto":
-            dtype = "float32" if device.startswith("cpu") else "bfloat16"
+            dtype = "float32" if place.type == "cpu" else "bfloat16"
         if dtype not in ("float32", "bfloat16"):
-            raise InputError(f"dtype is {dtype!r}; it must be auto, float32 or bfloat16: set dtype")
-        source = check_source(model)
-        tokenizer = load_tokenizer(source)
-        try:
-            loaded = Qwen3ForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
-            torch.nn.Module.to(loaded, device)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{model} cannot be loaded as a Qwen3 model ({reason}): check the path or name") from error
-        self._set_up(loaded, tokenizer, prompt or prompt_of_model(Path(source)), str(model), settings)
+            raise InputError(f"dtype is {dtype!r}; it must be auto, float32 or bfloat16: set local.dtype")
+        directory = model_directory(model)
+        tokenizer = load_tokenizer(str(directory))
+        loaded = _load(directory, str(model), place, getattr(torch, dtype))
+        bounds = cache_bounds(place, cache_gib, alone=alone)
+        settings = EngineSettings(sequences, bounds.usual, bounds.most)
+        self._set_up(loaded, tokenizer, prompt or prompt_of_model(directory), str(model), settings)
 
     @classmethod
     def from_model(
@@ -109,9 +112,13 @@ class LocalReasoner:
         """The model's tokenizer."""
         self.end_of_turn = _end_of_turn(model, tokenizer)
         """Ids that end a turn."""
-        self._scheduler = Scheduler(
-            Qwen3Runner(model), self.codec.decode, self.end_of_turn, settings or EngineSettings()
-        )
+        self._runner = Qwen3Runner(model)
+        self._scheduler = Scheduler(self._runner, self.codec.decode, self.end_of_turn, settings or EngineSettings())
+
+    @property
+    def context_tokens(self) -> int:
+        """Positions of the model: prompt and response together at most."""
+        return self._runner.max_positions
 
     @property
     def counts(self) -> EngineCounts:
@@ -157,14 +164,25 @@ class LocalReasoner:
     def _check(self, prefix: Prefix, max_tokens: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
         if not prefix.token_ids:
             raise InputError("the prefix has no token ids; a local model needs them: use render() and codec.encode()")
-        total = len(prefix.token_ids) + max_tokens
-        longest = self._scheduler.max_length
-        if max_tokens < 1 or total > longest:
+        total, positions = len(prefix.token_ids) + max_tokens, self._runner.max_positions
+        if max_tokens < 1 or total > positions:
             raise InputError(
                 f"prefix of {len(prefix.token_ids)} tokens and max_tokens {max_tokens} make {total}; max_tokens must "
-                f"be >= 1 and the sum <= {longest} (model positions, cache memory): lower response_tokens"
+                f"be >= 1 and the sum <= {positions}, the model's positions: lower response_tokens"
             )
+        if total > self._scheduler.max_length:
+            raise InputError(self._too_long(total))
         return np.array(prefix.token_ids, np.int32)
+
+    def _too_long(self, tokens: int) -> str:
+        scheduler = self._scheduler
+        needed = (tokens + 1) * scheduler.bytes_per_position / GIB
+        halved = "local.dtype bfloat16, " if self.model.dtype == torch.float32 else ""
+        return (
+            f"{tokens} tokens of prompt and response need {needed:.3g} GiB of cache ({scheduler.bytes_per_position} "
+            f"bytes a token), and {scheduler.memory / GIB:.3g} GiB are allowed, enough for {scheduler.max_length}: set "
+            f"local.cache_gib higher where there is memory, {halved}a lower response_tokens, or use a server"
+        )
 
     def reset_cache(self) -> None:
         """Drops all cached keys and values. Must be called after the model's weights changed."""
@@ -179,6 +197,23 @@ class LocalReasoner:
     async def close(self) -> None:
         """Stops the engine and frees its cache."""
         await asyncio.to_thread(self._scheduler.close)
+
+
+def _load(directory: Path, name: str, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        loaded: PreTrainedModel = Qwen3ForCausalLM.from_pretrained(directory, dtype=dtype)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{name} cannot be loaded as a Qwen3 model ({reason}): check its files") from error
+    try:
+        torch.nn.Module.to(loaded, device)
+    except torch.OutOfMemoryError as error:
+        size, free = loaded.get_memory_footprint() / GIB, free_gpu_bytes(device) / GIB
+        raise InputError(
+            f"{name} takes {size:.1f} GiB as {dtype}, and {free:.1f} GiB are free on {device}: set local.dtype "
+            "bfloat16, take a smaller model, or use a server"
+        ) from error
+    return loaded
 
 
 def _resolve(future: asyncio.Future[RequestOutput], result: RequestOutput | CalmstormError) -> None:

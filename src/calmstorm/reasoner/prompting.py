@@ -17,8 +17,8 @@ from calmstorm.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-DEFAULT_PROMPT = "calm-1"
-"""Full instructions for a large reasoning model."""
+DEFAULT_PROMPT = "paper-1"
+"""What the paper's template carries (appendix I.1), in words of our own; `docs/prompts.md` compares the prompts."""
 MARKER = "[[question]]"
 MODEL_SETTINGS = "calmstorm.json"
 """File in a model directory: `{"prompt": "<name>"}` chooses the prompt the model was trained on."""

@@ -59,6 +59,8 @@ class Completion(Record):
     """Log-probability of each token under the distribution it was drawn from, temperature applied and, for
     `top_p < 1`, before truncation."""
     stop: CompletionStop
+    tokens: int | None = None
+    """Tokens written, where there are no ids but the server counted them."""
 
 
 @runtime_checkable

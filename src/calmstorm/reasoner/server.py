@@ -1,78 +1,84 @@
-"""A model behind an OpenAI-compatible completions endpoint (vLLM, SGLang, llama.cpp, a hosted one).
+"""A model behind OpenAI-compatible completions endpoints (vLLM, SGLang, llama.cpp, a hosted one).
 
-With a tokenizer, prompts go out and completions come back as token ids, which reinforcement needs; without one it is
-text in ChatML, good for curation and evaluation. What a server can do is found out with the first answers and
-remembered: one that cannot say whether a stop string or the end of the turn ended a completion is read as a stream, and
-cut off here.
+With a tokenizer, prompts go out and completions come back as token ids, which training needs. In text mode they are
+text, good for curation and evaluation; the tokenizer, where there is one, then only frames the prompt, which without
+one is framed in ChatML. What a server in text mode can do is found out with the first answers and remembered: one that
+cannot say whether a stop string or the end of the turn ended a completion is read as a stream, and cut off here.
 """
 
 from __future__ import annotations
 
-import asyncio
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import httpx2
 import openai
-from openai.types import Completion as Answer
-from openai.types.completion_choice import Logprobs
 
-from calmstorm.endpoint import Endpoint
-from calmstorm.errors import InfrastructureError, InputError
+from calmstorm.endpoint import AttemptError, Call, Endpoint, EndpointPool
+from calmstorm.errors import InputError
+from calmstorm.reasoner.answers import Answer, Piece, completion_of_ids, completion_of_text, read_answer
 from calmstorm.reasoner.codec import TokenizerCodec, load_tokenizer
 from calmstorm.reasoner.prompting import DEFAULT_PROMPT, chat, chatml, user_message
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling
 from calmstorm.settings import ServerSettings
 
-_EXTRAS = {"include_stop_str_in_output": True}
-"""Fields beyond OpenAI's: vLLM and SGLang know them."""
+T = TypeVar("T")
+
+KEY_VARIABLE = "CALM_API_KEY"
+SOURCE = "--reasoner"
+
+_EXTRAS = {"include_stop_str_in_output": True, "no_stop_trim": True, "repetition_penalty": 1.0}
+"""Fields beyond OpenAI's: vLLM and SGLang know them, and would else take the last from the model's own settings."""
+
+_PROBE = "\x00question\x00"
 
 
 class ServerReasoner:
-    """A Reasoner on a server.
+    """A Reasoner on one server, or on several of the same model.
 
-    Concurrency: `generate` may be awaited by many tasks of one event loop; the server batches them.
+    Concurrency: `generate` may be awaited by many tasks of one event loop; the servers batch them. A rollout is known
+    by its prompt and its seed, which stay the same over its calls, and stays on its server.
     """
 
     def __init__(
         self,
-        base_url: str,
+        urls: str | Sequence[str],
         model: str,
         *,
-        tokenizer: str | None = None,
+        tokenizer: str | TokenizerCodec | None = None,
         prompt: str = DEFAULT_PROMPT,
         settings: ServerSettings | None = None,
+        context_tokens: int | None = None,
     ) -> None:
-        """Prepares a client; nothing is sent yet. The key is that of CALM_API_KEY, else of OPENAI_API_KEY.
+        """Prepares clients; nothing is sent yet. The key is that of CALM_API_KEY, else of OPENAI_API_KEY.
 
         Args:
-            base_url: Where the API is; "/v1" is added to a bare host.
-            model: Name the server knows the model by.
-            tokenizer: Directory or hub id of the model's tokenizer; None talks in text.
+            urls: Where the API is, on one server or several; "/v1" is added to a bare host.
+            model: Name the servers know the model by.
+            tokenizer: The model's tokenizer, its directory or hub id; None talks in text framed in ChatML.
             prompt: Name of a prompt.
-            settings: Timeouts, retries, concurrency.
+            settings: Timeouts, retries, concurrency, text mode.
+            context_tokens: Prompt and response together at most, where it is known.
 
         Raises:
-            InputError: The URL or the key cannot be used, or there is no such tokenizer or prompt.
+            InputError: A URL or the key cannot be used, or there is no such tokenizer or prompt.
         """
         user_message(prompt, "")  # an unknown prompt is an error now, not at the first problem
         self._settings = settings or ServerSettings()
-        bare = base_url.rstrip("/")
-        url = f"{bare}/v1" if bare.count("/") == 2 else bare
-        self._endpoint = Endpoint(url, self._settings, source="--reasoner", key_variable="CALM_API_KEY")
+        endpoints = [endpoint_at(url, self._settings) for url in ([urls] if isinstance(urls, str) else urls)]
+        self._pool = EndpointPool(endpoints, self._settings)
         self._model = model
         self._prompt = prompt
-        self._codec = None if tokenizer is None else TokenizerCodec(load_tokenizer(tokenizer))
+        self._context_tokens = context_tokens
+        self.name = f"{model} at {','.join(endpoint.url for endpoint in endpoints)}"
+        """Model and URLs."""
+        self._tokenizer = TokenizerCodec(load_tokenizer(tokenizer)) if isinstance(tokenizer, str) else tokenizer
+        self.codec = None if self._settings.text_only else self._tokenizer
+        """The tokenizer, where ids go in and out."""
+        self._prompt_end = self._framed(_PROBE).rpartition(_PROBE)[2]
         self._streams = False
-
-    @property
-    def name(self) -> str:
-        """Model and URL."""
-        return f"{self._model} at {self._endpoint.url}"
-
-    @property
-    def codec(self) -> TokenizerCodec | None:
-        """The tokenizer, where one was given."""
-        return self._codec
+        self._gave_ids = False
 
     @property
     def prompt(self) -> str:
@@ -81,127 +87,144 @@ class ServerReasoner:
 
     def render(self, question: str) -> Prefix:
         """Returns the prompt for a problem text."""
-        message = user_message(self._prompt, question)
-        if self._codec is None:
-            return Prefix(text=chatml(message))
-        text = chat(self._codec.tokenizer, message)
-        ids = self._codec.tokenizer(text, add_special_tokens=False)["input_ids"]
+        text = self._framed(question)
+        if self.codec is None:
+            return Prefix(text=text)
+        ids = self.codec.tokenizer(text, add_special_tokens=False)["input_ids"]
         return Prefix(text=text, token_ids=tuple(ids))
 
+    def _framed(self, question: str) -> str:
+        message = user_message(self._prompt, question)
+        return chatml(message) if self._tokenizer is None else chat(self._tokenizer.tokenizer, message)
+
     async def generate(self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, sampling: Sampling) -> Completion:
-        """Continues `prefix` on the server.
+        """Continues `prefix` on its server.
 
         Raises:
-            InputError: The server refuses the request, or gives no token ids although a tokenizer was given.
-            InfrastructureError: The server cannot be reached or keeps failing.
+            InputError: A server refuses the key, knows no such model, or gives no token ids although it is asked to.
+            InfrastructureError: The request is refused or keeps failing, or no server can be reached.
         """
-        request: dict[str, Any] = {
-            "model": self._model,
-            "prompt": prefix.text if self._codec is None else "",
-            "max_tokens": max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-        }
+        if self._context_tokens is not None and prefix.token_ids is not None:
+            max_tokens = min(max_tokens, self._context_tokens - len(prefix.token_ids))
+            if max_tokens <= 0:
+                return Completion(text="", token_ids=(), stop=CompletionStop.LENGTH)
+        if (codec := self.codec) is not None:
+            body = self._encoded(prefix, stop, max_tokens, sampling)
+            logprobs = self._logprobs_wanted(sampling)
+
+            async def ids(client: openai.AsyncOpenAI) -> Completion:
+                answer = await self._with_ids(client, body)
+                return completion_of_ids(answer, codec, stop, max_tokens, logprobs=logprobs)
+
+            return await self._send(ids, prefix, sampling)
+        completion = None
+        if not self._streams:
+            body = self._encoded(prefix, stop, max_tokens, sampling)
+            completion = await self._send(lambda client: self._text(client, body, stop), prefix, sampling)
+        if completion is None:
+            body = self._encoded_stream(prefix, max_tokens, sampling)
+            completion = await self._send(lambda client: _streamed(client, body, stop), prefix, sampling)
+            self._streams = True
+        return completion
+
+    async def _send(self, call: Call[T], prefix: Prefix, sampling: Sampling) -> T:
+        end = prefix.text.find(self._prompt_end) if self._prompt_end else -1
+        problem = hash(prefix.text[: end if end >= 0 else 4000])
+        return await self._pool.send(call, self._model, problem=problem, rollout=sampling.seed)
+
+    def _encoded(self, prefix: Prefix, stop: Sequence[str], max_tokens: int, sampling: Sampling) -> bytes:
+        """Returns the body of a request; the client would walk its token ids one by one."""
+        request = self._sampling(prefix, max_tokens, sampling) | _EXTRAS
+        request |= {"top_k": sampling.top_k or -1, "min_p": sampling.min_p, "stop": list(stop)}
+        if self.codec is not None:
+            request |= {"prompt": prefix.token_ids or (), "return_token_ids": True, "skip_special_tokens": False}
+            if self._logprobs_wanted(sampling):
+                request["logprobs"] = 0
+        return json.dumps(request).encode()
+
+    def _logprobs_wanted(self, sampling: Sampling) -> bool:
+        """Whether log-probabilities would be those of the distribution that is drawn from."""
+        return sampling.temperature == 1 or (sampling.temperature > 0 and self._settings.sampled_logprobs)
+
+    def _encoded_stream(self, prefix: Prefix, max_tokens: int, sampling: Sampling) -> bytes:
+        """Returns the body of a request that any server understands, unless the sampling asks for more."""
+        request = self._sampling(prefix, max_tokens, sampling) | {"stream": True}
+        asked = {"top_k": sampling.top_k, "min_p": sampling.min_p}
+        return json.dumps(request | {name: value for name, value in asked.items() if value}).encode()
+
+    def _sampling(self, prefix: Prefix, max_tokens: int, sampling: Sampling) -> dict[str, Any]:
+        request: dict[str, Any] = {"model": self._model, "max_tokens": max_tokens}
+        request |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
+        if self.codec is None:
+            request["prompt"] = prefix.text
         if sampling.seed is not None:
             # Each call of a rollout draws from its own stream.
             request["seed"] = (sampling.seed * 1_000_003 + len(prefix.text)) % 2**31
-        async with self._endpoint.request(self._model) as client:
-            if self._codec is not None:
-                # In `extra_body` the ids are sent as they are; the client would walk those of `prompt` one by one.
-                extra = {**_EXTRAS, "return_token_ids": True, "prompt": list(prefix.token_ids or ())}
-                answer = await client.completions.create(
-                    **request, stop=list(stop) or None, logprobs=1, extra_body=extra
-                )
-                return self._read_ids(answer, self._codec, sampling)
-            completion = None if self._streams else await _complete(client, request, stop)
-            if completion is None:
-                completion = await self._stream(client, request, stop)
-                self._streams = True
-            return completion
+        return request
 
-    def _read_ids(self, answer: Answer, codec: TokenizerCodec, sampling: Sampling) -> Completion:
-        choice = answer.choices[0]
-        ids: list[int] | None = (choice.model_extra or {}).get("token_ids")
-        if ids is None:
+    async def _with_ids(self, client: openai.AsyncOpenAI, body: bytes) -> Answer:
+        answer = read_answer(await _posted(client, body))
+        if answer.choices[0].token_ids is None:
+            if self._gave_ids:
+                raise AttemptError("the answer has no token ids")
             raise InputError(
-                f"{self._endpoint.url} returns no token ids, which a tokenizer asks for: "
-                "use a server with return_token_ids (vLLM), or leave the tokenizer out"
+                f"{client.base_url} returns no token ids: use a server with return_token_ids (vLLM, SGLang), "
+                "or text: --text"
             )
-        ends = bool(ids) and ids[-1] in codec.tokenizer.all_special_ids
-        if choice.finish_reason == "length":
-            reason = CompletionStop.LENGTH
-        else:
-            reason = CompletionStop.END_OF_TURN if ends else CompletionStop.STOP_STRING
-        return Completion(
-            text=codec.decode(ids[:-1] if reason is CompletionStop.END_OF_TURN else ids),
-            token_ids=tuple(ids),
-            logprobs=self._logprobs(choice.logprobs, len(ids), sampling),
-            stop=reason,
-        )
+        self._gave_ids = True
+        return answer
 
-    def _logprobs(self, given: Logprobs | None, count: int, sampling: Sampling) -> tuple[float, ...] | None:
-        values = None if given is None else given.token_logprobs
-        if values is None or len(values) != count or any(value is None for value in values):
-            return None
-        if sampling.temperature != 1 and not self._settings.sampled_logprobs:
-            return None
-        return tuple(float(value) for value in values if value is not None)
-
-    async def _stream(self, client: openai.AsyncOpenAI, request: dict[str, Any], stop: Sequence[str]) -> Completion:
-        """Reads a completion as it is written and breaks off behind a stop string: works with any server."""
-        for attempt in range(self._settings.retries + 1):
-            try:
-                return await _stream_once(client, request, stop)
-            except openai.OpenAIError:  # the client has retried what can be
-                raise
-            except Exception as error:  # broken off in the middle: an error of the client's HTTP library
-                reason = self._endpoint.describe(error)
-            await asyncio.sleep(min(0.5 * 2**attempt, 8))
-        raise InfrastructureError(f"{self._endpoint.url} keeps breaking off ({reason})")
+    async def _text(self, client: openai.AsyncOpenAI, body: bytes, stop: Sequence[str]) -> Completion | None:
+        """Asks for a text at once; None when the server cannot say what ended it."""
+        try:
+            answer = read_answer(await _posted(client, body))
+        except (openai.BadRequestError, openai.UnprocessableEntityError):
+            return None  # strict servers refuse fields they don't know
+        completion = completion_of_text(answer, stop)
+        if completion is not None and completion.tokens is None and self._tokenizer is not None:
+            counted = len(self._tokenizer.encode(completion.text))
+            return completion.model_copy(update={"tokens": counted})
+        return completion
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._endpoint.close()
+        await self._pool.close()
 
 
-async def _complete(client: openai.AsyncOpenAI, request: dict[str, Any], stop: Sequence[str]) -> Completion | None:
-    """Asks for a text at once; None when the server cannot say what ended it."""
-    try:
-        answer = await client.completions.create(**request, stop=list(stop) or None, extra_body=_EXTRAS)
-    except (openai.BadRequestError, openai.UnprocessableEntityError):
-        return None  # strict servers refuse fields they don't know
-    return _read_text(answer, stop)
+def endpoint_at(url: str, settings: ServerSettings) -> Endpoint:
+    """Returns the endpoint of a Reasoner's server; "/v1" is added to a bare host.
+
+    Raises:
+        InputError: URL or key cannot be used.
+    """
+    bare = url.strip().rstrip("/")
+    full = f"{bare}/v1" if bare.count("/") == 2 else bare
+    return Endpoint(full, settings, source=SOURCE, key_variable=KEY_VARIABLE)
 
 
-async def _stream_once(client: openai.AsyncOpenAI, request: dict[str, Any], stop: Sequence[str]) -> Completion:
-    text, reason = "", CompletionStop.END_OF_TURN
-    async with await client.completions.create(**request, stream=True) as chunks:
-        async for chunk in chunks:
-            if not chunk.choices:
+async def _posted(client: openai.AsyncOpenAI, body: bytes) -> bytes:
+    response = await client.post("/completions", content=body, cast_to=httpx2.Response)
+    return response.content
+
+
+async def _streamed(client: openai.AsyncOpenAI, body: bytes, stop: Sequence[str]) -> Completion:
+    """Reads a completion as it is written and breaks off behind a stop string: works with any server."""
+    text, finish, tokens = "", None, 0
+    stream = await client.post(
+        "/completions", content=body, cast_to=object, stream=True, stream_cls=openai.AsyncStream[object]
+    )
+    async with stream as pieces:
+        async for data in pieces:
+            piece = Piece.model_validate(data)
+            if not piece.choices:
                 continue
-            text += chunk.choices[0].text
+            tokens += 1
+            text += piece.choices[0].text
             ends = [text.index(s) + len(s) for s in stop if s in text]
             if ends:
-                return Completion(text=text[: min(ends)], stop=CompletionStop.STOP_STRING)
-            if chunk.choices[0].finish_reason == "length":
-                reason = CompletionStop.LENGTH
-    return Completion(text=text, stop=reason)
-
-
-def _read_text(answer: Answer, stop: Sequence[str]) -> Completion | None:
-    """Reads a text and what ended it; None when the answer doesn't say."""
-    choice = answer.choices[0]
-    extra = choice.model_extra or {}
-    text = choice.text
-    if any(s in text for s in stop):
-        reason = CompletionStop.STOP_STRING
-    elif choice.finish_reason == "length":
-        reason = CompletionStop.LENGTH
-    elif isinstance(extra.get("stop_reason"), str):
-        text += extra["stop_reason"]
-        reason = CompletionStop.STOP_STRING
-    elif "stop_reason" in extra or not stop:
-        reason = CompletionStop.END_OF_TURN
-    else:
-        return None
-    return Completion(text=text, stop=reason)
+                return Completion(text=text[: min(ends)], stop=CompletionStop.STOP_STRING, tokens=tokens)
+            finish = piece.choices[0].finish_reason or finish
+    if finish not in ("stop", "length"):
+        raise AttemptError(f"the stream was not finished: finish_reason is {finish!r}")
+    reason = CompletionStop.LENGTH if finish == "length" else CompletionStop.END_OF_TURN
+    return Completion(text=text, stop=reason, tokens=tokens)

@@ -140,3 +140,5 @@ class GoldenTrajectory(Record):
     interventions: tuple[Intervention, ...]
     edited_token_share: float
     """Tokens of surviving hints over tokens of the response."""
+    token_modification: float | None = None
+    """Edit distance between the first attempt and this one, over the longer of the two; None where it was not taken."""

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 from pydantic import ConfigDict, Field
 
 from calmstorm.records.base import Record
-from calmstorm.records.execution import Execution, Formulation
+from calmstorm.records.execution import Execution, Formulation, is_backed
 
 SCHEMA = 2
 """Version of the trajectory record, written into every line of `trajectories.jsonl`."""
@@ -51,7 +51,9 @@ class StopReason(StrEnum):
     LENGTH = "length"
     """The response reached its token limit."""
     EXECUTIONS = "executions"
-    """The Reasoner asked for more executions than allowed."""
+    """The Reasoner asked for another execution after it was told that none is left."""
+    REVIEWED = "reviewed"
+    """A review of its last step found a flaw, so that nothing more was written."""
     INFRASTRUCTURE = "infrastructure"
     """Our machinery failed, after retries."""
 
@@ -97,6 +99,15 @@ class Usage(Record):
     seconds: float = 0.0
     cost: float = 0.0
     """US dollars, where a priced server was used."""
+
+    def __add__(self, other: Usage) -> Usage:
+        """Returns what two pieces of work took together."""
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            seconds=self.seconds + other.seconds,
+            cost=self.cost + other.cost,
+        )
 
 
 class Stage(StrEnum):
@@ -167,10 +178,8 @@ class Trajectory(Record):
 
     @property
     def is_backed(self) -> bool:
-        """Whether some solve backs the answer; status words and solves that were not seen are not held against it."""
-        if not self.formulations or not isinstance(self.answer, float | int):
-            return True
-        return any(formulation.backs(self.answer) for formulation in self.formulations)
+        """Whether what scripts did backs the answer, see `is_backed`; a status word needs no backing."""
+        return not isinstance(self.answer, float | int) or is_backed(self.answer, self.executions)
 
     @property
     def response(self) -> str:

@@ -196,6 +196,7 @@ def _curation(index: RunIndex) -> CurationNumbers:
         golden=len(golden),
         hints_per_problem=triggers.total() / len(attempts) if attempts else None,
         edited_token_share=sum(place.edited_tokens for place in golden) / golden_tokens if golden_tokens else None,
+        token_modification=_mean(place.modification for place in golden),
         tokens_before=before.response_tokens if attempts else None,
         tokens_after=after.response_tokens if attempts else None,
         correct_before_ci95=before.ci95,
@@ -225,6 +226,11 @@ def _reviews(run: RunDirectory) -> Total:
         usage = Usage.model_validate(row.get("usage") or {})  # reviews of older versions have none
         total.add(usage.prompt_tokens, usage.completion_tokens, usage.seconds, usage.cost)
     return total
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _accuracy(places: Iterable[Place]) -> Summary:

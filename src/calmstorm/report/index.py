@@ -79,6 +79,8 @@ class GoldenPlace(NamedTuple):
     tokens: int
     edited_tokens: float
     """Tokens of the hints that survive in it."""
+    modification: float | None
+    """Edit distance from the first attempt, relative; None where it was not taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +126,9 @@ class RunIndex:
         for golden in self.run.read("golden", GoldenTrajectory):
             tokens = golden.trajectory.usage.completion_tokens
             key = AttemptKey(sys.intern(golden.trajectory.problem_id), golden.trajectory.sample)
-            places[key] = GoldenPlace(len(golden.interventions), tokens, golden.edited_token_share * tokens)
+            places[key] = GoldenPlace(
+                len(golden.interventions), tokens, golden.edited_token_share * tokens, golden.token_modification
+            )
         return places
 
     @cached_property

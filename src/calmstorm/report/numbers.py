@@ -69,6 +69,8 @@ class CurationNumbers(Record):
     """Per attempt."""
     edited_token_share: float | None
     """Tokens of surviving hints over all response tokens of the golden set."""
+    token_modification: float | None
+    """Mean edit distance between first attempts and golden ones, over the longer of the two."""
     tokens_before: float | None
     """Mean of the responses."""
     tokens_after: float | None

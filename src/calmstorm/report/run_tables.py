@@ -115,6 +115,7 @@ def curation_table(key: str, curation: CurationNumbers) -> Table:
         row("Golden", number(curation.golden_without_hints), number(curation.golden)),
         row("Hints per attempt", text(), number(curation.hints_per_problem, 2)),
         row("Edited tokens, golden set", text(), share(curation.edited_token_share)),
+        row("Token modification, golden set", text(), share(curation.token_modification)),
     )
     return Table(key, "What the hints changed", columns("", "Before", "After"), rows)
 

@@ -1,25 +1,30 @@
 """Fenced blocks of a response: the one parser that the rollout loop, grading, the Interveners and reports share.
 
-A fence is a line of at least three backticks or tildes; it closes at a bare line of the same marker. A bare fence that
-a fence with a language follows before it closes is stray, as models leave behind after output, and opens nothing.
+A fence is a line of at least three backticks or tildes, indented or behind the mark of a list item; it closes at a
+line of nothing but the same marker. A fence that is open when one with more to say follows is stray and opens nothing:
+a bare one, as models leave behind after output, before one with a language; one of any other language before one of
+Python.
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from typing import NamedTuple
 
 OPENING = "```python\n"
 """What opens a block that is run, as prompts ask for it."""
-CLOSING = "```\n"
-"""What closes a code block; generation stops there."""
+CLOSINGS = ("```\n", "``` \n", "```\r\n", "~~~\n")
+"""What closes a code block; generation stops there. Four, the most that some servers take: rarer closings are found in
+what was written instead (`first_closed`)."""
 PYTHON = frozenset({"python", "py", "python3"})
 """Languages whose blocks are run."""
 
-_FENCE_LINE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*(\w*)([^`\n]*)(?:\n|\Z)", re.MULTILINE)
-_LEADING_FENCE = re.compile(r"\A\s*```\w*[ \t]*\n")
-_TRAILING_FENCE = re.compile(r"\n?```\s*\Z")
+_FENCE_LINE = re.compile(
+    r"^([ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?)(`{3,}|~{3,})[ \t]*(\w*)([^`\n]*)(?:\n|\Z)", re.MULTILINE
+)
+_TRAILING_FENCE = re.compile(r"(?:\A|\n)[ \t]*(?:`{3,}|~{3,})\s*\Z")
 
 
 class Fence(NamedTuple):
@@ -46,14 +51,13 @@ def fences(text: str) -> Iterator[Fence]:
     """Yields the fenced blocks of a text in order; only the last can be open."""
     opening: re.Match[str] | None = None
     for line in _FENCE_LINE.finditer(text):
-        info = line[2] + line[3].strip()
-        if opening is not None and not info and line[1].startswith(opening[1]):
-            yield Fence(opening[2].lower(), opening.start(), opening.end(), line.start(), line.end())
+        if opening is not None and _closes(line, opening):
+            yield Fence(opening[3].lower(), opening.start(), opening.end(), line.start(), line.end())
             opening = None
-        elif line[0].endswith("\n") and (opening is None or (info and not opening[2] + opening[3].strip())):
+        elif line[0].endswith("\n") and (opening is None or _is_stray(opening, line)):
             opening = line
     if opening is not None:
-        yield Fence(opening[2].lower(), opening.start(), opening.end(), None, len(text))
+        yield Fence(opening[3].lower(), opening.start(), opening.end(), None, len(text))
 
 
 def unrun_code(tail: str) -> str | None:
@@ -63,7 +67,18 @@ def unrun_code(tail: str) -> str | None:
         return None
     if tail[fence.end :].strip() or not tail[: fence.end].endswith("\n"):
         return None
-    return tail[fence.body : fence.close]
+    return code_of(tail, fence)
+
+
+def first_closed(text: str, position: int) -> Fence | None:
+    """Returns the first Python block that is closed behind a position of a text, characters."""
+    return next((f for f in fences(text) if f.is_python and f.close is not None and f.end > position), None)
+
+
+def code_of(text: str, fence: Fence) -> str:
+    """Returns what stands between the fences, without the indentation of a block that is indented as a whole."""
+    body = text[fence.body : fence.close]
+    return textwrap.dedent(body) if text[fence.start] not in "`~" else body
 
 
 def opened_python(tail: str) -> int | None:
@@ -76,12 +91,28 @@ def opened_python(tail: str) -> int | None:
 
 def count_code_blocks(text: str) -> int:
     """Returns the number of Python blocks that a response opens, also where it opens one inside another."""
-    return sum(line[2].lower() in PYTHON for line in _FENCE_LINE.finditer(text))
+    return sum(line[3].lower() in PYTHON for line in _FENCE_LINE.finditer(text))
 
 
 def script_of(code: str) -> str:
     """Returns the text of a code span without its fences; a hint may have opened the block before the span."""
-    return _TRAILING_FENCE.sub("", _LEADING_FENCE.sub("", code)).strip("\n")
+    opening = _FENCE_LINE.match(code.lstrip("\n"))
+    if opening is not None and opening[0].endswith("\n"):
+        code = code.lstrip("\n")[opening.end() :]
+    script = _TRAILING_FENCE.sub("", code).strip("\n")
+    return textwrap.dedent(script) if opening is not None and opening[1] else script
+
+
+def _closes(line: re.Match[str], opening: re.Match[str]) -> bool:
+    return not line[1].strip() and not line[3] + line[4].strip() and line[2].startswith(opening[2])
+
+
+def _is_stray(opening: re.Match[str], line: re.Match[str]) -> bool:
+    """Says whether a fence is stray because of the one that follows while it is open."""
+    if not opening[3] + opening[4].strip():
+        return bool(line[3] + line[4].strip())
+    is_python = opening[3].lower() in PYTHON
+    return not is_python and line[3].lower() in PYTHON and line[2].startswith(opening[2])
 
 
 def _last_fence(text: str) -> Fence | None:

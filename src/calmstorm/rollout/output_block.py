@@ -32,7 +32,20 @@ def output_block(execution: Execution, characters: int) -> str:
         lines.append(_last_error(execution.stderr))
     elif execution.status is not ExecutionStatus.OK:
         lines.append(_ENDINGS[execution.status].format(seconds=execution.wall_seconds))
-    text = _cut("\n".join(lines) or "(no output)", characters)
+    return _block(_cut("\n".join(lines) or "(no output)", characters))
+
+
+def spent_block(executions: int) -> str:
+    """Returns the block that is appended instead of an output when no run is left.
+
+    Args:
+        executions: Runs that a response has, all of them used.
+    """
+    used = "none may be used here" if executions == 0 else f"{executions} of {executions} are used"
+    return _block(f"No run is left: {used}. Give the final answer from what has been printed so far.")
+
+
+def _block(text: str) -> str:
     return f"```output\n{text.replace('```', '` ` `')}\n```\n"  # the script must not be able to close the block
 
 

@@ -88,6 +88,22 @@ def split(span: Span, position: int, codec: TokenCodec | None) -> tuple[Span | N
     return head, tail if tokens < len(span.token_ids) else None
 
 
+def through(span: Span, position: int, codec: TokenCodec | None) -> Span:
+    """Keeps a span up to a character position and the whole of the token that holds it, so that none is made anew.
+
+    An end-of-turn token behind it is dropped.
+    """
+    if span.token_ids is None or codec is None:
+        return span.model_copy(update={"text": span.text[:position]})
+    tokens, characters = whole_tokens(span.token_ids, span.text, position, codec)
+    while characters < position and tokens < len(span.token_ids):
+        tokens += 1
+        decoded = codec.decode(span.token_ids[:tokens])
+        if span.text.startswith(decoded):
+            characters = len(decoded)
+    return _piece(span, 0, characters, (0, tokens)) or span
+
+
 def cut(spans: Sequence[Span], position: int, codec: TokenCodec | None) -> tuple[Span, ...]:
     """Keeps the response up to a character position.
 

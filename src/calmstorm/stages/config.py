@@ -33,6 +33,8 @@ def config_of(recipe: Recipe, command: Literal["run", "curate", "eval"], prompt:
 def keep_config(run: RunDirectory, config: RunConfig, may_change: frozenset[str] = PACE) -> None:
     """Writes the settings of a run, or checks that a resumed run has the same.
 
+    A run that asked servers may go on with others: their number and addresses say nothing of the model.
+
     Raises:
         SettingsError: A setting differs that may not change.
     """

@@ -32,6 +32,8 @@ class CuratedSample:
     rounds: int = 0
     offset: int = -1
     """Of the last round's line, bytes."""
+    first_offset: int = -1
+    """Of the first round's line, bytes."""
     first: VerdictStatus = VerdictStatus.UNGRADED
     """Of the first attempt."""
     last: VerdictStatus = VerdictStatus.UNGRADED
@@ -47,6 +49,11 @@ class CuratedSample:
         """Whether the Intervener found no flaw in the last round."""
         return self.outcome is ReviewOutcome.FLAWLESS
 
+    @property
+    def review_failed(self) -> bool:
+        """Whether the Intervener gave no usable review of the last round."""
+        return self.outcome is ReviewOutcome.FAILED
+
     def is_finished(self, most_interventions: int) -> bool:
         """Whether nothing is left to do."""
         return is_finished(self.outcome, len(self.reviews), most_interventions)
@@ -54,7 +61,8 @@ class CuratedSample:
     def add_round(self, place: Place) -> None:
         """Takes in a finished round."""
         if place.round == self.rounds:
-            self.first = place.status if not self.rounds else self.first
+            if not self.rounds:
+                self.first, self.first_offset = place.status, place.offset
             self.last, self.offset = place.status, place.offset
             self.rounds += 1
 
@@ -66,6 +74,10 @@ class CuratedSample:
     def trajectory(self, run: RunDirectory) -> Trajectory:
         """Reads the last round."""
         return run.at("trajectories", Trajectory, self.offset)
+
+    def first_trajectory(self, run: RunDirectory) -> Trajectory:
+        """Reads the first round."""
+        return run.at("trajectories", Trajectory, self.first_offset)
 
     def hints(self, run: RunDirectory) -> list[Intervention]:
         """Reads the interventions."""

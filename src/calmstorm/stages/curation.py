@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from calmstorm.costs import cost, reasoner_model, require_prices
-from calmstorm.curation.loop import HintLoop, SampleProgress, Sink
+from calmstorm.curation.loop import SampleProgress, Sink, hint_loop
 from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.protocol import Intervener
 from calmstorm.progress import track
 from calmstorm.reasoner.opening import OpenedReasoner
-from calmstorm.reasoner.protocol import Reasoner, Sampling
+from calmstorm.reasoner.protocol import Reasoner
 from calmstorm.records import Intervention, Problem, Review, Stage, Trajectory, Usage
 from calmstorm.rollout import CodeRunner
 from calmstorm.runs import RunDirectory
@@ -77,22 +77,9 @@ async def curate(
         UnfinishedError: Some samples are left open; all others are done.
         BudgetSpentError: The budget is spent; what was in flight has ended its round.
     """
-    bounds = recipe.rollout
 
     def local_loop(sink: Sink, may_go_on: Callable[[], bool]) -> SampleRunner:
-        return HintLoop(
-            reasoner,
-            interpreter,
-            intervener,
-            limits=bounds,
-            sampling=Sampling(
-                temperature=bounds.temperature, top_p=bounds.top_p, top_k=bounds.top_k, min_p=bounds.min_p
-            ),
-            sink=sink,
-            seed=recipe.seed,
-            most_interventions=recipe.curation.interventions,
-            may_go_on=may_go_on,
-        )
+        return hint_loop(recipe, reasoner, interpreter, intervener, sink, may_go_on)
 
     await curate_with(run, recipe, problems, local_loop)
 

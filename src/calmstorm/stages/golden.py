@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from calmstorm.curation.golden import golden_trajectory, rejection
+from calmstorm.curation.golden import Rejection, golden_trajectory, rejection
 from calmstorm.errors import InputError
+from calmstorm.progress import note
 from calmstorm.records import Problem, Record, Usage, VerdictStatus
 from calmstorm.runs import RunDirectory
+from calmstorm.settings import CurationSettings
 from calmstorm.stages.curated import read_curated
 
 
@@ -29,14 +31,14 @@ class Funnel(Record):
     intervener: Usage
 
 
-def filter_golden(run: RunDirectory, most_tokens: int | None) -> Funnel:
+def filter_golden(run: RunDirectory, settings: CurationSettings) -> Funnel:
     """Filters the curated samples of a run and writes `golden.jsonl` whole, as it follows from what is stored.
 
     Trajectories are read one by one: memory does not grow with their length.
 
     Args:
         run: With curated samples.
-        most_tokens: Longest response allowed, tokens; None for no limit of its own.
+        settings: How strict to be (`golden`), and how long a response may be (`golden_tokens`).
 
     Raises:
         InputError: Nothing was curated.
@@ -51,12 +53,24 @@ def filter_golden(run: RunDirectory, most_tokens: int | None) -> Funnel:
     with run.rewriting("golden") as write:
         for (problem_id, _), sample in samples.items():
             trajectory = sample.trajectory(run)
-            reason = rejection(trajectory, flawless=sample.flawless, most_tokens=most_tokens)
+            reason = rejection(
+                trajectory,
+                flawless=sample.flawless,
+                most_tokens=settings.golden_tokens,
+                rule=settings.golden,
+                review_failed=sample.review_failed,
+            )
             if reason is not None:
                 rejected[reason.value] += 1
                 continue
             golden += 1
-            write(golden_trajectory(run.at("problems", Problem, problems[problem_id]), trajectory, sample.hints(run)))
+            problem = run.at("problems", Problem, problems[problem_id])
+            write(golden_trajectory(problem, sample.first_trajectory(run), trajectory, sample.hints(run)))
+    if rejected[Rejection.UNGRADED]:
+        note(
+            f"{rejected[Rejection.UNGRADED]} of {len(samples)} samples belong to problems without a label and can "
+            "never be golden: give the problems labels and curate them again"
+        )
     return Funnel(
         samples=len(samples),
         correct_before=round(_share_correct(sample.first for sample in samples.values()), 4),

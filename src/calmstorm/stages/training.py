@@ -55,7 +55,7 @@ def fine_tune(
             run.append(stage, step)
             advance(f"loss {step.loss:.3f}")
 
-        result = train_sft(base, golden, output, recipe.sft, seed=recipe.seed, on_log=log)
+        result = train_sft(base, golden, output, recipe.sft, seed=recipe.seed, prompt=recipe.prompt, on_log=log)
     left_out = f" ({result.left_out} too long)" if result.left_out else ""
     note(f"{stage}: {result.steps} steps on {result.trajectories} trajectories{left_out}")
 
@@ -101,6 +101,7 @@ def reinforce(
             interpreter,
             rollouts=recipe.rollout,
             seed=recipe.seed,
+            prompt=recipe.prompt,
             on_step=on_step,
             on_rollout=on_rollout,
         )

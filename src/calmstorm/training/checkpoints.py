@@ -86,15 +86,14 @@ def completed_updates(output_dir: Path) -> int:
     return 0 if checkpoint is None else step_of(checkpoint)
 
 
-def publish(staged: Path, model_dir: Path, output_dir: Path) -> None:
+def publish(staged: Path, prompt: str, output_dir: Path) -> None:
     """Turns a staged model directory into the finished output and removes the work directory.
 
     Args:
         staged: The saved model, inside the work directory.
-        model_dir: The model that was trained from; its `calmstorm.json` is copied.
+        prompt: Name of the prompt that it was trained with; its `calmstorm.json` says so.
         output_dir: Where the model is to stand.
     """
-    if (model_dir / MODEL_SETTINGS).exists():
-        shutil.copyfile(model_dir / MODEL_SETTINGS, staged / MODEL_SETTINGS)
+    write_atomically(staged / MODEL_SETTINGS, json.dumps({"prompt": prompt}) + "\n")
     staged.rename(output_dir)
     shutil.rmtree(work_dir(output_dir), ignore_errors=True)

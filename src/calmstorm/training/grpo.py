@@ -72,6 +72,7 @@ def train_grpo(
     *,
     rollouts: RolloutSettings,
     seed: int = 1,
+    prompt: str | None = None,
     on_step: Callable[[RlStep], None] = lambda step: None,
     on_rollout: Callable[[RlRollout], None] = lambda rollout: None,
 ) -> None:
@@ -87,6 +88,7 @@ def train_grpo(
         interpreter: Runs the code of rollouts.
         rollouts: Bounds of executions, and concurrency; sampling and response length are those of `settings`.
         seed: Order of the problems, and sampling.
+        prompt: Name of the prompt that the model is asked with; None means what `model_dir` asks for.
         on_step: Gets every step, after its update.
         on_rollout: Gets every rollout of a step, before its update. After a resume, those of steps after
             `completed_steps(output_dir, settings)` come again.
@@ -96,7 +98,7 @@ def train_grpo(
             unfinished training with other arguments is in its place.
     """
     _check(settings, problems)
-    policy = load_policy(model_dir)
+    policy = load_policy(model_dir, prompt)
     schedule = _schedule(policy, problems, settings, seed)
     identity = {
         "settings": [
@@ -105,6 +107,7 @@ def train_grpo(
             seed,
         ],
         "model": str(model_dir.resolve()),
+        "prompt": policy.prompt,
         "problems": [problem.model_dump(mode="json") for problem in problems],
     }
     work = open_work(output_dir, identity)
@@ -122,7 +125,7 @@ def train_grpo(
             reinforce(session, steps.roll_out, len(schedule), settings)
         finally:
             runner.run(policy.close())
-    publish(policy.save(work / "model"), model_dir, output_dir)
+    publish(policy.save(work / "model"), policy.prompt, output_dir)
 
 
 def _schedule(

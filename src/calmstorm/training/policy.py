@@ -16,11 +16,15 @@ ONE_THREAD_BELOW = 50_000_000
 """Parameters below which a second CPU thread costs more than it brings."""
 
 
-def load_policy(model_dir: Path) -> LocalReasoner:
+def load_policy(model_dir: Path, prompt: str | None = None) -> LocalReasoner:
     """Loads a model directory for training: float32 weights, updated without rounding.
 
     From here on TRL, transformers and datasets write nothing but errors to the terminal. On a CPU a small model also
     sets torch to one thread, for the whole process.
+
+    Args:
+        model_dir: The model.
+        prompt: Name of the prompt to train with; None means what the directory asks for.
 
     Raises:
         InputError: There is no model in the directory, or more than one device or process is to be used.
@@ -39,7 +43,7 @@ def load_policy(model_dir: Path) -> LocalReasoner:
         raise InputError(
             f"{model_dir} holds no model (no config.json); training needs a local model directory: download it"
         )
-    policy = LocalReasoner(model_dir, dtype="float32")
+    policy = LocalReasoner(model_dir, prompt=prompt, dtype="float32")
     if policy.model.device.type == "cpu" and policy.model.num_parameters() < ONE_THREAD_BELOW:
         torch.set_num_threads(1)
     return policy

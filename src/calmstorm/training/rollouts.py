@@ -2,7 +2,8 @@
 
 Seeds depend on (run seed, step, problem, sample) alone, so a resumed training draws what an uninterrupted one would.
 A rollout that our machinery failed is tried once more; if that fails too it has no reward: it is left out of its
-group's mean and of the loss, never scored as wrong. A rollout that did not finish is wrong (paper: reward 0).
+group's mean and of the loss, never scored as wrong. Any other is graded as everywhere (`grading.grade_rollout`): what
+ended it does not matter, its answer does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calmstorm.errors import InputError
-from calmstorm.grading import answer_text, grade, reward
+from calmstorm.grading import grade_rollout, reward
 from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
 from calmstorm.records import Author, Problem, Record, StopReason
 from calmstorm.rollout import CodeRunner, Rollout, rollout
@@ -41,7 +42,7 @@ class RlRollout(Record):
     sample: int
     rollout: Rollout
     reward: float | None
-    """1 or 0; None where our machinery failed."""
+    """1 or 0; None where our machinery failed, or there is no label."""
 
 
 class TokenRecord(Record):
@@ -83,12 +84,9 @@ async def roll_out(
 
 
 def graded(task: RolloutTask, made: Rollout) -> RlRollout:
-    """Grades a rollout: 1 for a finished correct one, 0 for any other, None where our machinery failed."""
-    earned: float | None = 0.0
-    if made.stop_reason is StopReason.INFRASTRUCTURE:
-        earned = None
-    elif made.stop_reason is StopReason.FINISHED:
-        earned = reward(grade(task.problem, answer_text(made.spans), stop_reason=made.stop_reason))
+    """Grades a rollout: 1 for a correct one, 0 for any other, None where it says nothing about the Reasoner."""
+    verdict = grade_rollout(task.problem, made.spans, made.stop_reason)
+    earned = reward(verdict) if verdict.status.is_judged else None
     return RlRollout(step=task.step, problem_id=task.problem.id, sample=task.sample, rollout=made, reward=earned)
 
 

@@ -56,6 +56,7 @@ def train_sft(
     settings: SftSettings,
     *,
     seed: int = 1,
+    prompt: str | None = None,
     on_log: Callable[[SftStep], None] = lambda step: None,
 ) -> SftResult:
     """Fine-tunes a model on golden trajectories and writes it as a plain Hugging Face directory.
@@ -66,6 +67,8 @@ def train_sft(
         output_dir: Must not exist; appears when training is complete.
         settings: The paper's table 5, or a recipe's.
         seed: Order of the data.
+        prompt: Name of the prompt that the trajectories answer, which the new model is asked with from then on; None
+            means what `model_dir` asks for.
         on_log: Gets every step. After a resume, steps after the last checkpoint come again: drop earlier lines with a
             step above `completed_updates(output_dir)` before calling.
 
@@ -73,7 +76,7 @@ def train_sft(
         InputError: Nothing to learn, token ids missing, the output exists, or an unfinished training with other
             arguments is in its place.
     """
-    policy = load_policy(model_dir)
+    policy = load_policy(model_dir, prompt)
     examples, left_out = _examples(policy, golden, settings.sequence_tokens)
     rows = max(1, round(settings.epochs * len(examples)))
     steps = math.ceil(rows / settings.batch)
@@ -90,7 +93,7 @@ def train_sft(
 
     order = bucketed_order([len(example.input_ids) for example in examples], rows, settings.batch, seed)
     fine_tune(Session(policy, work, seed, steps, settings.checkpoint_steps, log), examples, order, settings)
-    publish(policy.save(work / "model"), model_dir, output_dir)
+    publish(policy.save(work / "model"), policy.prompt, output_dir)
     learned = sum(example.learned for example in examples)
     return SftResult(trajectories=len(examples), left_out=left_out, learned_tokens=learned, steps=steps)
 

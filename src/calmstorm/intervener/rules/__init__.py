@@ -1,6 +1,6 @@
 """The rule engine: rules for each trigger, and an Intervener that answers the first flaw they find."""
 
-from calmstorm.intervener.rules.engine import RulesIntervener, annotate, find_flaws, named
-from calmstorm.intervener.rules.findings import Finding
+from calmstorm.intervener.rules.engine import RulesIntervener, annotate, assess, assess_trajectory, find_flaws, named
+from calmstorm.intervener.rules.findings import Assessment, Finding
 
-__all__ = ["Finding", "RulesIntervener", "annotate", "find_flaws", "named"]
+__all__ = ["Assessment", "Finding", "RulesIntervener", "annotate", "assess", "assess_trajectory", "find_flaws", "named"]

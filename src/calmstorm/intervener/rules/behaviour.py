@@ -12,8 +12,10 @@ from typing import NamedTuple
 from calmstorm.grading import extract_answer
 from calmstorm.intervener.hints import Correction
 from calmstorm.intervener.rules.findings import Finding
+from calmstorm.intervener.rules.text_claims import numbers_in
 from calmstorm.intervener.segments import Line, Segment, lines, of_kind, prose_before
 from calmstorm.records import SpanKind, Trigger
+from calmstorm.records.execution import agrees
 
 _BY_HAND = (
     r"\bby hand\b|\bmanually\b|\bwithout (?:the|a) solver\b|\bmanual\b(?! (?:labou?r|work|workers?|tasks?|assembly))"
@@ -90,6 +92,23 @@ _STATEMENT = re.compile(r"[<>=]|\d|\b(?:variables|choices|cells) are\b")
 """Part of the model, and no lead to a script."""
 
 
+_ITERATES = re.compile(r"\b(?:for|while|def)\b")
+"""An algorithm of the script's own may solve without a solver's call."""
+_FORM = re.compile(
+    r"\$*\\boxed\{(?:[^{}]|\{[^{}]*\})*\}\$*|</?think>|^#.*$|^\W*final answer\W*$", re.MULTILINE | re.IGNORECASE
+)
+"""What belongs to the form of a final answer."""
+_JUDGES = re.compile(
+    r"\b(?:because|since|as|than|so|only|every|each|both|exactly|fully|uses?|leaves?|left|remain\w*|still|just|enough|not?"
+    r"|agrees?|match\w*|equals?|fine|good|ok(?:ay)?|right|correct|seems?|looks?|must|should|would|could|if|but|indeed)\b",
+    re.IGNORECASE,
+)
+"""Words with which a sentence may judge a result; without any of them it repeats the result."""
+SHORTEST_JUDGEMENT = 5
+"""Words of a sentence that says more than "plausible"."""
+_STATUS_ONLY = re.compile(r"\b(?:solver|status|output|code|script)\b", re.IGNORECASE)
+
+
 class _Sum(NamedTuple):
     """A calculation with numbers in prose."""
 
@@ -110,6 +129,43 @@ def _arrives_at(calculation: _Sum, answer: float | str | None) -> bool:
     return isinstance(answer, float) and abs(calculation.result - answer) <= 1e-6 * max(1.0, abs(answer))
 
 
+def _comes_to(prose: list[Segment], start: int, answer: float | str | None) -> bool:
+    """Whether the words from an offset on calculate the final answer: they name it, and other numbers with it."""
+    if not isinstance(answer, float):
+        return False
+    rest = " ".join(part.body[max(0, start - part.body_start) :] for part in prose if part.end > start)
+    numbers = numbers_in(_FORM.sub(" ", rest))
+    return len(numbers) >= 3 and any(agrees(number, abs(answer)) for number in numbers)
+
+
+def _only_repeats(prose: str, outputs: list[Segment]) -> bool:
+    """Whether the words after an output say nothing that is not in it: no judgement, and no number of their own."""
+    words = _FORM.sub(" ", prose)
+    printed = numbers_in(" ".join(output.body for output in outputs))
+    return _JUDGES.search(words) is None and all(
+        any(agrees(number, one) for one in printed) for number in numbers_in(words)
+    )
+
+
+def reflects(parts: list[Segment]) -> bool:
+    """Whether a sentence after the last output judges the result; repeating that the solver succeeded does not."""
+    outputs = of_kind(parts, SpanKind.OUTPUT)
+    prose = (part for part in of_kind(parts, SpanKind.TEXT) if outputs and part.start >= outputs[-1].end)
+    sentences = (sentence for part in prose for sentence in re.split(r"(?<=[.!?])\s+|\n", _FORM.sub(" ", part.body)))
+    return any(
+        _REFLECTION.search(sentence)
+        and len(sentence.split()) >= SHORTEST_JUDGEMENT
+        and not _STATUS_ONLY.search(sentence)
+        for sentence in sentences
+    )
+
+
+def passing_sums(parts: list[Segment]) -> list[Line]:
+    """Returns lines that calculate with numbers, outside of what is held against a limit: work by hand, or nearly."""
+    prose = of_kind(parts, SpanKind.TEXT)
+    return [total.line for part in prose for total in _sums(part) if not _AGAINST_LIMIT.search(total.line.text)]
+
+
 def premature_solving(parts: list[Segment], answer: float | str | None = None) -> Finding | None:
     """Trigger 1: solving in words what a solver should solve; `answer` is the final one."""
     limit = next((part.start for part in parts if part.solves and not _failed(parts, part)), parts[-1].end)
@@ -120,7 +176,8 @@ def premature_solving(parts: list[Segment], answer: float | str | None = None) -
     if line is None:
         return None
     analysis = "The model is solved in words although a solver is at hand."
-    return Finding(Trigger.PREMATURE_SOLVING, line.start, parts[-1].end, analysis, Correction.USE_SOLVER)
+    sure = not of_kind(parts, SpanKind.CODE) or _comes_to(prose, line.start, answer)
+    return Finding(Trigger.PREMATURE_SOLVING, line.start, parts[-1].end, analysis, Correction.USE_SOLVER, sure=sure)
 
 
 def _solved_by_hand(part: Segment, answer: float | str | None) -> Line | None:
@@ -148,7 +205,8 @@ def fragmented_coding(parts: list[Segment]) -> Finding | None:
         if prepares or depends or again:
             analysis = "The code comes in pieces; each block runs on its own, so it must be complete."
             start = _lead(parts, block)
-            return Finding(Trigger.FRAGMENTED_CODING, start, block.end, analysis, Correction.ONE_SCRIPT)
+            sure = depends or (index == 0 and solving and _ITERATES.search(block.body) is None)
+            return Finding(Trigger.FRAGMENTED_CODING, start, block.end, analysis, Correction.ONE_SCRIPT, sure=sure)
     return None
 
 
@@ -158,7 +216,9 @@ def redundant_verification(parts: list[Segment], answer: float | str | None = No
     for part in of_kind(parts, SpanKind.TEXT):
         if outputs and part.start > outputs[0].start and (line := _verified_by_hand(part, answer)):
             analysis = "The solver's exact result is computed again by hand."
-            return Finding(Trigger.REDUNDANT_VERIFICATION, line.start, part.end, analysis, Correction.TRUST)
+            printed = numbers_in(outputs[-1].body)
+            sure = any(_comes_to([part], line.start, value) for value in ([answer] if answer is not None else printed))
+            return Finding(Trigger.REDUNDANT_VERIFICATION, line.start, part.end, analysis, Correction.TRUST, sure=sure)
     return None
 
 
@@ -191,7 +251,8 @@ def no_sanity_check(parts: list[Segment]) -> Finding | None:
     if not prose.strip() or _REFLECTION.search(prose):
         return None
     analysis = "The result is given without a look at its plausibility."
-    return Finding(Trigger.NO_SANITY_CHECK, start, parts[-1].end, analysis, Correction.REFLECT)
+    sure = _only_repeats(prose, outputs)
+    return Finding(Trigger.NO_SANITY_CHECK, start, parts[-1].end, analysis, Correction.REFLECT, sure=sure)
 
 
 def protocol_violation(parts: list[Segment], response: str) -> Finding | None:
@@ -201,7 +262,7 @@ def protocol_violation(parts: list[Segment], response: str) -> Finding | None:
     line = _final_line(parts)
     start, end = line.start if line else parts[-1].end, parts[-1].end
     analysis = "The final answer is not a single plain number in a box."
-    return Finding(Trigger.PROTOCOL_VIOLATION, start, end, analysis, Correction.BOX)
+    return Finding(Trigger.PROTOCOL_VIOLATION, start, end, analysis, Correction.BOX, sure=True)
 
 
 def _between(parts: list[Segment], block: Segment, following: Segment) -> str:

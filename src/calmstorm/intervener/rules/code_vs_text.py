@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import NamedTuple
 
 from calmstorm.intervener.hints import Correction
+from calmstorm.intervener.rules.direction import wanted_sense
 from calmstorm.intervener.rules.findings import Finding
 from calmstorm.intervener.rules.text_claims import numbers_in
 from calmstorm.intervener.segments import Line, Segment, prose_before
-from calmstorm.records import Trigger
+from calmstorm.records import Sense, Trigger
 
 _MAXIMIZE = re.compile(r"\bmaximi[sz]e\b|\bmax\b|\\max\b", re.IGNORECASE)
 _MINIMIZE = re.compile(r"\bminimi[sz]e\b|\bmin\b|\\min\b", re.IGNORECASE)
@@ -45,8 +47,11 @@ _SYMBOLIC = re.compile(
 )
 
 
-def unfaithful(parts: list[Segment]) -> Finding | None:
-    """Returns where the last solving script departs from the text before it, or None."""
+def unfaithful(parts: list[Segment], question: str) -> Finding | None:
+    """Returns where the last solving script departs from the text before it, or None.
+
+    It is sure where the question bears out what the text says: then the text is right, and the script is not.
+    """
     block = next((part for part in reversed(parts) if part.solves), None)
     if block is None:
         return None
@@ -58,31 +63,44 @@ def unfaithful(parts: list[Segment]) -> Finding | None:
         (Correction.CODE, _numbers),
         (Correction.CODE, _relations),
     ):
-        if fault := compare(text, code):
-            analysis = f"The code {fault}."
+        if fault := compare(text, code, question):
+            analysis = f"The code {fault.words}."
             end = parts[-1].end
-            return Finding(Trigger.IMPLEMENTATION_ERROR, block.start, end, analysis, correction, _NO_NAMES)
+            return Finding(
+                Trigger.IMPLEMENTATION_ERROR, block.start, end, analysis, correction, _NO_NAMES, fault.is_borne_out
+            )
     return None
+
+
+class _Fault(NamedTuple):
+    """A departure of the script from the text."""
+
+    words: str
+    is_borne_out: bool
 
 
 _NO_NAMES = {"direction": "optimize", "objective": "objective", "domain": "of the kind the text says", "row": "limit"}
 """Words for hints where there is no reference to take them from."""
 
 
-def _direction(text: list[Line], code: str) -> str:
+def _direction(text: list[Line], code: str, question: str) -> _Fault | None:
     up, down = (any(cue.search(line.text) for line in text) for cue in (_MAXIMIZE, _MINIMIZE))
     codes_up, codes_down = bool(_CODE_MAXIMIZES.search(code)), bool(_CODE_MINIMIZES.search(code))
     if up in (down, codes_up) or codes_up == codes_down or _NEGATED.search(code):
-        return ""
-    return "optimizes in the other direction than the text"
+        return None
+    wanted = wanted_sense(question)
+    words = "optimizes in the other direction than the text"
+    return _Fault(words, wanted is (Sense.MAXIMIZE if up else Sense.MINIMIZE))
 
 
-def _domain(text: list[Line], code: str) -> str:
+def _domain(text: list[Line], code: str, question: str) -> _Fault | None:
     said = any(_DISCRETE.search(line.text) and not _NOT_DISCRETE.search(line.text) for line in text)
-    return "lacks the integers that the text asks for" if said and not _CODE_DISCRETE.search(code) else ""
+    if not said or _CODE_DISCRETE.search(code):
+        return None
+    return _Fault("lacks the integers that the text asks for", not re.search(r"\bfraction|\bcontinuous", question))
 
 
-def _numbers(text: list[Line], code: str) -> str:
+def _numbers(text: list[Line], code: str, question: str) -> _Fault | None:
     """Returns which number of the text's constraints the script lacks, where it shares most of them."""
     present = set(numbers_in(code))
     if len(present) < _MOST_NUMBERS:
@@ -100,17 +118,19 @@ def _numbers(text: list[Line], code: str) -> str:
         for number in stated
         if not any(abs(value - size) <= 1e-9 * size for value in present for size in (number, number / 100))
     ]
-    return f"has no {lacking[0]:g}, which the text has" if 0 < len(lacking) <= len(stated) / 2 else ""
+    if not 0 < len(lacking) <= len(stated) / 2:
+        return None
+    return _Fault(f"has no {lacking[0]:g}, which the text has", lacking[0] in numbers_in(question))
 
 
-def _relations(text: list[Line], code: str) -> str:
+def _relations(text: list[Line], code: str, question: str) -> _Fault | None:
     names = set(re.findall(r"[A-Za-z_]\w*", code))
     related = [line for line in code.splitlines() if re.search(r"<=|>=|==", line)]
     for line in text:
         for one, other in _SYMBOLIC.findall(line.text):
             if {one, other} <= names and not any(_names(row, one) and _names(row, other) for row in related):
-                return f"does not hold {one} against {other} as the text does"
-    return ""
+                return _Fault(f"does not hold {one} against {other} as the text does", is_borne_out=False)
+    return None
 
 
 def _names(row: str, name: str) -> bool:

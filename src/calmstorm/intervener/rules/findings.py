@@ -21,3 +21,20 @@ class Finding:
     correction: Correction
     names: dict[str, str] = field(default_factory=dict)
     """Words for the hint: direction, objective, domain, row."""
+    sure: bool = False
+    """Whether there is evidence beyond a choice of words: what ran, what was solved, or a second, independent sign."""
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the rules say about a response."""
+
+    findings: tuple[Finding, ...]
+    """In order of appearance; empty where they found no flaw."""
+    doubt: str = ""
+    """Why the first may not be the first flaw, or why the response may have one; empty where the rules are sure."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether the rules stand by the first flaw, or by there being none; else they abstain."""
+        return not self.doubt

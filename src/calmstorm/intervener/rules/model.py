@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from calmstorm.intervener.hints import DOMAIN_WORDS, Correction
@@ -17,7 +18,7 @@ from calmstorm.intervener.rules.code_vs_text import unfaithful
 from calmstorm.intervener.rules.direction import wanted_sense
 from calmstorm.intervener.rules.findings import Finding
 from calmstorm.intervener.rules.model_diff import Difference, compare_models, minimizes_negative
-from calmstorm.intervener.rules.text_claims import RELATION, states_row, states_terms
+from calmstorm.intervener.rules.text_claims import RELATION, numbers_in, states_row, states_terms
 from calmstorm.intervener.segments import Line, Segment, of_kind, prose_before
 from calmstorm.records import Domain, Formulation, LinearModel, Problem, ReferenceConstraint, Sense, SpanKind, Trigger
 
@@ -35,6 +36,7 @@ _DOMAIN_LINE = re.compile(r"\b(?:variables?|choices|cells|quantities|x)\b.*\b(?:
 _OBJECTIVE_LINE = re.compile(
     r"^\W*(?:(?:the )?(?:objective|goal)(?: function)?(?: is)?(?: to)?\W*)?(maximi[sz]e|minimi[sz]e)\b", re.IGNORECASE
 )
+_SYMBOLS = re.compile(r"[<>]|\u2264|\u2265|\\[lg]eq?\b|^\W*(?:min|max)\b", re.IGNORECASE)
 _ERROR = re.compile(r"^\w*(?:Error|Exception)\b", re.MULTILINE)
 
 
@@ -55,16 +57,53 @@ def modeling_flaw(problem: Problem, parts: list[Segment], formulations: Sequence
         return _explain(reference, difference, plan, parts) if difference else None
     failed = _failed_code(parts)
     if reference is None:
-        return failed or unfaithful(parts)
+        return failed or unfaithful(parts, problem.question)
     return failed and (_in_plain_text(reference, plan, parts[-1].end) or failed)
 
 
-def unexplained_error(parts: list[Segment]) -> Finding:
-    """Trigger 5 for a wrong answer without a visible reason: the model is to be set up again."""
+def flaw_so_far(problem: Problem, parts: list[Segment], formulations: Sequence[Formulation]) -> Finding | None:
+    """Returns what has gone wrong in a response that goes on: a solve with another result than the right one.
+
+    Nothing is held against a solve that came to the right value, nor against a response that has not solved anything
+    yet, unless its last script failed. Arguments as for `modeling_flaw`.
+    """
+    if _failed_code(parts) is not None and not formulations:
+        return modeling_flaw(problem, parts, formulations)
+    if not formulations or not isinstance(problem.answer, float | int):
+        return None
+    return None if formulations[-1].backs(problem.answer) else modeling_flaw(problem, parts, formulations)
+
+
+def unexplained_error(parts: list[Segment], question: str) -> Finding:
+    """Trigger 5 for a wrong answer without a visible reason: the model is to be set up again.
+
+    It is sure where the text states a model, and text and code alike leave out a number that the question gives.
+    """
     plan = _plan(parts)
     start = plan[0].start if plan else parts[0].start
     analysis = "The answer is wrong; the model does not say what the problem says."
-    return Finding(Trigger.FLAWED_MODELING, start, parts[-1].end, analysis, Correction.REREAD)
+    sure = states_a_model(parts) and _leaves_out_data(parts, question)
+    return Finding(Trigger.FLAWED_MODELING, start, parts[-1].end, analysis, Correction.REREAD, sure=sure)
+
+
+def _leaves_out_data(parts: list[Segment], question: str) -> bool:
+    """Whether some number of the question is in no text and no script, nor a sum, product or percentage with it."""
+    written = [part.body for part in parts if part.kind in (SpanKind.TEXT, SpanKind.CODE)]
+    present = set(numbers_in(" ".join(written)))
+    given = set(numbers_in(question))
+    return any(not _is_used(number, given, present) for number in given if number > 1)
+
+
+def _is_used(number: float, given: set[float], present: set[float]) -> bool:
+    others = (given | present) - {number, 0.0}
+    forms = {number, number / 100, *(number * one for one in others), *(abs(number - one) for one in others)}
+    forms |= {number + one for one in others}
+    return any(abs(form - one) <= 1e-9 * max(1.0, one) for form in forms for one in present - {0.0})
+
+
+def states_a_model(parts: list[Segment]) -> bool:
+    """Whether the text before the first code block states an objective or a constraint in symbols."""
+    return any(_OBJECTIVE_LINE.search(line.text) or _SYMBOLS.search(line.text) for line in _plan(parts))
 
 
 def _failed_code(parts: list[Segment]) -> Finding | None:
@@ -75,7 +114,8 @@ def _failed_code(parts: list[Segment]) -> Finding | None:
     if error is None or (error.group() == "NameError" and len(blocks) > 1):
         return None
     analysis = "The code fails, so nothing is solved."
-    return Finding(Trigger.IMPLEMENTATION_ERROR, blocks[-1].start, parts[-1].end, analysis, Correction.CODE)
+    sure = all(_ERROR.search(output.body) for output in outputs)
+    return Finding(Trigger.IMPLEMENTATION_ERROR, blocks[-1].start, parts[-1].end, analysis, Correction.CODE, sure=sure)
 
 
 # ------------------------------------------------------------------ the model as text
@@ -128,16 +168,25 @@ def _after(label: str, line: Line) -> str:
 
 
 def _explain(reference: LinearModel, difference: Difference, plan: list[Line], parts: list[Segment]) -> Finding:
-    """Returns a difference as a finding: of the text where the text shares it, else of the code."""
+    """Returns a difference as a finding: of the text where the text shares it, else of the code.
+
+    It is sure where the text can be read in the reference's terms: without them a constraint seems to be missing from
+    it that stands there in other words.
+    """
     shared = _in_text(reference, difference, plan, parts[-1].end)
-    return shared or _in_code(difference, parts, _names(reference))
+    found = shared or _in_code(difference, parts, _names(reference))
+    return replace(found, sure=_is_labelled(reference, plan))
 
 
 def _in_plain_text(reference: LinearModel, plan: list[Line], end: int) -> Finding | None:
     """Without a solve: what the text has wrong, as far as it uses the labels of the reference."""
-    labelled = any(_row_line(row.group or row.name, plan) is not None for row in reference.rows)
-    suspected = Difference(sense=True, domain=True, objective=True, rows=reference.rows if labelled else ())
-    return _in_text(reference, suspected, plan, end)
+    rows = reference.rows if _is_labelled(reference, plan) else ()
+    return _in_text(reference, Difference(sense=True, domain=True, objective=True, rows=rows), plan, end)
+
+
+def _is_labelled(reference: LinearModel, plan: list[Line]) -> bool:
+    """Whether the text calls at least one constraint as the reference does."""
+    return any(_row_line(row.group or row.name, plan) is not None for row in reference.rows)
 
 
 def _in_text(reference: LinearModel, difference: Difference, plan: list[Line], end: int) -> Finding | None:
@@ -222,12 +271,14 @@ def _from_words(problem: Problem, solved: Formulation, plan: list[Line], parts: 
         line, correction = _first_line(plan, _OBJECTIVE_LINE), Correction.SENSE
         analysis = f"The task is to {sense.value}."
         names = {"direction": sense.value, "objective": "objective"}
+        sure = line is not None and _direction(line) is solved.sense
     elif fractional and _DOMAIN_CUES[Domain.INTEGER].search(problem.question):
         line, correction = _first_line(plan, _DOMAIN_LINE), Correction.DOMAIN
         analysis = "A fractional solution where whole numbers are meant."
         names = {"domain": DOMAIN_WORDS[Domain.INTEGER]}
+        sure = False
     else:
         return None
     line = line or (plan[0] if plan else None)
     start = line.start if line else parts[0].start
-    return Finding(Trigger.FLAWED_MODELING, start, parts[-1].end, analysis, correction, names)
+    return Finding(Trigger.FLAWED_MODELING, start, parts[-1].end, analysis, correction, names, sure)

@@ -3,12 +3,14 @@
 A sequence's randomness is a pure function of its key and the index of the token, so what it draws does not depend on
 what else is in the batch or on when it joined. Nucleus truncation is done by rejection: draw from the whole
 distribution, and draw again when the token lies outside the nucleus. That gives exactly the truncated, renormalised
-distribution without sorting the vocabulary, which would cost more than a small model's whole step.
+distribution without sorting the vocabulary, which would cost more than a small model's whole step. Where `top_k` or
+`min_p` is set, what they leave, renormalised, is the whole distribution of which the nucleus is taken.
 """
 
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,17 @@ ROUNDING = 1e-4
 """Margin for sums of float32 probabilities that are not quite 1."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Truncation(NamedTuple):
+    """Which tokens may be drawn, for each of N sequences."""
+
+    top_p: npt.NDArray[np.float32]
+    """`(N,)` in (0, 1]."""
+    top_k: npt.NDArray[np.int64]
+    """`(N,)`; 0 leaves all. Tokens as probable as the last of the most probable ones stay too."""
+    min_p: npt.NDArray[np.float32]
+    """`(N,)`; share of the most probable token's probability; 0 leaves all."""
 
 
 def stream_key(seed: int, prefix: npt.NDArray[np.int32]) -> int:
@@ -42,8 +55,8 @@ def uniforms(keys: npt.NDArray[np.uint64], counters: npt.NDArray[np.int64], atte
 
 def sample(
     logits: torch.Tensor,
+    truncation: Truncation,
     temperature: npt.NDArray[np.float32],
-    top_p: npt.NDArray[np.float32],
     keys: npt.NDArray[np.uint64],
     counters: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
@@ -51,8 +64,8 @@ def sample(
 
     Args:
         logits: `(N, V)` float32; overwritten.
+        truncation: Which tokens may be drawn; the likeliest always may.
         temperature: `(N,)`; 0 takes the likeliest token.
-        top_p: `(N,)` in (0, 1].
         keys: `(N,)` key of each sequence's random stream.
         counters: `(N,)` index of the token within its stream.
 
@@ -68,12 +81,30 @@ def sample(
         chosen = logprobs.argmax(-1)
     else:
         probs = logprobs.exp()
-        chosen = _nucleus(probs, top_p, keys, counters, ~greedy)
+        cut = np.flatnonzero(~greedy & ((truncation.top_k > 0) | (truncation.min_p > 0)))
+        if cut.size:
+            index = torch.from_numpy(cut).to(device)
+            probs[index] = _cut(probs[index], truncation.top_k[cut], truncation.min_p[cut])
+        chosen = _nucleus(probs, truncation.top_p, keys, counters, ~greedy)
         if greedy.any():
             rows = torch.from_numpy(np.flatnonzero(greedy)).to(device)
             chosen[rows] = logprobs[rows].argmax(-1)
     picked = logprobs.gather(1, chosen[:, None])[:, 0]
     return chosen.cpu().numpy(), picked.cpu().numpy()
+
+
+def _cut(probs: torch.Tensor, top_k: npt.NDArray[np.int64], min_p: npt.NDArray[np.float32]) -> torch.Tensor:
+    """Returns what `top_k` and `min_p` leave of each row, renormalised."""
+    device, vocabulary = probs.device, probs.shape[1]
+    least = probs.amax(-1) * torch.from_numpy(min_p).to(device)
+    limited = np.flatnonzero((top_k > 0) & (top_k < vocabulary))
+    if limited.size:
+        index = torch.from_numpy(limited).to(device)
+        places = torch.from_numpy(top_k[limited] - 1).to(device)
+        largest = probs[index].topk(int(top_k[limited].max()), -1).values
+        least[index] = torch.maximum(least[index], largest.gather(1, places[:, None])[:, 0])
+    kept = torch.where(probs >= least[:, None], probs, 0.0)
+    return kept.div_(kept.sum(-1, keepdim=True))
 
 
 def _nucleus(

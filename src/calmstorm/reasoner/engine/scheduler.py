@@ -11,26 +11,29 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from calmstorm.errors import CalmstormError, InfrastructureError
+from calmstorm.errors import InfrastructureError
 from calmstorm.reasoner.engine.batch import plan_batch
 from calmstorm.reasoner.engine.kv_cache import KVCache
+from calmstorm.reasoner.engine.memory import USUAL_BYTES
 from calmstorm.reasoner.engine.qwen3 import Qwen3Runner
-from calmstorm.reasoner.engine.sampler import sample
+from calmstorm.reasoner.engine.requests import EngineCounts, Request, RequestOutput
+from calmstorm.reasoner.engine.sampler import Truncation, sample
 from calmstorm.reasoner.engine.sequences import Sequences, Tokens
 from calmstorm.reasoner.engine.stops import Decode, StopStrings
-from calmstorm.reasoner.protocol import CompletionStop, Sampling
+from calmstorm.reasoner.protocol import CompletionStop
 
 MIN_COPIED_TOKENS = 16
 """Tokens of a common beginning from which copying is faster than computing them again."""
 CAPACITY_STEP = 256
 """The cache grows to multiples of this many positions."""
+FIRST_SLOTS = 16
+"""Slots of the cache before more are needed."""
 
 
 @dataclass(frozen=True)
@@ -39,52 +42,14 @@ class EngineSettings:
 
     max_sequences: int = 128
     """Sequences decoded at once."""
-    cache_bytes: int = 2 * 2**30
-    """Keys and values of all slots together."""
+    cache_bytes: int = USUAL_BYTES
+    """Keys and values of all slots together; taken as sequences need it."""
+    longest_bytes: int = 0
+    """Keys and values of a single sequence that needs more than `cache_bytes`: then it runs alone."""
     prefill_tokens: int = 1024
     """Prefix tokens computed per step, all requests together, so that a long prompt does not hold up the others."""
     threads: int | None = 1
     """CPU threads of the engine; None leaves torch's default. More than one is slower for models below about 50M."""
-
-
-@dataclass
-class EngineCounts:
-    """What the engine has done since it was made."""
-
-    steps: int = 0
-    computed: int = 0
-    """Tokens run through the model, drawn ones fed back included, gaps not."""
-    reused: int = 0
-    """Prefix tokens that were still cached."""
-    preempted: int = 0
-    """Requests set aside for want of cache memory, and resumed later."""
-
-
-@dataclass(eq=False)
-class RequestOutput:
-    """The drawn tokens of a request."""
-
-    token_ids: list[int]
-    """End-of-turn token included."""
-    logprobs: list[float]
-    stop: CompletionStop
-
-
-@dataclass(eq=False)
-class Request:
-    """One `generate` call."""
-
-    prefix: Tokens
-    stop: tuple[str, ...]
-    max_tokens: int
-    sampling: Sampling
-    stream: int
-    """Key of the random stream."""
-    deliver: Callable[[RequestOutput | CalmstormError], None]
-    """Called once, from the engine's thread."""
-    cancelled: bool = False
-    drawn_before: tuple[Tokens, npt.NDArray[np.float32]] | None = field(default=None, repr=False)
-    """Tokens and log-probabilities drawn before the request was preempted."""
 
 
 class Scheduler:
@@ -96,12 +61,15 @@ class Scheduler:
         self._decode = decode
         self._settings = settings
         self._spec = runner.cache_spec()
-        self.max_length = min(runner.max_positions, settings.cache_bytes // self._spec.bytes_per_position - 1)
+        self.bytes_per_position = self._spec.bytes_per_position
+        self.memory = max(settings.cache_bytes, settings.longest_bytes)
+        """Bytes that a single sequence may take."""
+        self.max_length = min(runner.max_positions, self.memory // self.bytes_per_position - 1)
         self._is_eos = np.zeros(runner.vocabulary, np.bool_)
         self._is_eos[list(eos_ids)] = True
         self._stop_strings: dict[tuple[str, ...], StopStrings] = {}
-        capacity = min(2 * CAPACITY_STEP, self.max_length)
-        self._sequences = Sequences(self._affordable_slots(capacity), capacity)
+        capacity = max(1, min(2 * CAPACITY_STEP, self.max_length))
+        self._sequences = Sequences(min(FIRST_SLOTS, self._affordable_slots(capacity)), capacity)
         self._allocated: KVCache | None = None
         self._running: dict[int, Request] = {}
         """Requests by slot."""
@@ -157,6 +125,8 @@ class Scheduler:
                 while self._receive():
                     self._admit()
                     self._step()
+            except torch.OutOfMemoryError:
+                self._failure = "the local engine ran out of GPU memory: set local.cache_gib or local.sequences lower"
             except Exception as error:  # a failed step must not leave callers waiting for ever
                 self._failure = f"the local engine stopped: {type(error).__name__}: {error}"
         self._abandon(self._failure or "the local engine was closed while the request was running")
@@ -197,7 +167,8 @@ class Scheduler:
 
     def _places(self) -> int:
         """Returns how many more requests may run."""
-        return min(self._settings.max_sequences, self._sequences.slots) - len(self._running)
+        slots = self._affordable_slots(self._sequences.capacity)
+        return min(self._settings.max_sequences, slots) - len(self._running)
 
     def _admit(self) -> None:
         """Gives slots to waiting requests, those that go on from a retained sequence first."""
@@ -237,9 +208,9 @@ class Scheduler:
         if reuse and retained and (goes_on or (sequences.ended[best] and 2 * reuse >= sequences.cached[best])):
             slot = best
         elif reuse < MIN_COPIED_TOKENS:
-            slot, reuse = sequences.free_slot(), 0
+            slot, reuse = self._free_slot(), 0
         else:
-            slot = sequences.free_slot(keep=best)
+            slot = self._free_slot(keep=best)
             if slot is not None:
                 self._cache().copy(best, slot, reuse)
             elif retained:  # the sequence to copy from is the only one that can be given away
@@ -262,6 +233,8 @@ class Scheduler:
         sequences.stream[slot] = request.stream
         sequences.temperature[slot] = request.sampling.temperature
         sequences.top_p[slot] = request.sampling.top_p
+        sequences.top_k[slot] = request.sampling.top_k
+        sequences.min_p[slot] = request.sampling.min_p
         if request.drawn_before is not None:
             sequences.logprobs[slot, len(request.prefix) : len(tokens)] = request.drawn_before[1]
         self._stop_strings.setdefault(request.stop, StopStrings(request.stop, self._decode))
@@ -275,6 +248,20 @@ class Scheduler:
         affordable = self._settings.cache_bytes // ((capacity + 1) * self._spec.bytes_per_position)
         return max(1, min(2 * self._settings.max_sequences, affordable))
 
+    def _free_slot(self, keep: int | None = None) -> int | None:
+        """Returns a slot to give away; new ones are made, where the memory allows them, before a retained one is lost.
+
+        Args:
+            keep: As for `Sequences.free_slot`.
+        """
+        sequences = self._sequences
+        if not sequences.has_empty_slot():
+            affordable = self._affordable_slots(sequences.capacity)
+            if affordable > sequences.slots:
+                slots = min(2 * sequences.slots, affordable)
+                self._resize(slots, sequences.capacity, list(range(sequences.slots)))
+        return self._sequences.free_slot(keep)
+
     def _cache(self) -> KVCache:
         if self._allocated is None:
             self._allocated = KVCache(self._spec, self._sequences.slots, self._sequences.capacity)
@@ -285,7 +272,7 @@ class Scheduler:
         sequences = self._sequences
         wanted = max(length, sequences.capacity * 3 // 2)
         capacity = min(-(-wanted // CAPACITY_STEP) * CAPACITY_STEP, self.max_length)
-        slots = self._affordable_slots(capacity)
+        slots = min(sequences.slots, self._affordable_slots(capacity))
         order = list(range(sequences.slots))
         if slots < sequences.slots:  # the longest running sequences stay, then retained ones as there is room
             order.sort(key=lambda slot: (not sequences.running[slot], -int(sequences.length[slot]), slot))
@@ -293,6 +280,11 @@ class Scheduler:
                 if slot in self._running:
                     self._preempt(slot)
             order = order[:slots]
+        self._resize(slots, capacity, order)
+
+    def _resize(self, slots: int, capacity: int, order: list[int]) -> None:
+        """Changes the extents of the cache; slot `i` takes over what slot `order[i]` held."""
+        sequences = self._sequences
         lengths = [min(int(sequences.cached[slot]), capacity) for slot in order]
         self._cache().resize(slots, capacity, zip(order, lengths, strict=True))
         self._sequences = sequences.resized(slots, capacity, order)
@@ -342,7 +334,11 @@ class Scheduler:
         sequences = self._sequences
         counters = sequences.length[slots] - sequences.prefix_length[slots]
         tokens, logprobs = sample(
-            logits, sequences.temperature[slots], sequences.top_p[slots], sequences.stream[slots], counters
+            logits,
+            Truncation(sequences.top_p[slots], sequences.top_k[slots], sequences.min_p[slots]),
+            sequences.temperature[slots],
+            sequences.stream[slots],
+            counters,
         )
         sequences.tokens[slots, sequences.length[slots]] = tokens
         sequences.logprobs[slots, sequences.length[slots]] = logprobs

@@ -38,6 +38,8 @@ class Sequences:
         """Key of the random stream."""
         self.temperature = np.zeros(slots, np.float32)
         self.top_p = np.ones(slots, np.float32)
+        self.top_k = np.zeros(slots, np.int64)
+        self.min_p = np.zeros(slots, np.float32)
 
     @property
     def slots(self) -> int:
@@ -61,6 +63,10 @@ class Sequences:
         differs = self.tokens[:, :width] != tokens[:width]
         shared: npt.NDArray[np.int64] = np.minimum(np.where(differs.any(1), differs.argmax(1), width), self.length)
         return shared
+
+    def has_empty_slot(self) -> bool:
+        """Returns whether a slot holds nothing, not even cached tokens of a request that is done."""
+        return bool((~self.running & (self.cached == 0)).any())
 
     def free_slot(self, keep: int | None = None) -> int | None:
         """Returns the slot to give to a new request: an empty one, else the least useful retained one; None if none.
