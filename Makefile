@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM_VENV := .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
+VLLM_PINS := tests/engines/vllm.txt
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 # more than one thread is slower for a model this small
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-curation bench-steps clean
+.PHONY: setup demo test vllm test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-curation bench-steps clean
 
 setup: $(STAMP)
 
@@ -29,8 +32,22 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -m "not engines"
 
+vllm: $(VLLM_STAMP)
+
+# torchvision, torchaudio and torchcodec come along, do not fit this torch and are needed by nothing here.
+$(VLLM_STAMP): $(VLLM_PINS)
+	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet $$(grep '^torch==' $(VLLM_PINS))
+	$(VLLM_VENV)/bin/python -m pip install --quiet --requirement $(VLLM_PINS)
+	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+# dashscope: for the Qwen vocabulary that lies in it; what it depends on is not needed. CALM_VLLM_PYTHON names the
+# Python of a vLLM that is installed elsewhere. What cannot be installed here is skipped, and pytest says so.
 test-engines: setup
-	$(BIN)/python -m pytest -m engines
+	@test -n "$$CALM_VLLM_PYTHON" || $(MAKE) vllm || echo "vLLM cannot be installed here: see the log above" >&2
+	@$(BIN)/python -m pip install --quiet --no-deps dashscope==2.0.2 || echo "there is no Qwen vocabulary" >&2
+	$(BIN)/python -m pytest -m engines -rs
 
 coverage: setup
 	$(BIN)/python -m pytest -m "not engines" --cov --cov-report=term

@@ -17,7 +17,12 @@ def write(folder: Path, text: str) -> str:
 def test_the_defaults_are_the_paper_s_numbers() -> None:
     recipe = load_recipe()
     assert (recipe.rollout.response_tokens, recipe.rollout.executions, recipe.rollout.temperature) == (16384, 4, 0.6)
-    assert (recipe.curation.interventions, recipe.intervener.temperature) == (5, 1.0)
+    assert (recipe.curation.interventions, recipe.curation.golden) == (5, "paper")
+    assert (recipe.intervener.model, recipe.intervener.temperature, recipe.intervener.top_p) == (
+        "gemini-2.5-pro",
+        1.0,
+        0.95,
+    )
     assert (recipe.sft.learning_rate, recipe.sft.batch, recipe.sft.epochs, recipe.sft.sequence_tokens) == (
         1e-5,
         8,
@@ -50,6 +55,11 @@ def test_a_file_overrides_the_defaults_and_flags_override_the_file(tmp_path: Pat
         ),
         ("[rl\n", "not valid TOML"),
         ("rl = 5\n", "rl is 5"),
+        ('[server]\ncommand = "vllm serve"\n', "server.command is 'vllm serve'; it must be a list in TOML"),
+        ('[server]\ncommand = ["vllm", "serve", "{model}"]\n', "server: command holds no {port}"),
+        ('[[prices]]\nmodel = "m"\ninputs = 1.0\n', "'prices.0.inputs' is not a setting; did you mean 'prices.input'?"),
+        ('[intervener]\ntop_p = "none"\n', "intervener.top_p"),
+        ("[intervener]\ntop_p = 0.0\n", "top_p is 0.0; it must be above 0 and at most 1, or 'default'"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line_with_a_remedy(tmp_path: Path, text: str, message: str) -> None:
@@ -62,6 +72,18 @@ def test_a_bad_file_is_refused_in_one_line_with_a_remedy(tmp_path: Path, text: s
 def test_an_override_with_an_unknown_key_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(SettingsError, match=r"did you mean 'rollout.temperature'\?"):
         load_recipe(None, {"rollout.temprature": "0.7"})
+
+
+def test_lists_and_tables_are_set_as_toml() -> None:
+    recipe = load_recipe(
+        None,
+        {
+            "server.command": '["vllm", "serve", "{model}", "--port", "{port}"]',
+            "prices": '[{model = "m", input = 1, output = 2.5}]',
+        },
+    )
+    assert recipe.server.command == ("vllm", "serve", "{model}", "--port", "{port}")
+    assert [(price.model, price.input, price.output) for price in recipe.prices] == [("m", 1.0, 2.5)]
 
 
 def test_an_override_below_a_plain_value_is_refused() -> None:

@@ -3,16 +3,16 @@
     problems -> evaluation of the base -> curation -> golden set -> SFT -> evaluation -> RL -> evaluation -> flaws
 
 Every stage does only what is missing in the run directory, so that calling the pipeline again after any interruption
-finishes the same work: the same problems, samples and rounds.
+finishes the same work: the same problems, samples and rounds. Where servers or the Intervener fail for some samples,
+the stage does all others, and the pipeline goes on with those.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from calmstorm.errors import UnfinishedError
@@ -33,6 +33,8 @@ from calmstorm.stages import (
     find_flaws,
     fine_tune,
     model_path,
+    open_base,
+    open_weights,
     reinforce,
 )
 
@@ -43,11 +45,11 @@ class Adaptation:
 
     recipe: Recipe
     run: RunDirectory
-    base: Path
-    """Directory of the model to adapt."""
-    load: Callable[[Path], OpenedReasoner]
-    """Opens a model directory as a Reasoner."""
+    base: str | Path
+    """Directory or hub id of the model to adapt."""
     intervener: Intervener
+    unfinished: list[str] = field(default_factory=list)
+    """Stages that left something undone because our machinery failed, and why; calling again completes them."""
 
     def execute(self) -> None:
         """Runs every stage that is not complete yet."""
@@ -65,18 +67,24 @@ class Adaptation:
         """Returns the golden set."""
         return list(self.run.read("golden", GoldenTrajectory))
 
+    def open(self, stage: Stage) -> OpenedReasoner:
+        """Opens the Reasoner that a stage asks: the base, or the model of a training stage."""
+        log = self.run.path / "servers" / f"{stage}.log"
+        if stage in (Stage.BASE, Stage.CURATION):
+            return open_base(self.recipe, self.base, log)
+        return open_weights(self.recipe, model_path(self.run, stage), log)
+
     def evaluate(self, stage: Stage, problems: Sequence[Problem], interpreter: Interpreter) -> None:
         """Evaluates the base, or the model of a training stage, and says its accuracy by suite."""
-        model = self.base if stage is Stage.BASE else model_path(self.run, stage)
         gradable = [problem for problem in problems if is_gradable(problem)]
         outcomes: dict[str, list[bool]] = defaultdict(list)
 
         def count(trajectory: Trajectory) -> None:
             outcomes[trajectory.suite].append(bool(trajectory.verdict and trajectory.verdict.correct))
 
-        with _going_on():
+        with self._going_on(f"evaluate {stage}"):
             evaluate_model(
-                partial(self.load, model),
+                lambda: self.open(stage),
                 gradable,
                 len(gradable),
                 interpreter,
@@ -92,21 +100,23 @@ class Adaptation:
         """Curates what is not finished and writes the golden set, unless a model was trained on it already."""
         if model_path(self.run, Stage.SFT).exists():
             return
-        with _going_on():
-            curation_stage(self.run, self.recipe, problems, partial(self.load, self.base), interpreter, self.intervener)
+        with self._going_on(Stage.CURATION):
+            curation_stage(
+                self.run, self.recipe, problems, lambda: self.open(Stage.CURATION), interpreter, self.intervener
+            )
         funnel = filter_golden(self.run, self.recipe.curation)
         note(
             f"curation: {percent(funnel.correct_before)} correct before, {percent(funnel.correct_after)} after, "
             f"{funnel.golden} golden of {funnel.samples}"
         )
 
-
-@contextmanager
-def _going_on() -> Iterator[None]:
-    """Lets a stage leave some samples open, and says so; one that finished none ends the run."""
-    try:
-        yield
-    except UnfinishedError as error:
-        if not error.finished:
-            raise
-        note(f"NOT COMPLETE: {error}. This run goes on without them")
+    @contextmanager
+    def _going_on(self, stage: str) -> Iterator[None]:
+        """Lets a stage leave some samples open, and says so; one that finished none ends the run."""
+        try:
+            yield
+        except UnfinishedError as error:
+            if not error.finished:
+                raise
+            self.unfinished.append(f"{stage}: {error}")
+            note(f"NOT COMPLETE: {stage}: {error}. This run goes on without them")

@@ -12,6 +12,7 @@ from calmstorm.commands import options
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.intervener.rules import RulesIntervener
 from calmstorm.reasoner import opening
+from calmstorm.reasoner.prompting import user_message
 from calmstorm.reasoner.scripted import ScriptedReasoner
 
 SCRIPT = "```python\nimport pulp\nprint(400.0)\n```\n"
@@ -36,7 +37,9 @@ def by_hand(prefix, sampling) -> str:
 
 @pytest.fixture(autouse=True)
 def _reasoner(monkeypatch):
-    monkeypatch.setattr(opening, "open_for", lambda recipe: opening.OpenedReasoner(ScriptedReasoner(by_hand), None))
+    monkeypatch.setattr(
+        opening, "open_for", lambda recipe: opening.OpenedReasoner(ScriptedReasoner(by_hand), None, "calm-1")
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +164,38 @@ def test_golden_filters_again_and_exports(problems, tmp_path, capsys):
     capsys.readouterr()
     assert calm("golden", str(run), "--out", str(out), "--format", "messages", "--json") == 0
     assert json.loads(capsys.readouterr().out)["exported"] == 3
-    assert all(json.loads(line)["messages"][1]["content"].endswith(GOOD) for line in out.read_text().splitlines())
+    chats = [json.loads(line)["messages"] for line in out.read_text().splitlines()]
+    assert all(chat[1]["content"].endswith(GOOD) for chat in chats)
+    assert chats[0][0]["content"] == user_message("calm-1", "Plan 0?")
+
+
+def test_golden_takes_another_rule_and_says_so_in_the_run_s_settings(problems, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert calm("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x") == 0
+    before = (run / "config.toml").read_text()
+    rows = [{**row, "executions": []} for row in lines(run, "trajectories")]  # as if no script stood behind them
+    (run / "trajectories.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for rule, golden, rejected in (("strict", 0, {"unbacked": 3}), ("paper", 3, {})):
+        capsys.readouterr()
+        assert calm("golden", str(run), "--set", f"curation.golden={rule}", "--json") == 0
+        got = json.loads(capsys.readouterr().out)
+        assert (got["golden"], got["rejected"]) == (golden, rejected)
+        assert f'golden = "{rule}"' in (run / "config.toml").read_text()
+    assert (run / "config.toml").read_text() == before
+    assert calm("golden", str(run), "--set", "seed=9") == 2
+    assert "seed is 9, but this run was started with" in capsys.readouterr().err
+
+
+def test_golden_says_that_samples_without_a_label_can_never_be_golden(problems, tmp_path, capsys):
+    with Path(problems).open("a") as file:
+        file.write(json.dumps({"id": "p9", "question": "Plan 9?", "answer": None}) + "\n")
+    run = tmp_path / "run"
+    assert calm("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x") == 0
+    capsys.readouterr()
+    assert calm("golden", str(run), "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["rejected"] == {"ungraded": 1}
+    assert "1 of 4 samples belong to problems without a label and can never be golden" in printed.err
 
 
 def test_golden_of_a_run_without_curation_is_refused(tmp_path, capsys):

@@ -1,14 +1,21 @@
-"""`calm plan`: bounds that follow from the recipe, and times only where a run gives them."""
+"""`calm plan`: bounds that follow from the recipe, and times only where a run or the user gives a pace."""
 
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from calmstorm.cli import main
-from calmstorm.commands.plan import bounds, seconds_like
+from calmstorm.commands.plan import costs
+from calmstorm.commands.plan_bounds import bounds, problem_counts, seconds_at, seconds_like
+from calmstorm.commands.plan_memory import Geometry, geometry_of
+from calmstorm.problems.files import write_problems
+from calmstorm.reasoner.opening import pocket_directory
+from calmstorm.records import LabelStatus, Problem
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import load_recipe
 
@@ -43,3 +50,111 @@ def test_an_unknown_recipe_is_refused_in_one_line(capsys: pytest.CaptureFixture[
         main(["plan", "nonsense"])
     assert ended.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def plan_of(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", *words, "--json"])
+    assert ended.value.code == 0
+    planned: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return planned
+
+
+def test_the_problems_of_a_split_are_counted(tmp_path: Path) -> None:
+    for part, count in (("sft", 4), ("rl", 2), ("test", 3)):
+        problems = [
+            Problem(id=str(number), question=f"{part} {number}?", answer=1.0, status=LabelStatus.OPTIMAL)
+            for number in range(count)
+        ]
+        write_problems(tmp_path / f"{part}.jsonl", problems)
+    recipe = load_recipe("paper", {"problems.source": str(tmp_path), "problems.sft": "3"})
+    assert problem_counts(recipe) == (3, 2, 3, False)
+    stages = {stage.stage: stage for stage in bounds(recipe)}
+    assert stages["evaluate base"].rollouts == 3 * 8
+    assert stages["curation"].rollouts == 3 * 6
+
+
+def test_a_split_that_is_not_there_yet_is_taken_to_have_the_paper_s_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    planned = plan_of(capsys, "paper")
+    assert planned["stages"][0]["rollouts"] == 540 * 8
+    assert "549 for sft, 719 for rl, 540 for testing (data/paper is not there yet" in planned["assumptions"][0]
+
+
+def test_a_pace_gives_the_hours_of_rollouts_by_what_takes_longer() -> None:
+    stages = bounds(load_recipe("paper"))
+    decoding = seconds_at(stages, 1000.0, None)
+    assert decoding["curation"] == pytest.approx(549 * 6 * 16384 / 1000, abs=0.1)
+    assert "sft" not in decoding
+    assert seconds_at(stages, 1000.0, 0.01)["curation"] == 549 * 6 * 4 / 0.01
+
+
+def test_two_paces_at_once_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", "paper", "--like", str(tmp_path), "--tokens-per-second", "5"])
+    assert ended.value.code == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("Qwen/Qwen3-0.6B", 0.6),
+        ("Qwen/Qwen3-1.7B-Base", 1.7),
+        ("Qwen/Qwen3-4B-Thinking-2507", 4.0),
+        ("Qwen/Qwen3-8B", 8.2),
+        ("Qwen/Qwen3-14B", 14.8),
+        ("Qwen/Qwen3-32B", 32.8),
+    ],
+)
+def test_the_sizes_of_qwen3_add_up_to_their_published_parameters(name: str, billions: float) -> None:
+    geometry = geometry_of(name)
+    assert geometry is not None
+    assert geometry.parameters / 1e9 == pytest.approx(billions, abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen3-30B-A3B", "someone/model", "no such thing"])
+def test_a_model_of_unknown_sizes_is_not_guessed(name: str) -> None:
+    assert geometry_of(name) is None
+
+
+def test_the_sizes_of_a_directory_are_those_of_its_weights() -> None:
+    geometry = geometry_of(str(pocket_directory()))
+    assert geometry is not None
+    stored = (pocket_directory() / "model.safetensors").stat().st_size
+    assert min(abs(stored / (width * geometry.parameters) - 1) for width in (2, 4)) < 0.02
+
+
+def test_memory_follows_from_geometry() -> None:
+    four = geometry_of("Qwen/Qwen3-4B")
+    assert four is not None
+    assert 2**31 // four.cache_bytes_per_token == 14563  # tokens in 2 GiB
+    tiny = Geometry(layers=2, hidden=8, intermediate=16, heads=2, kv_heads=1, head_dim=4, vocabulary=32, tied=False)
+    blocks = 2 * (8 * 8 + 4 * 8 + 4 * 8 + 8 * 8 + 3 * 16 * 8)
+    assert tiny.parameters == 2 * 32 * 8 + blocks
+    assert tiny.adapter_parameters(3) == 2 * 3 * (16 + 12 + 12 + 16 + 3 * 24)
+
+
+def test_adapters_make_the_paper_s_model_fit_where_all_its_weights_do_not(capsys: pytest.CaptureFixture[str]) -> None:
+    needs = {
+        (name, gpus): plan_of(capsys, name, "--gpus", str(gpus))["memory_gib"]
+        for name, gpus in product(("paper", "paper-1gpu"), (1, 8))
+    }
+    assert needs["paper", 1]["sft_states"] > 60
+    assert needs["paper", 8]["sft_states"] == pytest.approx(16 * 4.02e9 / 8 / 2**30, rel=0.01)
+    assert needs["paper-1gpu", 1]["sft_states"] < 10
+    with pytest.raises(SystemExit):
+        main(["plan", "paper"])
+    assert capsys.readouterr().out.count("DOES NOT FIT") == 2
+
+
+def test_cost_is_reviews_times_lengths_times_prices() -> None:
+    prices = '[{model = "judge", input = 2.0, output = 10.0}, {model = "served", output = 1.0}]'
+    recipe = load_recipe(
+        "paper", {"prices": prices, "intervener.model": "judge", "reasoner": "http://localhost:1", "model": "served"}
+    )
+    found = costs(recipe, bounds(recipe), 1000)
+    reviews = 549 * 6
+    assert found["judge"] == pytest.approx(reviews * ((3000 + 16384 + 3000) * 2.0 + 1000 * 10.0) / 1e6, abs=0.01)
+    assert found["served"] == pytest.approx((540 * 8 + reviews) * 16384 * 1.0 / 1e6, abs=0.01)
+    by_rules = load_recipe("paper", {"prices": prices, "intervener.model": "judge", "intervener.kind": "rules"})
+    assert costs(by_rules, bounds(by_rules), 1000) == {}

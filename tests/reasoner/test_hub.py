@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import huggingface_hub
 import pytest
-from huggingface_hub.utils import hf_raise_for_status
+from huggingface_hub.utils._http import hf_raise_for_status
 
 from calmstorm.errors import InputError
 from calmstorm.reasoner.opening import open_local

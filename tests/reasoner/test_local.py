@@ -11,6 +11,7 @@ from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.reasoner.engine.scheduler import EngineSettings
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import CompletionStop, Prefix, Reasoner, Sampling
+from calmstorm.settings import LocalSettings
 
 GREEDY = Sampling(temperature=0)
 
@@ -90,7 +91,7 @@ def test_loads_in_bfloat16_when_asked(model, tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
 
     async def go():
-        reasoner = LocalReasoner(tmp_path, dtype="bfloat16", prompt="pocket-1")
+        reasoner = LocalReasoner(tmp_path, local=LocalSettings(dtype="bfloat16"), prompt="pocket-1")
         assert reasoner.model.dtype is torch.bfloat16
         result = await reasoner.generate(prefix(random_ids(60, 1)), stop=(), max_tokens=30, sampling=Sampling(seed=1))
         await reasoner.close()

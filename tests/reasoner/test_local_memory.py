@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from calmstorm.reasoner.engine.memory import GIB, cache_bounds, device_of, free_
 from calmstorm.reasoner.engine.scheduler import FIRST_SLOTS, EngineSettings, Scheduler
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.opening import open_local
-from calmstorm.reasoner.protocol import Prefix, Sampling
+from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
 from calmstorm.settings import LocalSettings
 
 CPU = torch.device("cpu")
@@ -105,7 +106,7 @@ def directory(make_model, tokenizer, tmp_path):
     return tmp_path
 
 
-def drawn(reasoner: LocalReasoner, ids: list[tuple[int, ...]], count: int) -> list[list[float]]:
+def drawn(reasoner: Reasoner, ids: list[tuple[int, ...]], count: int) -> list[Any]:
     async def go():
         made = await asyncio.gather(
             *(
@@ -116,7 +117,7 @@ def drawn(reasoner: LocalReasoner, ids: list[tuple[int, ...]], count: int) -> li
             )
         )
         await reasoner.close()
-        return [(completion.token_ids, completion.logprobs) for completion in made]
+        return [(list(completion.token_ids or ()), list(completion.logprobs or ())) for completion in made]
 
     return asyncio.run(go())
 
@@ -142,7 +143,7 @@ def test_settings_of_a_recipe_bound_sequences_and_cache(directory):
 
 def test_bfloat16_on_a_cpu_draws_nearly_what_float32_draws(directory):
     ids = [tuple(range(3, 40 + i)) for i in range(5)]
-    exact = drawn(LocalReasoner(directory, prompt="pocket-1", dtype="float32"), ids, 12)
+    exact = drawn(LocalReasoner(directory, prompt="pocket-1", local=LocalSettings(dtype="float32")), ids, 12)
     rough = drawn(open_local(directory, prompt="pocket-1", local=LocalSettings(dtype="bfloat16")).reasoner, ids, 12)
     for (_, expected), (_, got) in zip(exact, rough, strict=True):
         assert got[0] == pytest.approx(expected[0], abs=0.15)

@@ -52,7 +52,7 @@ def test_a_server_that_ends_is_reported_with_its_last_line(tmp_path: Path) -> No
 
 
 def test_a_server_that_never_answers_is_ended(tmp_path: Path) -> None:
-    sleeper = ServerSettings(command=("sleep", "60"), start_seconds=0.1)
+    sleeper = ServerSettings(command=("sh", "-c", "sleep 60 # {model} {port}"), start_seconds=0.1)
     began = time.monotonic()
     with pytest.raises(InfrastructureError, match=r"did not answer within 0\.1 seconds: it printed nothing"):
         open_served(POCKET, sleeper, log=tmp_path / "s.log", tokenizer=None, prompt=None)
@@ -63,8 +63,8 @@ def test_a_server_that_never_answers_is_ended(tmp_path: Path) -> None:
     ("given", "message"),
     [
         (ServerSettings(), "server.command is empty"),
-        (ServerSettings(command=("no-such-program",)), "no-such-program cannot be started"),
-        (ServerSettings(command=("sleep", "9"), instances=3), "CUDA_VISIBLE_DEVICES names 2 GPUs"),
+        (ServerSettings(command=("no-such-program", "{model}", "{port}")), "no-such-program cannot be started"),
+        (ServerSettings(command=("sleep", "{model}", "{port}"), instances=3), "CUDA_VISIBLE_DEVICES names 2 GPUs"),
     ],
 )
 def test_a_command_that_cannot_work_is_refused(

@@ -51,7 +51,7 @@ def test_servers_limits_and_budgets_may_change_but_not_the_model_behind_them(tmp
         {
             "reasoner": "http://b:2",
             "server.timeout_seconds": "60",
-            "server.command": '["vllm"]',
+            "server.command": '["vllm", "{model}", "{port}"]',
             "intervener.concurrency": "2",
             "intervener.patience_seconds": "1",
             "budget.cost": "5",
@@ -107,7 +107,10 @@ def test_a_model_behind_a_server_cannot_be_trained_without_its_directory(
 ) -> None:
     run = golden_run(tmp_path / "run", reasoner="http://127.0.0.1:1/v1", model="m")
     assert calm(command, str(run)) == 2
-    assert "a server cannot be trained: name the model's directory with --from" in capsys.readouterr().err
+    assert (
+        "its model 'm' is neither a directory nor a hub id: name the weights with --set base="
+        in capsys.readouterr().err
+    )
 
 
 def test_fine_tuning_takes_the_base_of_the_run_and_not_the_pocket_model(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from calmstorm.training.cpu import scoring
 from calmstorm.training.cpu.attention import NAME, right_padded
 from calmstorm.training.cpu.scoring import score
 
@@ -47,7 +48,10 @@ def padded(rows: list[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, torch
     return tokens, mask, after
 
 
-def test_scores_and_gradients_with_shared_prompts_equal_those_of_each_row_alone(model: PreTrainedModel) -> None:
+@pytest.mark.parametrize("logits", [2**26, 5000, 1])
+def test_scores_and_gradients_with_shared_prompts_equal_those_of_each_row_alone(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, logits: int
+) -> None:
     draw = torch.Generator().manual_seed(1)
 
     def some(count: int) -> list[int]:
@@ -59,7 +63,11 @@ def test_scores_and_gradients_with_shared_prompts_equal_those_of_each_row_alone(
     torch.stack([one.sum() for one in expected]).sum().backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
+    monkeypatch.setattr(scoring, "LOGITS", logits)
+    made: list[int] = []
+    model.get_output_embeddings().register_forward_hook(lambda head, given, output: made.append(output.numel()))
     logprobs, entropies = score(model, *padded(rows), temperature=0.6)
+    assert max(made) <= max(logits, 3 * model.config.vocab_size)  # at least one token of each row of a group
     for row, one in enumerate(expected):
         torch.testing.assert_close(logprobs[row, : len(one)], one, atol=1e-5, rtol=0)
         assert (entropies[row, : len(one)] > 0).all()

@@ -97,7 +97,7 @@ def test_sequences_that_are_too_long_are_left_out_and_counted(random_model: Path
 
 
 def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no model"):
+    with pytest.raises(InputError, match=r"holds no config\.json, so it is no model"):
         train_sft(tmp_path, [golden(0)], tmp_path / "out", QUICK)
 
 

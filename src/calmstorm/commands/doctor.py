@@ -1,19 +1,23 @@
-"""`calm doctor`: what works on this machine, and what to do about what doesn't."""
+"""`calm doctor`: what works on this machine and of the servers named, and what to do about what doesn't."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import platform
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata, util
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
+from calmstorm.commands import options
 from calmstorm.commands.console import emit, table
-from calmstorm.errors import CalmstormError
+from calmstorm.errors import CalmstormError, InputError
+from calmstorm.settings import IntervenerSettings, Recipe
 
 _PARTS: tuple[tuple[str, str, str], ...] = (
     ("torch", "pocket", "local models, the pocket Reasoner, training"),
@@ -60,22 +64,80 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """Say what works on this machine; exit status 1 when something every command needs is missing."""
+def doctor(
+    reasoner: options.ReasonerName = None,
+    model: options.Model = None,
+    recipe: options.RecipeName = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Run directory: what its recipe asks is probed.")] = None,
+    override: options.Override = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say what works on this machine, and of the servers and keys that are named; nothing else is asked.
+
+    Exit status 1 when something every command needs is missing, or a server that was asked for does not work.
+    """
     from calmstorm.progress import track
 
     groups: list[Callable[[], Iterator[Check]]] = [_python, _packages, _isolation, _solvers, _pocket, _machine]
+    groups += _probes(_asked(reasoner, model, recipe, run, override))
     checks: list[Check] = []
     with track("checking", len(groups)) as advance:
         for group in groups:
             checks.extend(group())
-            advance(checks[-1].name)
+            advance(checks[-1].name if checks else "")
     healthy = all(check.ok for check in checks if check.required)
     if as_json:
         emit({"ok": healthy, "findings": [check._asdict() for check in checks]})
     else:
         table(["", "", ""], [[_mark(check), check.name, _text(check)] for check in checks])
     raise typer.Exit(0 if healthy else 1)
+
+
+def _asked(
+    reasoner: list[str] | None, model: str | None, recipe: str | None, run: Path | None, override: list[str] | None
+) -> Recipe | None:
+    """Returns the settings whose servers are to be probed; None where none are named."""
+    from calmstorm.stages import recipe_of
+
+    given = options.changes(override, {"model": model})
+    if reasoner is None and recipe is None and run is None and not given:
+        return None
+    before = recipe_of(run) if run is not None else None
+    if run is not None and before is None:
+        raise InputError(f"{run}: there is no run with settings here; name another, or a recipe with --recipe")
+    return options.recipe_for(reasoner, recipe, given, before)
+
+
+def _probes(recipe: Recipe | None) -> list[Callable[[], Iterator[Check]]]:
+    """Returns the probes of what a recipe asks; without one, of the Intervener where its URL is set."""
+    from calmstorm.commands import doctor_servers
+    from calmstorm.intervener.llm.chat import URL_VARIABLE
+    from calmstorm.reasoner.opening import server_urls
+
+    probes: list[Callable[[], Iterator[Check]]] = [_keys]
+    if recipe is not None and (urls := server_urls(recipe.reasoner)):
+        probes.append(lambda: doctor_servers.probe_reasoner(urls, recipe.model))
+    if recipe is not None and recipe.server.command and not server_urls(recipe.reasoner):
+        probes.append(lambda: _server_command(recipe.server.command))
+    needed = recipe is not None and recipe.intervener.kind in ("llm", "rules+llm")
+    if needed or os.environ.get(URL_VARIABLE):
+        settings = recipe.intervener if recipe is not None else IntervenerSettings()
+        probes.append(lambda: doctor_servers.probe_intervener(settings, needed))
+    return probes
+
+
+def _keys() -> Iterator[Check]:
+    """Says which keys are set, never what they are."""
+    names = ("CALM_API_KEY", "CALM_INTERVENER_KEY", "OPENAI_API_KEY")
+    given = [name for name in names if os.environ.get(name, "").strip()]
+    yield Check("keys", True, False, f"set: {', '.join(given)}" if given else "none set")
+
+
+def _server_command(command: Sequence[str]) -> Iterator[Check]:
+    """Says whether the program that starts servers is installed."""
+    remedy = f"install it, so that `{command[0]}` is found, or name servers that run: --set reasoner=URL"
+    found = shutil.which(command[0])
+    yield Check("server.command", found is not None, True, found or f"{command[0]} is not installed", remedy)
 
 
 def _mark(check: Check) -> str:

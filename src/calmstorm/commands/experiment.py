@@ -31,23 +31,24 @@ def experiment(
     if name not in known:
         raise InputError(f"experiment is '{name}'; it must be one of {', '.join(known)}: name one of them")
     from calmstorm.commands.report import report
+    from calmstorm.commands.run import refuse_unfinished
     from calmstorm.experiments import Experiment, run_experiment
     from calmstorm.pipeline import Adaptation
     from calmstorm.reasoner.codec import TokenizerCodec, load_tokenizer
-    from calmstorm.reasoner.opening import open_local
     from calmstorm.runs import RunDirectory
     from calmstorm.settings import changed, load_recipe
-    from calmstorm.stages import config_of, keep_config, recipe_of
+    from calmstorm.stages import keep_config, recipe_of
 
     before = recipe_of(run)
     if before is None and recipe is None:
         raise InputError(f"{run}: there is no run here; run calm demo first, or name a recipe for a new run: --recipe")
-    config = before if before is not None and recipe is None else config_of(load_recipe(recipe), "run")
+    config = before if before is not None and recipe is None else options.run_settings(load_recipe(recipe))
     settings = changed(config, options.changes(override, {"seed": seed}), str(run))
     base = options.base_directory(settings)
     tokenizer = load_tokenizer(str(base))
     with RunDirectory(run) as directory:
         keep_config(directory, settings)
-        main = Adaptation(settings, directory, base, open_local, options.intervener_of(settings))
+        main = Adaptation(settings, directory, base, options.intervener_of(settings))
         run_experiment(main, Experiment(name), TokenizerCodec(tokenizer), int(tokenizer.eos_token_id))
     report([run], as_json=as_json)
+    refuse_unfinished(main.unfinished)

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calmstorm.errors import InputError
+from calmstorm.reasoner.codec import check_source
 from calmstorm.reasoner.opening import POCKET, is_server, pocket_directory
 from calmstorm.settings import Recipe, changed, load_recipe
 
 if TYPE_CHECKING:
     from calmstorm.intervener.protocol import Intervener
+    from calmstorm.settings import RunConfig
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, for example runs/demo.", show_default=False)]
 ReasonerName = Annotated[
@@ -121,21 +123,33 @@ def recipe_for(
     return load_recipe(recipe or (POCKET if named in ("", POCKET) else None), changes)
 
 
-def base_directory(recipe: Recipe, given: Path | None = None) -> Path:
-    """Returns the directory of the model to train: the given one, else the recipe's Reasoner.
+def base_directory(recipe: Recipe, given: str | None = None) -> str | Path:
+    """Returns directory or hub id of the model to train: the given one, the recipe's `base`, or its Reasoner's.
 
     Raises:
-        InputError: The recipe names a server, which cannot be trained.
+        InputError: The recipe names servers and no model, or what is named is neither directory nor hub id.
     """
-    if given is not None:
-        return given
-    if recipe.reasoner == POCKET:
+    named = given or recipe.base or (recipe.model if is_server(recipe.reasoner) else recipe.reasoner)
+    if named == POCKET:
         return pocket_directory()
-    if is_server(recipe.reasoner):
-        raise InputError(
-            f"reasoner is {recipe.reasoner}; a server cannot be trained: name the model's directory with --from"
-        )
-    return Path(recipe.reasoner)
+    try:
+        if named is not None:
+            return check_source(named)
+    except InputError:
+        if given or recipe.base or not is_server(recipe.reasoner):
+            raise
+    raise InputError(
+        f"the Reasoner is a server, which cannot be trained, and its model {named!r} is neither a directory nor a hub "
+        "id: name the weights with --set base=..."
+    )
+
+
+def run_settings(recipe: Recipe) -> RunConfig:
+    """Returns the settings of a run of the whole pipeline; they name the prompt that its Reasoner asks for."""
+    from calmstorm.reasoner.prompting import prompt_of_model
+    from calmstorm.stages import config_of
+
+    return config_of(recipe, "run", recipe.prompt or prompt_of_model(Path(base_directory(recipe))))
 
 
 def intervener_of(recipe: Recipe, run: Path | None = None) -> Intervener:

@@ -1,17 +1,22 @@
-"""`calm plan RECIPE`: what a recipe will take, before it is run: rollouts, executions, tokens, and time."""
+"""`calm plan RECIPE`: what a recipe will take, before it is run: rollouts, tokens, time, memory, disk and cost."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
 from calmstorm.commands import options
 from calmstorm.commands.console import emit, say, table
+from calmstorm.commands.plan_bounds import StageBounds, bounds, problem_counts, seconds_at, seconds_like
+from calmstorm.commands.plan_memory import USABLE, disk, geometry_of, memory
+from calmstorm.errors import InputError
 from calmstorm.records import Stage
 from calmstorm.settings import Recipe, load_recipe
+
+REVIEW_INSTRUCTIONS = 3000
+"""Tokens of a review's prompt beside problem and response."""
 
 
 def register(app: typer.Typer) -> None:
@@ -21,91 +26,120 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     recipe: Annotated[str, typer.Argument(help="Recipe: a name or a TOML file.", show_default=False)],
-    like: Annotated[Path | None, typer.Option("--like", help="A finished run, for its speed and lengths.")] = None,
+    like: Annotated[Path | None, typer.Option("--like", help="A finished run, for its pace.")] = None,
+    tokens_per_second: Annotated[
+        float | None, typer.Option("--tokens-per-second", min=0.001, help="That all servers write together, for hours.")
+    ] = None,
+    executions_per_second: Annotated[
+        float | None, typer.Option("--executions-per-second", min=0.001, help="Of scripts, with --tokens-per-second.")
+    ] = None,
+    review_tokens: Annotated[
+        int, typer.Option("--review-tokens", min=1, help="Tokens of a reply of the Intervener, thinking included.")
+    ] = 4000,
+    gpus: Annotated[int, typer.Option("--gpus", min=1, help="GPUs that share the states of a training.")] = 1,
+    gpu_gib: Annotated[float, typer.Option("--gpu-gib", min=1, help="Memory of one GPU.")] = 80.0,
     override: options.Override = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Say what a recipe will take. Counts are bounds; times come from a past run or are not given."""
+    """Say what a recipe will take. Counts are bounds; hours come from a past run or a pace you give, or are not given.
+
+    Cost needs prices in the recipe.
+    """
     settings = load_recipe(recipe, options.changes(override))
     stages = bounds(settings)
-    seconds = seconds_like(like, stages) if like is not None else {}
-    if as_json:
-        rows = [{**stage._asdict(), "seconds": seconds.get(stage.stage)} for stage in stages]
-        emit(
-            {
-                "recipe": settings.name,
-                "reasoner": settings.reasoner,
-                "stages": rows,
-                "like": str(like) if like else None,
-            }
-        )
-        return
-    table(
-        ["stage", "rollouts, at most", "executions, at most", "tokens, at most", "minutes"],
-        [
-            [
-                stage.stage,
-                f"{stage.rollouts:,}",
-                f"{stage.executions:,}",
-                f"{stage.tokens:,}",
-                f"{seconds[stage.stage] / 60:.1f}" if stage.stage in seconds else "-",
-            ]
-            for stage in stages
-        ],
-    )
-    if like is None:
-        say("Minutes need a run to go by: add --like runs/demo")
+    if like is not None and tokens_per_second is not None:
+        raise InputError("--like and --tokens-per-second both give a pace; give one of them")
+    seconds: dict[str, float] = {}
+    if like is not None:
+        seconds = seconds_like(like, stages)
+    elif tokens_per_second is not None:
+        seconds = seconds_at(stages, tokens_per_second, executions_per_second)
+    model = str(options.base_directory(settings))
+    geometry = geometry_of(model)
+    data: dict[str, Any] = {
+        "recipe": settings.name,
+        "reasoner": settings.reasoner,
+        "stages": [{**stage._asdict(), "seconds": seconds.get(stage.stage)} for stage in stages],
+        "memory_gib": memory(settings, geometry, gpus, gpu_gib) if geometry is not None else None,
+        "disk_gib": disk(settings, stages, geometry),
+        "cost": costs(settings, stages, review_tokens),
+        "assumptions": assumptions(settings, model, geometry is not None, review_tokens, bool(seconds)),
+        "like": str(like) if like else None,
+    }
+    emit(data) if as_json else _print(data, stages, seconds, gpu_gib)
 
 
-class StageBounds(NamedTuple):
-    """What a stage takes at most."""
-
-    stage: str
-    """As `timing.jsonl` names it."""
-    rollouts: int
-    executions: int
-    tokens: int
-
-
-def bounds(recipe: Recipe) -> list[StageBounds]:
-    """Returns the stages of a recipe with their upper bounds."""
-    executions = recipe.rollout.executions
-    tests = (recipe.problems.easy + recipe.problems.complex) * recipe.evaluation.samples
-    samples = recipe.problems.sft * recipe.curation.samples
-    attempts = samples * (recipe.curation.interventions + 1)
-    steps = recipe.rl.steps or recipe.rl.epochs * (recipe.problems.rl // recipe.rl.prompts_per_step)
-    drawn = steps * recipe.rl.prompts_per_step * recipe.rl.samples
-
-    def evaluation(stage: Stage) -> StageBounds:
-        return StageBounds(f"evaluate {stage}", tests, tests * executions, tests * recipe.rollout.response_tokens)
-
-    return [
-        evaluation(Stage.BASE),
-        StageBounds(Stage.CURATION, attempts, attempts * executions, attempts * recipe.rollout.response_tokens),
-        StageBounds(Stage.SFT, 0, 0, round(samples * recipe.sft.epochs) * recipe.sft.sequence_tokens),
-        evaluation(Stage.SFT),
-        StageBounds(Stage.RL, drawn, drawn * executions, drawn * recipe.rl.response_tokens),
-        evaluation(Stage.RL),
-    ]
-
-
-def seconds_like(run: Path, stages: Sequence[StageBounds]) -> dict[str, float]:
-    """Returns the seconds that each stage would take at the pace of a past run: in proportion to its rollouts.
+def costs(recipe: Recipe, stages: list[StageBounds], review_tokens: int) -> dict[str, float]:
+    """Returns US dollars at most, by model, for the models that the recipe has prices of.
 
     Args:
-        run: A finished run.
-        stages: What is planned.
+        recipe: Its prices, lengths, and who is asked.
+        stages: Its bounds.
+        review_tokens: Tokens of a reply of the Intervener.
     """
-    from calmstorm.runs import RunDirectory
-    from calmstorm.stages import run_config
+    prices = {price.model: price for price in recipe.prices}
+    found: dict[str, float] = {}
+    reasoner = prices.get(recipe.model or recipe.reasoner)
+    asked = [stage for stage in stages if stage.stage in (f"evaluate {Stage.BASE}", Stage.CURATION)]
+    longest = recipe.rl.prompt_tokens + recipe.rollout.response_tokens
+    if reasoner is not None:
+        requests = sum(stage.rollouts + stage.executions for stage in asked)
+        written = sum(stage.tokens for stage in asked)
+        found[reasoner.model] = (requests * longest * reasoner.input + written * reasoner.output) / 1e6
+    intervener = prices.get(recipe.intervener.model)
+    if intervener is not None and recipe.intervener.kind in ("llm", "rules+llm"):
+        reviews = next(stage.rollouts for stage in stages if stage.stage == Stage.CURATION)
+        each = (longest + REVIEW_INSTRUCTIONS) * intervener.input + review_tokens * intervener.output
+        found[intervener.model] = found.get(intervener.model, 0.0) + reviews * each / 1e6
+    return {model: round(dollars, 2) for model, dollars in found.items()}
 
-    with RunDirectory(run, readonly=True) as directory:
-        taken = directory.seconds_by_stage()
-        past = {stage.stage: stage for stage in bounds(run_config(directory))}
-    seconds: dict[str, float] = {}
-    for stage in stages:
-        before = past[stage.stage]
-        work, work_before = (stage.rollouts, before.rollouts) if stage.rollouts else (stage.tokens, before.tokens)
-        if taken.get(stage.stage) and work_before:
-            seconds[stage.stage] = round(taken[stage.stage] * work / work_before, 1)
-    return seconds
+
+def assumptions(recipe: Recipe, model: str, known: bool, review_tokens: int, timed: bool) -> list[str]:
+    """Returns what the figures rest on, one line each."""
+    counts = problem_counts(recipe)
+    problems = f"problems: {counts.sft} for sft, {counts.rl} for rl, {counts.test} for testing"
+    if counts.assumed:
+        problems += f" ({recipe.problems.source} is not there yet: sizes of the paper's table 4)"
+    lines = [problems, "every response is at its limit and every hint is used; what is really taken is less"]
+    if timed:
+        lines.append("hours are those of rollouts, without updates of weights; all rollouts are at the same pace")
+    if known:
+        lines.append("memory: bfloat16 to serve, gradient checkpointing to train; an estimate, not measured on a GPU")
+    else:
+        lines.append(f"memory: the sizes of {model} are not known here; download it, or name a directory")
+    if recipe.prices:
+        lines.append(f"cost: one review an attempt, {review_tokens:,} tokens a reply, nothing cached or repeated")
+    else:
+        lines.append("cost: the recipe has no prices; add [[prices]]")
+    return lines
+
+
+def _print(data: dict[str, Any], stages: list[StageBounds], seconds: dict[str, float], gpu_gib: float) -> None:
+    def hours(stage: StageBounds) -> str:
+        return f"{seconds[stage.stage] / 3600:,.2f}" if stage.stage in seconds else "-"
+
+    table(
+        ["stage", "rollouts, at most", "executions, at most", "tokens, at most", "hours"],
+        [[s.stage, f"{s.rollouts:,}", f"{s.executions:,}", f"{s.tokens:,}", hours(s)] for s in stages],
+    )
+    if data["memory_gib"]:
+        table(["memory", "", ""], _memory_rows(data["memory_gib"], gpu_gib))
+    rows = [[name.replace("_", " "), f"{gib:,.1f} GiB at most"] for name, gib in data["disk_gib"].items()]
+    table(["disk", ""], rows)
+    if data["cost"]:
+        table(["cost", ""], [[model, f"{dollars:,.2f} USD at most"] for model, dollars in data["cost"].items()])
+    for line in data["assumptions"]:
+        say(f"- {line}")
+    if not seconds:
+        say("- hours need a pace: --like RUN, or --tokens-per-second N")
+
+
+def _memory_rows(needs: dict[str, float], gpu_gib: float) -> list[list[str]]:
+    serving = f"{needs['serving_weights']:,.2f} GiB and {needs['cache_of_one_sequence']:,.2f} a sequence at its limit"
+    rows = [["serve", serving, f"{needs['full_sequences_that_fit']:,.0f} sequences at once in {gpu_gib:g} GiB"]]
+    for stage in ("sft", "rl"):
+        states, activations = needs[f"{stage}_states"], needs[f"{stage}_activations"]
+        fits = "fits" if states + activations < USABLE * gpu_gib else "DOES NOT FIT"
+        what = f"{states:,.2f} GiB of weights and optimizer, {activations:,.2f} of activations"
+        rows.append([stage, what, f"{fits} {gpu_gib:g} GiB"])
+    return rows

@@ -32,7 +32,12 @@ def rl(
         typer.Option("--problems", metavar=options.PROBLEMS_METAVAR, help=_PROBLEMS_HELP),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option("--from", help="Model directory; RUN/models/sft where it exists, else the run's.")
+        str | None,
+        typer.Option(
+            "--from",
+            help="Model directory or hub id.",
+            show_default="RUN/models/sft where it exists, else the run's Reasoner",
+        ),
     ] = None,
     recipe: options.RecipeName = None,
     objective: Annotated[str | None, typer.Option("--objective", help="grpo, dr_grpo or dapo.")] = None,
@@ -59,7 +64,7 @@ def rl(
     flags = {"seed": seed, "rl.objective": objective, "rl.engine": engine}
     settings = changed(config, options.changes(override, flags), str(run))
     tuned, target = model_path(run, Stage.SFT), model_path(run, Stage.RL)
-    base = start or (tuned if tuned.exists() else options.base_directory(settings))
+    base = tuned if start is None and tuned.exists() else options.base_directory(settings, start)
     if target.exists():
         raise InputError(f"{target} exists; a trained model is never overwritten: remove it first")
     if problems is not None:
@@ -79,7 +84,7 @@ def rl(
 def _config(run: Path, recipe: str | None) -> RunConfig:
     """Returns the settings of the run, or for a new one those of the named recipe."""
     from calmstorm.settings import load_recipe
-    from calmstorm.stages import config_of, recipe_of
+    from calmstorm.stages import recipe_of
 
     config = recipe_of(run)
     if config is None and recipe is None:
@@ -88,4 +93,4 @@ def _config(run: Path, recipe: str | None) -> RunConfig:
         raise InputError(
             f"--recipe is {recipe}, but {run} has its own settings; leave it out, or change some with --set"
         )
-    return config or config_of(load_recipe(recipe), "run")
+    return config or options.run_settings(load_recipe(recipe))

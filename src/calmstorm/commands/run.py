@@ -9,6 +9,7 @@ import typer
 
 from calmstorm.commands import options
 from calmstorm.commands.console import emit
+from calmstorm.errors import WorkError
 from calmstorm.settings import Recipe, load_recipe
 
 
@@ -38,15 +39,25 @@ def run_command(
 
 def adapt(recipe: Recipe, path: Path, as_json: bool) -> None:
     """Runs the pipeline of a recipe in a run directory, and reports."""
-    from calmstorm.commands.options import base_directory, intervener_of
     from calmstorm.commands.report import report
     from calmstorm.pipeline import Adaptation
-    from calmstorm.reasoner.opening import open_local
     from calmstorm.runs import RunDirectory
-    from calmstorm.stages import config_of, keep_config
+    from calmstorm.stages import keep_config
 
-    base = base_directory(recipe)
+    settings = options.run_settings(recipe)
     with RunDirectory(path) as run:
-        keep_config(run, config_of(recipe, "run"))
-        Adaptation(recipe, run, base, open_local, intervener_of(recipe)).execute()
+        keep_config(run, settings)
+        adaptation = Adaptation(settings, run, options.base_directory(settings), options.intervener_of(settings))
+        adaptation.execute()
     report([path], as_json=as_json)
+    refuse_unfinished(adaptation.unfinished)
+
+
+def refuse_unfinished(stages: list[str]) -> None:
+    """Ends the command with a failure where stages are not complete.
+
+    Raises:
+        WorkError: Some are not.
+    """
+    if stages:
+        raise WorkError(f"not complete: {'; '.join(stages)}; run the same command again to complete what is missing")

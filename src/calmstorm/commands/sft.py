@@ -20,7 +20,8 @@ def register(app: typer.Typer) -> None:
 def sft(
     run: options.Run,
     start: Annotated[
-        Path | None, typer.Option("--from", help="Model directory to fine-tune; that of the run's Reasoner without.")
+        str | None,
+        typer.Option("--from", help="Model directory or hub id to fine-tune.", show_default="the run's Reasoner"),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Model directory to write; RUN/models/sft.")] = None,
     override: options.Override = None,

@@ -15,6 +15,7 @@ from calmstorm.reasoner.codec import TokenizerCodec, load_tokenizer
 from calmstorm.reasoner.prompting import chat, prompt_of_model, user_message
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling
 from calmstorm.reasoner.weights import model_directory
+from calmstorm.settings import LocalSettings
 
 try:
     import torch
@@ -40,40 +41,27 @@ class LocalReasoner:
     """
 
     def __init__(
-        self,
-        model: str | Path,
-        *,
-        prompt: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        cache_gib: float | None = None,
-        sequences: int = 128,
-        alone: bool = False,
+        self, model: str | Path, *, prompt: str | None = None, local: LocalSettings | None = None, shared: bool = False
     ) -> None:
         """Loads a model.
 
         Args:
             model: A Hugging Face directory or hub id of a Qwen3 model.
-            prompt: Name of a prompt; by default what the model's `calmstorm.json` says, else the default one.
-            device: "cpu", "cuda", "cuda:1"; "auto" takes a GPU where there is one.
-            dtype: "float32", "bfloat16"; "auto" is float32 on a CPU, bfloat16 on a GPU.
-            cache_gib: Memory of keys and values, GiB; None takes 2, or more where one sequence needs it and it is free.
-            sequences: Sequences decoded at once.
-            alone: Nothing else, no training either, needs what is free on the GPU: None then takes all of it.
+            prompt: Name of a prompt; by default what the model's `calmstorm.json` says, else "paper-1".
+            local: Device, type of the weights, memory; by default a recipe's defaults.
+            shared: The model is to be trained too, so the cache leaves room on a GPU.
 
         Raises:
             InputError: There is no such model, it is not one the engine runs, or it does not fit into memory.
         """
-        place = device_of(device)
-        if dtype == "auto":
-            dtype = "float32" if place.type == "cpu" else "bfloat16"
-        if dtype not in ("float32", "bfloat16"):
-            raise InputError(f"dtype is {dtype!r}; it must be auto, float32 or bfloat16: set local.dtype")
+        local = local or LocalSettings()
+        device = device_of(local.device)
+        dtype = local.dtype if local.dtype != "auto" else "float32" if device.type == "cpu" else "bfloat16"
         directory = model_directory(model)
         tokenizer = load_tokenizer(str(directory))
-        loaded = _load(directory, str(model), place, getattr(torch, dtype))
-        bounds = cache_bounds(place, cache_gib, alone=alone)
-        settings = EngineSettings(sequences, bounds.usual, bounds.most)
+        loaded = _load(directory, str(model), device, getattr(torch, dtype))
+        bounds = cache_bounds(device, local.cache_gib, alone=not shared)
+        settings = EngineSettings(local.sequences, bounds.usual, bounds.most)
         self._set_up(loaded, tokenizer, prompt or prompt_of_model(directory), str(model), settings)
 
     @classmethod
@@ -179,8 +167,8 @@ class LocalReasoner:
         needed = (tokens + 1) * scheduler.bytes_per_position / GIB
         halved = "local.dtype bfloat16, " if self.model.dtype == torch.float32 else ""
         return (
-            f"{tokens} tokens of prompt and response need {needed:.3g} GiB of cache ({scheduler.bytes_per_position} "
-            f"bytes a token), and {scheduler.memory / GIB:.3g} GiB are allowed, enough for {scheduler.max_length}: set "
+            f"{tokens} tokens of prompt and response need {needed:.2f} GiB of cache ({scheduler.bytes_per_position} "
+            f"bytes a token), and {scheduler.memory / GIB:.2f} GiB are allowed, enough for {scheduler.max_length}: set "
             f"local.cache_gib higher where there is memory, {halved}a lower response_tokens, or use a server"
         )
 

@@ -165,16 +165,7 @@ def open_local(source: Path | str, *, prompt: str | None = None, local: LocalSet
         raise MissingExtraError(error.name or "torch", "pocket") from None
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
-    local = local or LocalSettings()
-    reasoner = LocalReasoner(
-        source,
-        prompt=prompt,
-        device=local.device,
-        dtype=local.dtype,
-        cache_gib=local.cache_gib,
-        sequences=local.sequences,
-        alone=True,
-    )
+    reasoner = LocalReasoner(source, prompt=prompt, local=local)
     return OpenedReasoner(reasoner, reasoner.context_tokens, reasoner.prompt)
 
 

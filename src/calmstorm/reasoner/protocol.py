@@ -60,7 +60,7 @@ class Completion(Record):
     `top_p < 1`, before truncation."""
     stop: CompletionStop
     tokens: int | None = None
-    """Tokens written, where there are no ids but the server counted them."""
+    """How many tokens were written, where there are no `token_ids` and the server says so."""
 
 
 @runtime_checkable

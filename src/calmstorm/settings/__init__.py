@@ -22,6 +22,7 @@ from calmstorm.settings.sections import (
     RolloutSettings,
     ServerSettings,
     SftSettings,
+    TrainingSettings,
 )
 from calmstorm.settings.seeds import derive_seed
 
@@ -42,6 +43,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SftSettings",
+    "TrainingSettings",
     "changed",
     "derive_seed",
     "load_recipe",

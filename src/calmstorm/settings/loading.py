@@ -119,10 +119,13 @@ def _explain(kind: type[Settings], error: ValidationError) -> str:
     if first["type"] == "value_error":
         return f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
     rule = first["msg"].removeprefix("Input should be ")
+    if first["type"] == "tuple_type":
+        rule = 'a list in TOML, such as ["one", "two"]'
     return f"{key} is {given!r}; it must be {rule}: correct {key}"
 
 
 def _suggestion(key: str, kind: type[Settings]) -> str:
+    key = ".".join(part for part in key.split(".") if not part.isdecimal())  # places in a list
     known = sorted(_keys(kind))
     last = key.rsplit(".", 1)[-1]
     near = difflib.get_close_matches(key, known, 1, 0.7)
@@ -144,5 +147,5 @@ def _keys(kind: type[Settings], prefix: str = "") -> Iterator[str]:
 
 def _section(field: FieldInfo) -> type[Settings] | None:
     annotation = field.annotation
-    candidates = (annotation, *(get_args(annotation) if get_origin(annotation) is UnionType else ()))
+    candidates = (annotation, *(get_args(annotation) if get_origin(annotation) in (UnionType, tuple) else ()))
     return next((kind for kind in candidates if isinstance(kind, type) and issubclass(kind, Settings)), None)

@@ -83,6 +83,15 @@ class ServerSettings(EndpointSettings):
     start_seconds: float = Field(900.0, gt=0)
     """How long a server may take until it answers."""
 
+    @model_validator(mode="after")
+    def _command_says_what_and_where(self) -> Self:
+        missing = [mark for mark in ("{model}", "{port}") if not any(mark in word for word in self.command)]
+        if self.command and missing:
+            raise ValueError(
+                f"command holds no {missing[0]}; it must say where model and port go: put {missing[0]} into a word"
+            )
+        return self
+
 
 class LocalSettings(Settings):
     """How a model is loaded into this process."""
@@ -153,7 +162,17 @@ class CurationSettings(Settings):
     """Golden trajectories are at most this long, tokens; None means the response limit."""
 
 
-class SftSettings(Settings):
+class TrainingSettings(Settings):
+    """Which weights a training changes."""
+
+    lora_rank: int = Field(0, ge=0)
+    """Rank of LoRA adapters on all linear layers, merged into the weights when training is complete; 0 trains all
+    weights, as in the paper."""
+    lora_alpha: int = Field(32, ge=1)
+    """Adapters are scaled by `lora_alpha / lora_rank`."""
+
+
+class SftSettings(TrainingSettings):
     """Supervised fine-tuning on golden trajectories (paper table 5)."""
 
     learning_rate: float = Field(1e-5, gt=0, le=1)
@@ -176,7 +195,7 @@ class SftSettings(Settings):
         return _divides(self, "micro_batch", "batch")
 
 
-class RlSettings(Settings):
+class RlSettings(TrainingSettings):
     """Reinforcement learning (paper table 6)."""
 
     objective: Literal["grpo", "dr_grpo", "dapo", "carft"] = "grpo"

@@ -10,6 +10,7 @@ from calmstorm.stages.evaluation import evaluate_model
 from calmstorm.stages.flaws import KeptFlaws, find_flaws
 from calmstorm.stages.golden import Funnel, filter_golden
 from calmstorm.stages.problems import Parts, collect_problems, keep_problems
+from calmstorm.stages.reasoners import open_base, open_weights
 from calmstorm.stages.training import fine_tune, model_path, reinforce
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "keep_config",
     "keep_problems",
     "model_path",
+    "open_base",
+    "open_weights",
     "recipe_of",
     "reinforce",
     "run_config",

@@ -30,7 +30,7 @@ def model_path(run: RunDirectory | Path, stage: Stage) -> Path:
 def fine_tune(
     run: RunDirectory,
     recipe: Recipe,
-    base: Path,
+    base: str | Path,
     golden: Sequence[GoldenTrajectory],
     stage: Stage = Stage.SFT,
     output: Path | None = None,
@@ -38,7 +38,7 @@ def fine_tune(
     """Fine-tunes a model, unless the run has the result; steps go to `<stage>.jsonl`.
 
     Raises:
-        InputError: There is nothing to learn, or the base is no model directory.
+        InputError: There is nothing to learn, or the base is no model.
     """
     from calmstorm.training.checkpoints import completed_updates
     from calmstorm.training.sft import train_sft
@@ -55,7 +55,7 @@ def fine_tune(
             run.append(stage, step)
             advance(f"loss {step.loss:.3f}")
 
-        result = train_sft(base, golden, output, recipe.sft, seed=recipe.seed, prompt=recipe.prompt, on_log=log)
+        result = train_sft(base, golden, output, recipe.sft, prompt=recipe.prompt, seed=recipe.seed, on_log=log)
     left_out = f" ({result.left_out} too long)" if result.left_out else ""
     note(f"{stage}: {result.steps} steps on {result.trajectories} trajectories{left_out}")
 
@@ -63,7 +63,7 @@ def fine_tune(
 def reinforce(
     run: RunDirectory,
     recipe: Recipe,
-    start: Path,
+    start: str | Path,
     problems: Sequence[Problem],
     interpreter: Interpreter,
     stage: Stage = Stage.RL,
@@ -71,7 +71,7 @@ def reinforce(
     """Reinforces a model, unless the run has the result; steps and rewards go to files that begin with its stage.
 
     Raises:
-        InputError: There are too few problems, one has no label, or `start` is no model directory.
+        InputError: There are too few problems, one has no label, or `start` is no model.
     """
     from calmstorm.training.grpo import completed_steps, train_grpo
 
@@ -100,8 +100,9 @@ def reinforce(
             settings,
             interpreter,
             rollouts=recipe.rollout,
-            seed=recipe.seed,
             prompt=recipe.prompt,
+            local=recipe.local,
+            seed=recipe.seed,
             on_step=on_step,
             on_rollout=on_rollout,
         )

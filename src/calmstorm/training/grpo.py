@@ -19,12 +19,14 @@ from calmstorm.errors import InputError
 from calmstorm.grading import is_gradable
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Prefix
+from calmstorm.reasoner.weights import model_directory
 from calmstorm.records import Problem, Record
 from calmstorm.rollout import CodeRunner
 from calmstorm.rollout.spans import response_ids
-from calmstorm.settings import RlSettings, RolloutSettings
+from calmstorm.settings import LocalSettings, RlSettings, RolloutSettings
 from calmstorm.training.checkpoints import completed_updates, open_work, publish
 from calmstorm.training.encode import prompt_ids
+from calmstorm.training.lora import merge_adapters
 from calmstorm.training.policy import load_policy
 from calmstorm.training.rollouts import RlRollout, RolloutTask, TokenRecord, roll_out, token_record
 from calmstorm.training.trl.grpo import reinforce
@@ -64,15 +66,16 @@ def completed_steps(output_dir: Path, settings: RlSettings) -> int:
 
 
 def train_grpo(
-    model_dir: Path,
+    model: str | Path,
     problems: Sequence[Problem],
     output_dir: Path,
     settings: RlSettings,
     interpreter: CodeRunner,
     *,
     rollouts: RolloutSettings,
-    seed: int = 1,
     prompt: str | None = None,
+    local: LocalSettings | None = None,
+    seed: int = 1,
     on_step: Callable[[RlStep], None] = lambda step: None,
     on_rollout: Callable[[RlRollout], None] = lambda rollout: None,
 ) -> None:
@@ -81,14 +84,15 @@ def train_grpo(
     Must not be called from a running event loop: it runs its own.
 
     Args:
-        model_dir: The model to start from.
+        model: Directory or hub id of the model to start from.
         problems: With labels that can be graded.
         output_dir: Must not exist; appears when training is complete.
         settings: The paper's table 6, or a recipe's.
         interpreter: Runs the code of rollouts.
         rollouts: Bounds of executions, and concurrency; sampling and response length are those of `settings`.
+        prompt: Name of the prompt that problems are put in; None means the one that the model asks for.
+        local: Device, and memory that rollouts may take.
         seed: Order of the problems, and sampling.
-        prompt: Name of the prompt that the model is asked with; None means what `model_dir` asks for.
         on_step: Gets every step, after its update.
         on_rollout: Gets every rollout of a step, before its update. After a resume, those of steps after
             `completed_steps(output_dir, settings)` come again.
@@ -98,7 +102,8 @@ def train_grpo(
             unfinished training with other arguments is in its place.
     """
     _check(settings, problems)
-    policy = load_policy(model_dir, prompt)
+    directory = model_directory(model)
+    policy = load_policy(directory, prompt, settings, seed, local)
     schedule = _schedule(policy, problems, settings, seed)
     identity = {
         "settings": [
@@ -106,7 +111,7 @@ def train_grpo(
             rollouts.model_dump(exclude={"concurrency", "workers"}),
             seed,
         ],
-        "model": str(model_dir.resolve()),
+        "model": str(directory.resolve()),
         "prompt": policy.prompt,
         "problems": [problem.model_dump(mode="json") for problem in problems],
     }
@@ -125,6 +130,7 @@ def train_grpo(
             reinforce(session, steps.roll_out, len(schedule), settings)
         finally:
             runner.run(policy.close())
+    merge_adapters(policy.model)
     publish(policy.save(work / "model"), policy.prompt, output_dir)
 
 

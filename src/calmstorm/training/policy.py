@@ -10,40 +10,52 @@ import torch
 import transformers
 
 from calmstorm.errors import InputError
+from calmstorm.progress import note
 from calmstorm.reasoner.local import LocalReasoner
+from calmstorm.settings import LocalSettings, TrainingSettings
+from calmstorm.training.lora import add_adapters
 
 ONE_THREAD_BELOW = 50_000_000
 """Parameters below which a second CPU thread costs more than it brings."""
 
 
-def load_policy(model_dir: Path, prompt: str | None = None) -> LocalReasoner:
-    """Loads a model directory for training: float32 weights, updated without rounding.
+def load_policy(
+    directory: Path,
+    prompt: str | None = None,
+    settings: TrainingSettings | None = None,
+    seed: int = 1,
+    local: LocalSettings | None = None,
+) -> LocalReasoner:
+    """Loads a model for training: float32 weights, updated without rounding.
 
+    Under LoRA the weights themselves stay as they are: on a GPU they are bfloat16, and the adapters float32.
     From here on TRL, transformers and datasets write nothing but errors to the terminal. On a CPU a small model also
-    sets torch to one thread, for the whole process.
+    sets torch to one thread, for the whole process. Of several GPUs the first is used.
 
     Args:
-        model_dir: The model.
-        prompt: Name of the prompt to train with; None means what the directory asks for.
+        directory: Of the model.
+        prompt: Name of the prompt that it is trained with; None means the one that its directory asks for.
+        settings: Whether it gets adapters; None means that it does not.
+        seed: Of what adapters begin with.
+        local: Device, and memory of rollouts.
 
     Raises:
-        InputError: There is no model in the directory, or more than one device or process is to be used.
+        InputError: There is no such model, or more than one process is to be used.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     for name in ("trl", "datasets", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)
     processes = os.environ.get("WORLD_SIZE", "1")
-    if torch.cuda.device_count() > 1 or int(processes) > 1:
-        raise InputError(
-            f"{torch.cuda.device_count()} GPUs and {processes} processes; training runs on one device in one process: "
-            "set CUDA_VISIBLE_DEVICES to one GPU and start without a launcher"
-        )
-    if not (model_dir / "config.json").is_file():
-        raise InputError(
-            f"{model_dir} holds no model (no config.json); training needs a local model directory: download it"
-        )
-    policy = LocalReasoner(model_dir, prompt=prompt, dtype="float32")
+    if int(processes) > 1:
+        raise InputError(f"{processes} processes; training runs in one process: start it without a launcher")
+    if torch.cuda.device_count() > 1:
+        note(f"training uses the first of {torch.cuda.device_count()} GPUs")
+    adapted = settings is not None and settings.lora_rank > 0
+    local = (local or LocalSettings()).model_copy(update={"dtype": "auto" if adapted else "float32"})
+    policy = LocalReasoner(directory, prompt=prompt, local=local, shared=True)
+    if settings is not None and adapted:
+        add_adapters(policy.model, settings, seed)
     if policy.model.device.type == "cpu" and policy.model.num_parameters() < ONE_THREAD_BELOW:
         torch.set_num_threads(1)
     return policy

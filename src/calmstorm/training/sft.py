@@ -1,7 +1,7 @@
 """Supervised fine-tuning on golden trajectories: the gentle first stage (paper section 3.3, table 5).
 
 Which tokens are learned is decided in `calmstorm.training.encode`. A killed training goes on from its last complete
-checkpoint when it is called again with the same arguments. Not covered: packing, adapters, more than one process.
+checkpoint when it is called again with the same arguments. Not covered: packing, more than one process.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from pathlib import Path
 
 from calmstorm.errors import InputError
 from calmstorm.reasoner.local import LocalReasoner
+from calmstorm.reasoner.weights import model_directory
 from calmstorm.records import GoldenTrajectory, Record
 from calmstorm.settings import SftSettings
 from calmstorm.training.checkpoints import open_work, publish
 from calmstorm.training.encode import Example, encode
+from calmstorm.training.lora import merge_adapters
 from calmstorm.training.policy import load_policy
 from calmstorm.training.trl.session import Logs, Session
 from calmstorm.training.trl.sft import fine_tune
@@ -50,25 +52,24 @@ class SftResult(Record):
 
 
 def train_sft(
-    model_dir: Path,
+    model: str | Path,
     golden: Sequence[GoldenTrajectory],
     output_dir: Path,
     settings: SftSettings,
     *,
-    seed: int = 1,
     prompt: str | None = None,
+    seed: int = 1,
     on_log: Callable[[SftStep], None] = lambda step: None,
 ) -> SftResult:
     """Fine-tunes a model on golden trajectories and writes it as a plain Hugging Face directory.
 
     Args:
-        model_dir: The model to start from.
+        model: Directory or hub id of the model to start from.
         golden: What to learn; must come from a Reasoner with the same tokenizer.
         output_dir: Must not exist; appears when training is complete.
         settings: The paper's table 5, or a recipe's.
+        prompt: Name of the prompt that the trajectories answer; None means the one that the model asks for.
         seed: Order of the data.
-        prompt: Name of the prompt that the trajectories answer, which the new model is asked with from then on; None
-            means what `model_dir` asks for.
         on_log: Gets every step. After a resume, steps after the last checkpoint come again: drop earlier lines with a
             step above `completed_updates(output_dir)` before calling.
 
@@ -76,13 +77,15 @@ def train_sft(
         InputError: Nothing to learn, token ids missing, the output exists, or an unfinished training with other
             arguments is in its place.
     """
-    policy = load_policy(model_dir, prompt)
+    directory = model_directory(model)
+    policy = load_policy(directory, prompt, settings, seed)
     examples, left_out = _examples(policy, golden, settings.sequence_tokens)
     rows = max(1, round(settings.epochs * len(examples)))
     steps = math.ceil(rows / settings.batch)
     identity = {
         "settings": [settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}), seed],
-        "model": str(model_dir.resolve()),
+        "model": str(directory.resolve()),
+        "prompt": policy.prompt,
         "trajectories": [example.input_ids for example in examples],
     }
     work = open_work(output_dir, identity)
@@ -93,6 +96,7 @@ def train_sft(
 
     order = bucketed_order([len(example.input_ids) for example in examples], rows, settings.batch, seed)
     fine_tune(Session(policy, work, seed, steps, settings.checkpoint_steps, log), examples, order, settings)
+    merge_adapters(policy.model)
     publish(policy.save(work / "model"), policy.prompt, output_dir)
     learned = sum(example.learned for example in examples)
     return SftResult(trajectories=len(examples), left_out=left_out, learned_tokens=learned, steps=steps)

@@ -2,14 +2,19 @@
 
 The samples of a group answer the same prompt. It is run once, and its keys and values, gradient included, serve all of
 them: with prompts as long as responses this halves the work. Rows with different prompts are scored group by group.
+Logits are made in parts and once more for the gradient: of 16,384 tokens and a vocabulary of 151,936 they are 10 GB.
 """
 
 from __future__ import annotations
 
 import torch
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from calmstorm.training.cpu.attention import right_padded
+
+LOGITS = 2**26
+"""Logits held at once; 256 MiB in float32."""
 
 
 def score(
@@ -67,8 +72,20 @@ def _score_group(
             rest = model.base_model(input_ids=completions[:, :-1], past_key_values=cache, use_cache=True)
             hidden = torch.cat([first, rest.last_hidden_state], dim=1)
     head = model.get_output_embeddings()
-    logits = head(hidden).float() / temperature
-    normalized = torch.log_softmax(logits, dim=-1)
+    width = max(1, LOGITS // (count * model.config.vocab_size))
+    parts = [(hidden[:, at : at + width], completions[:, at : at + width]) for at in range(0, hidden.shape[1], width)]
+    if len(parts) == 1:
+        return _logprobs(head, *parts[0], temperature)
+    scored = [checkpoint(_logprobs, head, *part, temperature, use_reentrant=False) for part in parts]
+    logprobs, entropies = zip(*scored, strict=True)
+    return torch.cat(logprobs, dim=1), torch.cat(entropies, dim=1)
+
+
+def _logprobs(
+    head: torch.nn.Module, hidden: torch.Tensor, tokens: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns log-probability of each token (N, C), drawn from hidden states (N, C, D), and entropy (N, C)."""
+    normalized = torch.log_softmax(head(hidden).float() / temperature, dim=-1)
     with torch.no_grad():
         entropies = -(normalized.exp() * normalized).sum(-1)
-    return normalized.gather(-1, completions.unsqueeze(-1)).squeeze(-1), entropies
+    return normalized.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), entropies

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
+from calmstorm.errors import WorkError
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.training.checkpoints import last_complete, mark_complete
 
@@ -32,7 +33,7 @@ class Session:
     """A training through TRL."""
 
     policy: LocalReasoner
-    """Its model is changed in place; float32."""
+    """Its model is changed in place; what is trained of it is float32."""
     work: Path
     """Directory of the checkpoints; training goes on from the last complete one."""
     seed: int
@@ -65,7 +66,13 @@ class Session:
         }
 
     def run(self, kind: type[Trainer], **arguments: Any) -> None:  # noqa: ANN401
-        """Trains with a trainer of this kind, from the last complete checkpoint if there is one."""
+        """Trains with a trainer of this kind, from the last complete checkpoint if there is one.
+
+        Raises:
+            WorkError: The GPU's memory does not suffice.
+        """
+        if arguments["args"].n_gpu > 1:
+            arguments["args"]._n_gpu = 1  # torch's DataParallel would copy the model to each, and is wrong for GRPO
         trainer = kind(
             model=self.policy.model,
             processing_class=self.policy.codec.tokenizer,
@@ -74,7 +81,13 @@ class Session:
         )
         trainer.remove_callback(PrinterCallback)
         checkpoint = last_complete(self.work)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        try:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        except torch.OutOfMemoryError as error:
+            raise WorkError(
+                f"the GPU's memory does not suffice ({str(error).splitlines()[0][:200]}): lower micro_batch or the "
+                "token limits, or train adapters with lora_rank; calm plan says what a recipe needs"
+            ) from None
 
 
 class _UpdateCallback(TrainerCallback):
