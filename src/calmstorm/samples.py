@@ -121,8 +121,8 @@ class Work(Generic[T]):
         self._in_a_row += 1
         if self._in_a_row >= max(_PATIENCE, self.concurrency):
             raise InfrastructureError(
-                f"{self._in_a_row} samples in a row failed ({left.reason}); {self.finished} were finished, and what was "
-                "finished is kept: see that server or model works, then run the same command again"
+                f"{self._in_a_row} samples in a row failed ({left.reason}); {self.finished} were finished, and "
+                "those are kept: see that server or model works, then run the same command again"
             ) from left.error
 
 
