@@ -113,13 +113,13 @@ class Absent(RulesIntervener):
 def test_an_intervener_that_fails_for_one_sample_stops_no_other(problems, tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
     words = ("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x")
-    monkeypatch.setattr(options, "intervener_of", lambda recipe: Absent())
+    monkeypatch.setattr(options, "intervener_of", lambda *given: Absent())
     assert calm(*words) == 1
     assert "1 of 3 samples are not finished (the line is dead)" in capsys.readouterr().err
     assert {(row["problem_id"], row["round"]) for row in lines(run, "trajectories")} == {
         ("p0", 0), ("p0", 1), ("p1", 0), ("p2", 0), ("p2", 1),
     }  # fmt: skip
-    monkeypatch.setattr(options, "intervener_of", lambda recipe: RulesIntervener())
+    monkeypatch.setattr(options, "intervener_of", lambda *given: RulesIntervener())
     assert calm(*words, "--resume", "--json") == 0
     assert json.loads(capsys.readouterr().out)["golden"] == 3
 
@@ -132,7 +132,7 @@ class Refused(RulesIntervener):
 
 
 def test_a_refused_key_ends_in_one_line(problems, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(options, "intervener_of", lambda recipe: Refused())
+    monkeypatch.setattr(options, "intervener_of", lambda *given: Refused())
     assert calm("curate", "--problems", problems, "--run", str(tmp_path / "run"), "--reasoner", "http://x") == 2
     assert capsys.readouterr().err.splitlines()[-1] == "calm: the key is refused: set CALM_INTERVENER_KEY"
 
@@ -226,11 +226,62 @@ def test_flaws_names_the_trigger_of_the_contracts_example(tmp_path, capsys):
     path.write_text(json.dumps({"id": "a", "problem": "How many?", "ground_truth": 15, "response": response}) + "\n")
     assert calm("flaws", "--responses", str(path), "--annotator", "rules", "--json") == 0
     got = json.loads(capsys.readouterr().out)
-    assert got["results"] == [
-        {"id": "a", "triggers": [7], "excerpt": "The answer is 15 dollars, \\boxed{15 dollars in total}"}
-    ]
+    (row,) = got["results"]
+    assert (row["id"], row["triggers"]) == ("a", [7])
+    assert row["excerpt"] == "The answer is 15 dollars, \\boxed{15 dollars in total}"
 
 
 def test_flaws_needs_a_source(capsys):
     assert calm("flaws") == 2
     assert "Missing option '--responses'" in capsys.readouterr().err
+
+
+def test_a_spent_budget_is_one_line_and_what_was_finished_is_filtered_and_shown(problems, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x", "--json")
+    assert calm(*words, "--set", "rollout.concurrency=1", "--max-tokens", "10") == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["samples"] == 1
+    assert shown.err.splitlines()[-1].startswith("calm: budget.tokens is 10 and 1")
+    assert calm(*words, "--resume", "--max-tokens", "100000") == 0
+    assert json.loads(capsys.readouterr().out)["golden"] == 3
+
+
+def test_a_bound_on_cost_without_prices_is_refused_before_anything_is_written(problems, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ("--run", str(run), "--reasoner", "http://x", "--model", "m", "--max-cost", "5")
+    assert calm("curate", "--problems", problems, *words) == 2
+    assert "prices name neither of" in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_problems_without_labels_are_counted(tmp_path, capsys):
+    path = tmp_path / "problems.jsonl"
+    path.write_text('{"id": "a", "question": "Plan a?"}\n{"id": "b", "question": "Plan b?", "answer": 400}\n')
+    assert calm("curate", "--problems", str(path), "--run", str(tmp_path / "run"), "--reasoner", "http://x") == 0
+    assert "1 of 2 problems have no usable label" in capsys.readouterr().err
+
+
+def test_an_evaluation_prints_what_was_finished_and_ends_with_1_where_samples_are_open(
+    problems, tmp_path, capsys, monkeypatch
+):
+    def script(prefix, sampling):
+        if "Plan 1?" in prefix.text:
+            raise InfrastructureError("the line is dead")
+        return by_hand(prefix, sampling)
+
+    run, reasoner = tmp_path / "run", "http://x"
+    words = ("eval", "--problems", problems, "--run", str(run), "--reasoner", reasoner, "--samples", "1", "--json")
+    monkeypatch.setattr(opening, "open_for", lambda recipe: opening.OpenedReasoner(ScriptedReasoner(script), None))
+    assert calm(*words) == 1
+    shown = capsys.readouterr()
+    assert "1 of 3 samples are not finished (the line is dead)" in shown.err
+    results = json.loads(shown.out)["results"]
+    assert {row["problem_id"]: row["status"] for row in results} == {
+        "p0": "wrong", "p1": "infrastructure", "p2": "wrong",
+    }  # fmt: skip
+    assert [row["problem_id"] for row in lines(run, "trajectories")] == ["p0", "p2"]
+    assert {row["problem_id"] for row in lines(run, "failures")} == {"p1"}
+    monkeypatch.setattr(opening, "open_for", lambda recipe: opening.OpenedReasoner(ScriptedReasoner(by_hand), None))
+    assert calm(*words) == 0
+    assert len(json.loads(capsys.readouterr().out)["results"]) == 3
