@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM := false
 # more than one thread is slower for a model this small
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test vllm test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-steps clean
+.PHONY: setup demo test vllm test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-curation bench-steps clean
 
 setup: $(STAMP)
 
@@ -81,6 +81,10 @@ bench: setup
 bench-interpreter: setup
 	mkdir -p runs
 	$(BIN)/python benchmarks/interpreter.py --json runs/bench-interpreter.json --plot runs/bench-interpreter.html
+
+bench-curation: setup
+	mkdir -p runs
+	$(BIN)/python benchmarks/curation.py --json runs/bench-curation.json
 
 bench-steps: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step_review.py

@@ -37,8 +37,10 @@ def drawn(trajectory: Trajectory) -> int:
 
 
 def curate(folder: Path, way: str, options: argparse.Namespace) -> Path:
-    """Curates one way; returns the run."""
+    """Curates one way, unless that was done before; returns the run."""
     run = folder / way
+    if (run / "golden.jsonl").exists():
+        return run
     settings = (f"intervener.review={way}", f"curation.samples={options.samples}")
     words = [CALM, "curate", "--problems", str(folder / "problems.jsonl"), "--run", str(run), "--json"]
     words += ["--reasoner", options.reasoner, "--recipe", options.recipe, "--intervener", "rules"]
@@ -68,6 +70,12 @@ def measured(run: Path) -> tuple[dict[str, dict[str, float]], Counter[str]]:
     return {name: {key: sums[name][key] / samples[key] for key in samples} for name in MEASURES}, counts
 
 
+def first_triggers(run: Path) -> dict[tuple[str, int], int]:
+    """Returns the trigger of the first hint of each sample that got one."""
+    hints = RunDirectory(run, readonly=True).read("interventions", Intervention)
+    return {(hint.problem_id, hint.sample): int(hint.trigger) for hint in hints if hint.round == 0}
+
+
 def interval(values: list[float]) -> tuple[float, float, float]:
     """Returns a mean with its 95 % interval by Student's t over problems."""
     mean = math.fsum(values) / len(values)
@@ -78,8 +86,12 @@ def interval(values: list[float]) -> tuple[float, float, float]:
 
 def compare(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     """Curates both ways and returns means per sample, and their differences, steps less whole."""
-    made = {way: measured(curate(folder, way, options)) for way in WAYS}
+    runs = {way: curate(folder, way, options) for way in WAYS}
+    made = {way: measured(run) for way, run in runs.items()}
     shown: dict[str, object] = {way: {"counts": dict(sorted(made[way][1].items()))} for way in WAYS}
+    one, other = (first_triggers(runs[way]) for way in WAYS)
+    flawed = one.keys() | other.keys()
+    shown["first flaw"] = {"samples": len(flawed), "the same": sum(one.get(key) == other.get(key) for key in flawed)}
     for name in MEASURES:
         whole, steps = (made[way][0][name] for way in WAYS)
         ways = {way: interval(list(values.values())) for way, values in zip(WAYS, (whole, steps), strict=True)}
@@ -94,7 +106,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2)
     parser.add_argument("--reasoner", default="pocket")
     parser.add_argument("--recipe", default="pocket")
-    parser.add_argument("--keep", type=Path, help="folder for the runs; else they are deleted")
+    parser.add_argument("--keep", type=Path, help="folder for the runs, taken from there if present; else deleted")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)

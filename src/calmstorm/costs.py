@@ -19,10 +19,11 @@ def cost(prices: Iterable[Price], model: str, usage: Usage) -> float:
         model: Its name, as the prices call it.
         usage: `prompt_tokens` are those that were sent over all requests, `completion_tokens` those that came back.
     """
-    for price in prices:
-        if price.model == model:
-            return (usage.prompt_tokens * price.input + usage.completion_tokens * price.output) / 1e6
-    return 0.0
+    return next((_at(price, usage) for price in prices if price.model == model), 0.0)
+
+
+def _at(price: Price, usage: Usage) -> float:
+    return (usage.prompt_tokens * price.input + usage.completion_tokens * price.output) / 1e6
 
 
 def reasoner_model(recipe: Recipe) -> str:
@@ -37,7 +38,7 @@ def require_prices(recipe: Recipe) -> None:
         InputError: The budget could never be spent.
     """
     models = {reasoner_model(recipe), recipe.intervener.model}
-    if recipe.budget.cost is not None and not any(price.model in models for price in recipe.prices):
+    if recipe.budget.cost is not None and not models & {price.model for price in recipe.prices}:
         names = " and ".join(sorted(models))
         raise InputError(
             f"budget.cost is {recipe.budget.cost:g}, but prices name neither of {names}: give a price, for example "

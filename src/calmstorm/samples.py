@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from calmstorm.errors import BudgetSpentError, CalmstormError, InfrastructureError, UnfinishedError
 from calmstorm.records import Failure, Problem, Stage
@@ -23,6 +23,20 @@ PAUSES = (10.0, 60.0)
 """Seconds before each further pass over what failed."""
 _PATIENCE = 8
 """Failures in a row, or as many as are in flight, after which the work ends."""
+
+
+class OpenSample(NamedTuple):
+    """A sample that failed."""
+
+    problem: Problem
+    sample: int
+    reason: str
+    error: Exception
+
+    @property
+    def may_mend(self) -> bool:
+        """Whether another try may help; it would only meet an unforeseen error again."""
+        return isinstance(self.error, InfrastructureError)
 
 
 @dataclass
@@ -40,10 +54,8 @@ class Work(Generic[T]):
     spent: Callable[[], str] = lambda: ""
     """Says why nothing new may be started; "" while it may."""
     finished: int = 0
-    open: dict[tuple[str, int], Sample] = field(default_factory=dict)
-    """What failed and was not finished since."""
-    reason: str = ""
-    """Of the first failure of the latest pass."""
+    open: dict[tuple[str, int], OpenSample] = field(default_factory=dict)
+    """What failed and was not finished since, by problem id and sample."""
     _halted: bool = False
     _in_a_row: int = 0
 
@@ -61,16 +73,17 @@ class Work(Generic[T]):
         await self._pass(samples)
         try:
             for pause in PAUSES:
-                if self.open:
+                again = [(left.problem, left.sample) for left in self.open.values() if left.may_mend]
+                if again:
                     await asyncio.sleep(pause)
-                    await self._pass(list(self.open.values()))
+                    await self._pass(again)
         except InfrastructureError:
             pass  # what is left keeps failing, which says nothing against what was finished
-        if self.open:
-            raise UnfinishedError(len(self.open), len(self.open) + self.finished, self.reason)
+        for first in self.open.values():
+            raise UnfinishedError(len(self.open), len(self.open) + self.finished, first.reason) from first.error
 
     async def _pass(self, samples: Iterable[Sample]) -> None:
-        self._in_a_row, self.reason = 0, ""
+        self._in_a_row = 0
         drawn = iter(samples)
 
         async def worker() -> None:
@@ -88,11 +101,11 @@ class Work(Generic[T]):
         try:
             result = await self.attempt(problem, sample)
         except InfrastructureError as error:
-            self._fail(problem, sample, str(error), error)
+            self._fail(OpenSample(problem, sample, str(error), error))
         except CalmstormError:
             raise
         except Exception as error:  # trouble with one sample must not cost the others
-            self._fail(problem, sample, f"internal error: {type(error).__name__}: {error}", error)
+            self._fail(OpenSample(problem, sample, f"internal error: {type(error).__name__}: {error}", error))
         else:
             self._in_a_row = 0
             if result is None:
@@ -102,16 +115,15 @@ class Work(Generic[T]):
             self.finished += 1
             self.done(result)
 
-    def _fail(self, problem: Problem, sample: int, reason: str, error: Exception) -> None:
-        self.failed(problem, sample, reason)
-        self.open[problem.id, sample] = problem, sample
-        self.reason = self.reason or reason
+    def _fail(self, left: OpenSample) -> None:
+        self.failed(left.problem, left.sample, left.reason)
+        self.open[left.problem.id, left.sample] = left
         self._in_a_row += 1
         if self._in_a_row >= max(_PATIENCE, self.concurrency):
             raise InfrastructureError(
-                f"{self._in_a_row} samples in a row failed ({reason}); {self.finished} were finished, and everything "
-                "is kept: see that server or model works, then run the same command again"
-            ) from error
+                f"{self._in_a_row} samples in a row failed ({left.reason}); {self.finished} were finished, and "
+                "those are kept: see that server or model works, then run the same command again"
+            ) from left.error
 
 
 def failure(stage: Stage, problem: Problem, sample: int, round_: int, reason: str) -> Failure:

@@ -55,9 +55,9 @@ def lines(path: Path) -> list[dict]:
 @pytest.fixture
 def problems(tmp_path: Path) -> str:
     path = tmp_path / "problems.jsonl"
-    assert calm("problems", "generate", "--count", "3", "--out", str(path)) == 0
+    assert calm("problems", "generate", "--count", "2", "--out", str(path)) == 0
     rows = lines(path)
-    rows[2]["question"] += " (unreadable)"
+    rows[1]["question"] += " (unreadable)"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 
@@ -96,10 +96,9 @@ def test_curation_with_a_chat_model_from_end_to_end(
         names = [row["id"] for row in lines(Path(problems))]
         outcomes = {key: row["outcome"] for key, row in reviews.items()}
         assert outcomes == {
-            (names[0], 0): "flawed", (names[0], 1): "flawless", (names[1], 0): "flawed", (names[1], 1): "flawless",
-            (names[2], 0): "failed",
+            (names[0], 0): "flawed", (names[0], 1): "flawless", (names[1], 0): "failed",
         }  # fmt: skip
-        failed = reviews[names[2], 0]
+        failed = reviews[names[1], 0]
         assert failed["usage"]["prompt_tokens"] == 200  # both attempts are paid for
         assert "in 2 attempts" in failed["reason"]
         assert {row["intervener"] for row in lines(run / "interventions.jsonl")} == {"llm:m@intervener-2"}
@@ -110,7 +109,7 @@ def test_curation_with_a_chat_model_from_end_to_end(
         # Reviews that a kill lost are answered from what was kept; what failed is not asked about again.
         assert len(server.requests) == asked
     restored = [row for row in lines(run / "reviews.jsonl") if row["outcome"] == "flawless"]
-    assert [row["usage"]["prompt_tokens"] for row in restored] == [0, 0]
+    assert [row["usage"]["prompt_tokens"] for row in restored] == [0]
     flaws_are_asked_about_once(run, monkeypatch, capsys)
     assert all(KEY.encode() not in path.read_bytes() for path in run.iterdir() if path.is_file())
     assert KEY not in "".join(capsys.readouterr())

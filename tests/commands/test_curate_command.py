@@ -12,6 +12,7 @@ from calmstorm.commands import options
 from calmstorm.errors import InfrastructureError, InputError
 from calmstorm.intervener.rules import RulesIntervener
 from calmstorm.reasoner import opening
+from calmstorm.reasoner.prompting import user_message
 from calmstorm.reasoner.scripted import ScriptedReasoner
 
 SCRIPT = "```python\nimport pulp\nprint(400.0)\n```\n"
@@ -36,7 +37,9 @@ def by_hand(prefix, sampling) -> str:
 
 @pytest.fixture(autouse=True)
 def _reasoner(monkeypatch):
-    monkeypatch.setattr(opening, "open_for", lambda recipe: opening.OpenedReasoner(ScriptedReasoner(by_hand), None))
+    monkeypatch.setattr(
+        opening, "open_for", lambda recipe: opening.OpenedReasoner(ScriptedReasoner(by_hand), None, "calm-1")
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -110,13 +113,13 @@ class Absent(RulesIntervener):
 def test_an_intervener_that_fails_for_one_sample_stops_no_other(problems, tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
     words = ("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x")
-    monkeypatch.setattr(options, "intervener_of", lambda recipe: Absent())
+    monkeypatch.setattr(options, "intervener_of", lambda *given: Absent())
     assert calm(*words) == 1
     assert "1 of 3 samples are not finished (the line is dead)" in capsys.readouterr().err
     assert {(row["problem_id"], row["round"]) for row in lines(run, "trajectories")} == {
         ("p0", 0), ("p0", 1), ("p1", 0), ("p2", 0), ("p2", 1),
     }  # fmt: skip
-    monkeypatch.setattr(options, "intervener_of", lambda recipe: RulesIntervener())
+    monkeypatch.setattr(options, "intervener_of", lambda *given: RulesIntervener())
     assert calm(*words, "--resume", "--json") == 0
     assert json.loads(capsys.readouterr().out)["golden"] == 3
 
@@ -129,7 +132,7 @@ class Refused(RulesIntervener):
 
 
 def test_a_refused_key_ends_in_one_line(problems, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(options, "intervener_of", lambda recipe: Refused())
+    monkeypatch.setattr(options, "intervener_of", lambda *given: Refused())
     assert calm("curate", "--problems", problems, "--run", str(tmp_path / "run"), "--reasoner", "http://x") == 2
     assert capsys.readouterr().err.splitlines()[-1] == "calm: the key is refused: set CALM_INTERVENER_KEY"
 
@@ -161,7 +164,38 @@ def test_golden_filters_again_and_exports(problems, tmp_path, capsys):
     capsys.readouterr()
     assert calm("golden", str(run), "--out", str(out), "--format", "messages", "--json") == 0
     assert json.loads(capsys.readouterr().out)["exported"] == 3
-    assert all(json.loads(line)["messages"][1]["content"].endswith(GOOD) for line in out.read_text().splitlines())
+    chats = [json.loads(line)["messages"] for line in out.read_text().splitlines()]
+    assert all(chat[1]["content"].endswith(GOOD) for chat in chats)
+    assert chats[0][0]["content"] == user_message("calm-1", "Plan 0?")
+
+
+def test_golden_takes_another_rule_and_says_so_in_the_run_s_settings(problems, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert calm("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x") == 0
+    before = (run / "config.toml").read_text()
+    rows = [{**row, "executions": []} for row in lines(run, "trajectories")]  # as if no script stood behind them
+    (run / "trajectories.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for rule, golden, rejected in (("strict", 0, {"unbacked": 3}), ("paper", 3, {})):
+        capsys.readouterr()
+        assert calm("golden", str(run), "--set", f"curation.golden={rule}", "--json") == 0
+        got = json.loads(capsys.readouterr().out)
+        assert (got["golden"], got["rejected"]) == (golden, rejected)
+        assert f'golden = "{rule}"' in (run / "config.toml").read_text()
+    assert (run / "config.toml").read_text() == before
+    assert calm("golden", str(run), "--set", "seed=9") == 2
+    assert "seed is 9, but this run was started with" in capsys.readouterr().err
+
+
+def test_golden_says_that_samples_without_a_label_can_never_be_golden(problems, tmp_path, capsys):
+    with Path(problems).open("a") as file:
+        file.write(json.dumps({"id": "p9", "question": "Plan 9?", "answer": None}) + "\n")
+    run = tmp_path / "run"
+    assert calm("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x") == 0
+    capsys.readouterr()
+    assert calm("golden", str(run), "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["rejected"] == {"ungraded": 1}
+    assert "1 of 4 samples belong to problems without a label and can never be golden" in printed.err
 
 
 def test_golden_of_a_run_without_curation_is_refused(tmp_path, capsys):
@@ -192,11 +226,62 @@ def test_flaws_names_the_trigger_of_the_contracts_example(tmp_path, capsys):
     path.write_text(json.dumps({"id": "a", "problem": "How many?", "ground_truth": 15, "response": response}) + "\n")
     assert calm("flaws", "--responses", str(path), "--annotator", "rules", "--json") == 0
     got = json.loads(capsys.readouterr().out)
-    assert got["results"] == [
-        {"id": "a", "triggers": [7], "excerpt": "The answer is 15 dollars, \\boxed{15 dollars in total}"}
-    ]
+    (row,) = got["results"]
+    assert (row["id"], row["triggers"]) == ("a", [7])
+    assert row["excerpt"] == "The answer is 15 dollars, \\boxed{15 dollars in total}"
 
 
 def test_flaws_needs_a_source(capsys):
     assert calm("flaws") == 2
     assert "Missing option '--responses'" in capsys.readouterr().err
+
+
+def test_a_spent_budget_is_one_line_and_what_was_finished_is_filtered_and_shown(problems, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ("curate", "--problems", problems, "--run", str(run), "--reasoner", "http://x", "--json")
+    assert calm(*words, "--set", "rollout.concurrency=1", "--max-tokens", "10") == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["samples"] == 1
+    assert shown.err.splitlines()[-1].startswith("calm: budget.tokens is 10 and 1")
+    assert calm(*words, "--resume", "--max-tokens", "100000") == 0
+    assert json.loads(capsys.readouterr().out)["golden"] == 3
+
+
+def test_a_bound_on_cost_without_prices_is_refused_before_anything_is_written(problems, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ("--run", str(run), "--reasoner", "http://x", "--model", "m", "--max-cost", "5")
+    assert calm("curate", "--problems", problems, *words) == 2
+    assert "prices name neither of" in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_problems_without_labels_are_counted(tmp_path, capsys):
+    path = tmp_path / "problems.jsonl"
+    path.write_text('{"id": "a", "question": "Plan a?"}\n{"id": "b", "question": "Plan b?", "answer": 400}\n')
+    assert calm("curate", "--problems", str(path), "--run", str(tmp_path / "run"), "--reasoner", "http://x") == 0
+    assert "1 of 2 problems have no usable label" in capsys.readouterr().err
+
+
+def test_an_evaluation_prints_what_was_finished_and_ends_with_1_where_samples_are_open(
+    problems, tmp_path, capsys, monkeypatch
+):
+    def script(prefix, sampling):
+        if "Plan 1?" in prefix.text:
+            raise InfrastructureError("the line is dead")
+        return by_hand(prefix, sampling)
+
+    run, reasoner = tmp_path / "run", "http://x"
+    words = ("eval", "--problems", problems, "--run", str(run), "--reasoner", reasoner, "--samples", "1", "--json")
+    monkeypatch.setattr(opening, "open_for", lambda recipe: opening.OpenedReasoner(ScriptedReasoner(script), None))
+    assert calm(*words) == 1
+    shown = capsys.readouterr()
+    assert "1 of 3 samples are not finished (the line is dead)" in shown.err
+    results = json.loads(shown.out)["results"]
+    assert {row["problem_id"]: row["status"] for row in results} == {
+        "p0": "wrong", "p1": "infrastructure", "p2": "wrong",
+    }  # fmt: skip
+    assert [row["problem_id"] for row in lines(run, "trajectories")] == ["p0", "p2"]
+    assert {row["problem_id"] for row in lines(run, "failures")} == {"p1"}
+    monkeypatch.setattr(opening, "open_for", lambda recipe: opening.OpenedReasoner(ScriptedReasoner(by_hand), None))
+    assert calm(*words) == 0
+    assert len(json.loads(capsys.readouterr().out)["results"]) == 3

@@ -20,6 +20,7 @@ class ChatServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, replies: Sequence[Reply] | Callable[[dict], Reply]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

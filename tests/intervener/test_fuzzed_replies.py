@@ -6,8 +6,9 @@ import contextlib
 import random
 import time
 
+from calmstorm.endpoint import AttemptError
 from calmstorm.intervener.hint_checks import Unusable, place, require_usable_hint
-from calmstorm.intervener.llm.completion import OddAnswer, read_answer
+from calmstorm.intervener.llm.completion import read_answer
 from calmstorm.intervener.response_parser import locate, parse_review, parse_triggers
 from tests.intervener.workshop_case import WORKSHOP, trajectory_of
 
@@ -112,6 +113,6 @@ def test_answers_of_any_shape_are_read_or_refused():
         try:
             read_answer(odd, 0.1)
             raise AssertionError(odd)
-        except OddAnswer:
+        except AttemptError:
             pass
     assert read_answer(Odd(), 0.1).usage.prompt_tokens == 0

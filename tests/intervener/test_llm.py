@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 
 from calmstorm.cli import main
+from calmstorm.endpoint import EndpointPool
 from calmstorm.errors import InfrastructureError, InputError, WorkError
 from calmstorm.intervener.llm import LlmAnnotator, LlmIntervener, chat
 from calmstorm.intervener.protocol import Reviewed
@@ -34,14 +35,21 @@ def reply(
 def _clean_environment(monkeypatch):
     for name in ("CALM_INTERVENER_URL", "CALM_INTERVENER_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(chat, "PAUSE", 0.01)
+    monkeypatch.setattr(EndpointPool, "_pause", lambda *ignored: 0.01)
 
 
 def reviewed(
     server: ChatServer, done=DONE, problem: Problem = WORKSHOP, *, cache=None, reasoner_prompt=None, **settings
 ) -> Reviewed:
     async def work():
-        given = {"model": "m", "timeout_seconds": 5, "connect_seconds": 5, "retries": 2, **settings}
+        given = {
+            "model": "m",
+            "timeout_seconds": 5,
+            "connect_seconds": 5,
+            "retries": 2,
+            "patience_seconds": 0.3,
+            **settings,
+        }
         chosen = IntervenerSettings(**given)
         intervener = LlmIntervener(chosen, server.url, cache=cache, reasoner_prompt=reasoner_prompt)
         try:
@@ -181,7 +189,7 @@ def test_an_answer_that_is_no_chat_completion_is_asked_for_again(odd):
 @pytest.mark.parametrize("odd", ODD)
 def test_a_server_that_never_gives_a_chat_completion_is_trouble_of_ours(odd):
     with ChatServer([odd]) as server:
-        with pytest.raises(InfrastructureError, match=r"answered 3 times|failed 3 times"):
+        with pytest.raises(InfrastructureError, match=r"failed 3 times"):
             reviewed(server)
         assert len(server.requests) == 3
 
@@ -280,7 +288,7 @@ def test_a_server_that_hangs_is_given_up():
 def test_a_server_that_is_gone_is_given_up():
     with ChatServer([FINE]) as server:
         pass
-    with pytest.raises(InfrastructureError, match="failed 1 times"):
+    with pytest.raises(InfrastructureError, match="could be reached for"):
         review(server, retries=0)
 
 

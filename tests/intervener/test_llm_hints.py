@@ -36,7 +36,7 @@ def reviews(cases: list[tuple[Problem, str, Trigger, str]]) -> list[Reviewed]:
         )
 
     async def work(url: str) -> list[Reviewed]:
-        intervener = LlmIntervener(IntervenerSettings(model="m", attempts=1, retries=0), url)
+        intervener = LlmIntervener(IntervenerSettings(model="m", attempts=1), url)
         numbered = [
             (p.model_copy(update={"question": f"{p.question}\n(case {i})"}), text)
             for i, (p, text, _, _) in enumerate(cases)

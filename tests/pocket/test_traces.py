@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,11 +13,11 @@ from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.hint_checks import LONGEST_HINT, require_usable_hint
 from calmstorm.intervener.hints import OPEN_BLOCK, WORDINGS, Correction, hint
 from calmstorm.intervener.leaks import gives_away
-from calmstorm.intervener.rules import find_flaws
+from calmstorm.intervener.rules import assess, find_flaws
 from calmstorm.pocket.flaws import NO_FLAWS
 from calmstorm.pocket.traces import Trace, read_result, write_trace
 from calmstorm.problems.generator import FAMILIES, draw
-from calmstorm.records import Author, Formulation, LabelStatus, Problem
+from calmstorm.records import Author, Formulation, LabelStatus, Problem, StopReason
 from calmstorm.rollout.fences import unrun_code
 from calmstorm.rollout.output_block import output_block
 from tests.intervener.workshop_case import trajectory_of
@@ -173,3 +174,33 @@ def test_every_wording_of_a_hint_is_short_and_complete(correction):
         assert len(words) <= LONGEST_HINT / 4
         assert words.endswith((".", "?"))
         assert not {"{", "}"} & set(words.replace("\\boxed{}", ""))
+
+
+PLANTED = {"by_hand": 1, "fragments": 2, "recheck": 3, "no_reflection": 4, "modeling": 5, "coding": 6, "no_box": 7}
+
+
+def test_what_the_rules_are_sure_of_is_what_was_planted(interpreter):
+    sure: Counter[str] = Counter()
+    for flaw, trigger in PLANTED.items():
+        for family in FAMILIES:
+            rates = {flaw: 1.0, "recover": 0.0, "notice": 0.0}
+            problem, trace, formulations = written(interpreter, f"sure/{flaw}/{family}", family, **rates)
+            if trigger in (5, 6) and grade(problem, trace.text).correct:
+                continue  # a mistake that does not show is no flaw
+            assessment = assess(problem, masked(trace), formulations=formulations)
+            if assessment.sure:
+                sure[flaw] += 1
+                assert [int(finding.trigger) for finding in assessment.findings][:1] == [trigger], trace.text
+    assert sure["modeling"] + sure["coding"] >= 5
+    assert sure["no_reflection"] >= 5
+
+
+def test_nothing_is_found_in_a_clean_trace_while_it_is_being_written(interpreter):
+    for family in FAMILIES:
+        problem, trace, formulations = written(interpreter, f"clean/{family}/0", family)
+        text = masked(trace)
+        for number, end in enumerate(re.finditer(r"```output\n.*?```\n", text, re.DOTALL), 1):
+            flaws = find_flaws(
+                problem, text[: end.end()], formulations=formulations[:number], stop_reason=StopReason.REVIEWED
+            )
+            assert flaws == [], text

@@ -153,12 +153,16 @@ class CompletionServer:
             self._server = None
         for writer in list(self._writers):
             writer.transport.abort()
+        await asyncio.sleep(0.01)  # transports close in a later turn of the loop
 
     async def _cancel_all(self) -> None:
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0.01)  # transports close in a later turn of the loop
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -201,7 +205,7 @@ class CompletionServer:
         finally:
             self.active -= 1
             gone.cancel()
-            await asyncio.wait({gone})
+            await asyncio.gather(gone, return_exceptions=True)
 
     def _looked_up(self, path: str) -> bytes:
         if path == "/health":

@@ -15,11 +15,14 @@ import pytest
 
 from calmstorm.endpoint.client import asked_pause
 from calmstorm.errors import InfrastructureError, InputError
+from calmstorm.interpreter.limits import Limits
 from calmstorm.reasoner.codec import TokenizerCodec, load_tokenizer
 from calmstorm.reasoner.opening import open_reasoner, pocket_directory, server_urls
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling
 from calmstorm.reasoner.server import ServerReasoner
-from calmstorm.settings import ServerSettings
+from calmstorm.records import Execution
+from calmstorm.rollout import rollout
+from calmstorm.settings import RolloutLimits, ServerSettings
 from tests.reasoner.completion_server import Call, CompletionServer, Fault, turns
 
 POCKET = str(pocket_directory())
@@ -82,6 +85,13 @@ def changed(**fields: Any) -> Callable[[Call], dict[str, Any]]:
         return {"choices": fields.get("choices", [choice])}
 
     return script
+
+
+class NoRunner:
+    """For rollouts that write no code."""
+
+    async def arun(self, code: str | bytes, limits: Limits | None = None) -> Execution:
+        raise AssertionError(code)
 
 
 def once(fault: Any) -> Callable[[Call], Any]:
@@ -223,7 +233,7 @@ def test_rollouts_stay_on_their_server_and_new_ones_go_where_least_is_to_do(code
     servers = [serve(turns("```python\n1\n```\n"), seconds=0.01) for _ in range(3)]
     reasoner = opened(codec, *servers)
 
-    async def rollout(number: int) -> None:
+    async def calls(number: int) -> None:
         prefix = reasoner.render(f"Question {number}?")
         for _ in range(4):
             done = await continued(reasoner, seed=number, prefix=prefix)
@@ -231,7 +241,7 @@ def test_rollouts_stay_on_their_server_and_new_ones_go_where_least_is_to_do(code
             prefix = Prefix(text=text, token_ids=ids)
 
     async def many() -> None:
-        await asyncio.gather(*(rollout(number) for number in range(30)))
+        await asyncio.gather(*(calls(number) for number in range(30)))
 
     run(reasoner, many())
     served = [{codec.decode(request["prompt"]).split("?")[0] for request in server.requests} for server in servers]
@@ -397,6 +407,20 @@ def test_text_mode_renders_with_the_models_template_and_counts_its_tokens(codec:
     assert completion.token_ids is None
     assert completion.tokens == len(codec.encode("```python\nprint(1)\n```\n"))
     assert isinstance(server.requests[0]["prompt"], str)
+
+
+def test_a_rollout_in_text_counts_the_tokens_that_the_server_reports(serve: Any) -> None:
+    server = serve("So it is \\boxed{7}.")
+    reasoner = ServerReasoner(server.url, "m", settings=ServerSettings(text_only=True))
+
+    async def go() -> int:
+        done = await rollout(
+            reasoner, NoRunner(), reasoner.render("How?"), limits=RolloutLimits(), sampling=Sampling(seed=1)
+        )
+        return done.usage.completion_tokens
+
+    written = len(server.codec.encode("So it is \\boxed{7}.")) + 1
+    assert run(reasoner, go()) == written
 
 
 def test_text_mode_without_a_tokenizer_says_that_it_frames_in_chatml(

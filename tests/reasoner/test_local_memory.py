@@ -117,7 +117,7 @@ def drawn(reasoner: Reasoner, ids: list[tuple[int, ...]], count: int) -> list[An
             )
         )
         await reasoner.close()
-        return [(completion.token_ids, completion.logprobs) for completion in made]
+        return [(list(completion.token_ids or ()), list(completion.logprobs or ())) for completion in made]
 
     return asyncio.run(go())
 

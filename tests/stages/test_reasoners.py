@@ -5,19 +5,19 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from calmstorm.commands.run import refuse_unfinished
 from calmstorm.errors import UnfinishedError, WorkError
-from calmstorm.interpreter import Interpreter
 from calmstorm.intervener.scripted import ScriptedIntervener
 from calmstorm.pipeline import Adaptation
 from calmstorm.records import Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import load_recipe
 
+NO_INTERPRETER: Any = None  # nothing is run
 COMMAND = '["serve", "{model}", "{port}"]'
 URLS = "http://127.0.0.1:1/v1,http://127.0.0.1:2/v1"
 
@@ -39,6 +39,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     managed.open_served = open_served  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "calmstorm.reasoner.managed", managed)
     monkeypatch.setattr("calmstorm.stages.reasoners.open_reasoner", open_reasoner)
+    monkeypatch.setattr("calmstorm.reasoner.opening.open_reasoner", open_reasoner)
     return calls
 
 
@@ -111,7 +112,7 @@ def test_a_stage_that_left_some_samples_open_is_noted_and_the_run_goes_on(
 ) -> None:
     main = adaptation(tmp_path, {})
     monkeypatch.setattr("calmstorm.pipeline.evaluate_model", leaving_open(1, 5))
-    main.evaluate(Stage.BASE, [], cast("Interpreter", None))  # nothing is run
+    main.evaluate(Stage.BASE, [], NO_INTERPRETER)
     assert "NOT COMPLETE: evaluate base: 1 of 5 samples" in capsys.readouterr().err
     with pytest.raises(WorkError, match=r"not complete: evaluate base: 1 of 5 samples.*run the same command again"):
         refuse_unfinished(main.unfinished)
@@ -122,5 +123,5 @@ def test_a_stage_that_finished_nothing_ends_the_run(tmp_path: Path, monkeypatch:
     main = adaptation(tmp_path, {})
     monkeypatch.setattr("calmstorm.pipeline.evaluate_model", leaving_open(5, 5))
     with pytest.raises(UnfinishedError):
-        main.evaluate(Stage.BASE, [], cast("Interpreter", None))  # nothing is run
+        main.evaluate(Stage.BASE, [], NO_INTERPRETER)
     assert main.unfinished == []

@@ -18,8 +18,8 @@ _CONNECT_SECONDS = 10.0
 
 
 @contextmanager
-def cluster_session(address: str) -> Iterator[None]:
-    """Joins a cluster, and leaves it at the end.
+def cluster_session(address: str) -> Iterator[int]:
+    """Joins a cluster, yields the number of its nodes, and leaves it at the end.
 
     Args:
         address: `local`, `auto`, or `HOST:PORT` of its head.
@@ -47,7 +47,7 @@ def cluster_session(address: str) -> Iterator[None]:
             f"'ray start --address HOST:PORT' on each node, or give --cluster {LOCAL}"
         ) from None
     try:
-        yield
+        yield sum(bool(node["Alive"]) for node in ray.nodes())
     finally:
         ray.shutdown()
 

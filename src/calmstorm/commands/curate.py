@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calmstorm.commands import options
 from calmstorm.commands.console import note, show
 from calmstorm.errors import InputError
+
+if TYPE_CHECKING:
+    from calmstorm.intervener.protocol import Intervener
+    from calmstorm.reasoner.opening import OpenedReasoner
 
 
 def register(app: typer.Typer) -> None:
@@ -55,9 +61,13 @@ def curate(
     max_hours: Annotated[
         float | None, typer.Option("--max-hours", help="Stop cleanly after so many hours of this call.")
     ] = None,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", help="Spread over a Ray cluster: auto, HOST:PORT of its head, or local.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Let the Reasoner try, and correct its first flaw by a hint, again and again; keep what is golden."""
+    from calmstorm.cluster.curation import curate_on_cluster
     from calmstorm.costs import require_prices
     from calmstorm.errors import BudgetSpentError, UnfinishedError
     from calmstorm.grading import is_gradable
@@ -92,14 +102,22 @@ def curate(
     if unlabelled:
         note(f"{unlabelled} of {len(loaded)} problems have no usable label: what is curated on them cannot be golden")
     require_prices(settings)
+    if cluster is not None and settings.intervener.kind == "human":
+        raise InputError("--cluster asks an Intervener on every node, but it is a person: choose rules or llm")
     asked = options.intervener_of(settings, run)
     opened = open_for(settings)
     settings = opened.named_in(settings)
-    with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
+    with RunDirectory(run) as directory:
         keep_config(directory, config_of(settings, "curate", opened.prompt), PACE | {"sft", "rl", "evaluation"})
         stopped: UnfinishedError | BudgetSpentError | None = None
         try:
-            curation_stage(directory, settings, loaded, lambda: opened, interpreter, asked)
+            if cluster is not None:
+                _close(opened, asked)
+                reasoner_of, intervener_of = partial(open_for, settings), partial(options.intervener_of, settings)
+                curate_on_cluster(directory, settings, loaded, cluster, reasoner_of, intervener_of)
+            else:
+                with Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
+                    curation_stage(directory, settings, loaded, lambda: opened, interpreter, asked)
         except (UnfinishedError, BudgetSpentError) as error:
             stopped = error
         if stopped is None or any(directory.places(Stage.CURATION)):
@@ -107,3 +125,13 @@ def curate(
             show(funnel.model_dump(mode="json"), as_json)
     if stopped is not None:  # what was finished has been filtered and shown
         raise stopped
+
+
+def _close(opened: OpenedReasoner, intervener: Intervener) -> None:
+    """Closes what was opened here to learn names and to find mistakes before any node is asked."""
+
+    async def close() -> None:
+        await opened.reasoner.close()
+        await intervener.close()
+
+    asyncio.run(close())

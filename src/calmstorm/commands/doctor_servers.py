@@ -16,9 +16,10 @@ from calmstorm.commands.doctor import Check
 from calmstorm.endpoint import Endpoint
 from calmstorm.errors import CalmstormError, InputError
 from calmstorm.intervener.llm.chat import KEY_VARIABLE, URL_VARIABLE
-from calmstorm.settings import EndpointSettings, IntervenerSettings
+from calmstorm.reasoner.server import endpoint_at
+from calmstorm.settings import IntervenerSettings, ServerSettings
 
-_SETTINGS = EndpointSettings(timeout_seconds=60, connect_seconds=5, retries=0, concurrency=1)
+_ONCE = ServerSettings(timeout_seconds=60, connect_seconds=5, retries=0, concurrency=1)
 REASONER_KEY = "CALM_API_KEY"
 _START = "start it (vllm serve MODEL --port N), or correct the address"
 
@@ -33,7 +34,7 @@ def probe_reasoner(urls: Sequence[str], model: str | None) -> Iterator[Check]:
     for url in urls:
         name = f"server {url.rpartition('@')[2]}"
         try:
-            endpoint = Endpoint(url, _SETTINGS, source="--reasoner", key_variable=REASONER_KEY)
+            endpoint = endpoint_at(url, _ONCE)
         except InputError as error:
             yield Check(name, False, True, str(error))
             continue
@@ -53,7 +54,7 @@ def probe_intervener(settings: IntervenerSettings, required: bool) -> Iterator[C
         yield Check("Intervener", False, required, f"{URL_VARIABLE} is not set", remedy)
         return
     try:
-        endpoint = Endpoint(url, _SETTINGS, source=URL_VARIABLE, key_variable=KEY_VARIABLE)
+        endpoint = Endpoint(url, _ONCE, source=URL_VARIABLE, key_variable=KEY_VARIABLE)
     except InputError as error:
         yield Check("Intervener", False, required, str(error))
         return

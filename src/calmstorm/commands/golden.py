@@ -35,7 +35,8 @@ def golden(
     with RunDirectory(run, readonly=True) as readable:  # a run that is not there is refused, not made
         config = changed(run_config(readable), options.changes(override), f"{run}/config.toml")
     with RunDirectory(run) as directory:
-        keep_config(directory, config, frozenset({"curation.golden", "curation.golden_tokens"}))
+        if override:
+            keep_config(directory, config, frozenset({"curation.golden", "curation.golden_tokens"}))
         funnel = filter_golden(directory, config.curation)
         summary: dict[str, object] = funnel.model_dump(mode="json")
         if out is not None:

@@ -11,8 +11,9 @@ from calmstorm.commands import options
 from calmstorm.commands.console import emit, say, table
 from calmstorm.commands.plan_bounds import StageBounds, bounds, problem_counts, seconds_at, seconds_like
 from calmstorm.commands.plan_memory import USABLE, disk, geometry_of, memory
+from calmstorm.costs import cost, reasoner_model
 from calmstorm.errors import InputError
-from calmstorm.records import Stage
+from calmstorm.records import Stage, Usage
 from calmstorm.settings import Recipe, load_recipe
 
 REVIEW_INSTRUCTIONS = 3000
@@ -77,21 +78,22 @@ def costs(recipe: Recipe, stages: list[StageBounds], review_tokens: int) -> dict
         stages: Its bounds.
         review_tokens: Tokens of a reply of the Intervener.
     """
-    prices = {price.model: price for price in recipe.prices}
-    found: dict[str, float] = {}
-    reasoner = prices.get(recipe.model or recipe.reasoner)
     asked = [stage for stage in stages if stage.stage in (f"evaluate {Stage.BASE}", Stage.CURATION)]
     longest = recipe.rl.prompt_tokens + recipe.rollout.response_tokens
-    if reasoner is not None:
-        requests = sum(stage.rollouts + stage.executions for stage in asked)
-        written = sum(stage.tokens for stage in asked)
-        found[reasoner.model] = (requests * longest * reasoner.input + written * reasoner.output) / 1e6
-    intervener = prices.get(recipe.intervener.model)
-    if intervener is not None and recipe.intervener.kind in ("llm", "rules+llm"):
+    rollouts = Usage(
+        prompt_tokens=sum(stage.rollouts + stage.executions for stage in asked) * longest,
+        completion_tokens=sum(stage.tokens for stage in asked),
+    )
+    usages = [(reasoner_model(recipe), rollouts)]
+    if recipe.intervener.kind in ("llm", "rules+llm"):
         reviews = next(stage.rollouts for stage in stages if stage.stage == Stage.CURATION)
-        each = (longest + REVIEW_INSTRUCTIONS) * intervener.input + review_tokens * intervener.output
-        found[intervener.model] = found.get(intervener.model, 0.0) + reviews * each / 1e6
-    return {model: round(dollars, 2) for model, dollars in found.items()}
+        read, written = reviews * (longest + REVIEW_INSTRUCTIONS), reviews * review_tokens
+        usages.append((recipe.intervener.model, Usage(prompt_tokens=read, completion_tokens=written)))
+    found: dict[str, float] = {}
+    for model, usage in usages:
+        if dollars := cost(recipe.prices, model, usage):
+            found[model] = round(found.get(model, 0.0) + dollars, 2)
+    return found
 
 
 def assumptions(recipe: Recipe, model: str, known: bool, review_tokens: int, timed: bool) -> list[str]:

@@ -52,6 +52,8 @@ class _Server:
 class EndpointPool:
     """Sends requests to the servers of one model, from many tasks of one event loop."""
 
+    _settings: EndpointSettings
+
     def __init__(self, endpoints: Sequence[Endpoint], settings: EndpointSettings) -> None:
         """Takes endpoints that all serve the same model; they are closed with the pool."""
         self._servers = [_Server(endpoint) for endpoint in endpoints]

@@ -75,9 +75,9 @@ async def evaluate(
     try:
         await work.run(_pending(problems, samples, stage, frozenset(done)))
     except UnfinishedError:
-        for problem, sample in work.open.values():
-            failed = _without_response(Prefix(text=""), StopReason.INFRASTRUCTURE)
-            on_trajectory(graded_trajectory(problem, failed, stage=stage, sample=sample, tolerance=tolerance))
+        failed = _without_response(Prefix(text=""), StopReason.INFRASTRUCTURE)
+        for left in work.open.values():
+            on_trajectory(graded_trajectory(left.problem, failed, stage=stage, sample=left.sample, tolerance=tolerance))
         raise
     return work.finished
 

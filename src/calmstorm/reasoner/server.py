@@ -41,6 +41,8 @@ class ServerReasoner:
     by its prompt and its seed, which stay the same over its calls, and stays on its server.
     """
 
+    _settings: ServerSettings
+
     def __init__(
         self,
         urls: str | Sequence[str],

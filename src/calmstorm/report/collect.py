@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from calmstorm.costs import Total
 from calmstorm.errors import WorkError
 from calmstorm.evaluation import (
     Comparison,
@@ -23,7 +24,7 @@ from calmstorm.evaluation import (
     macro_flaws,
 )
 from calmstorm.reasoner.prompting import MODEL_SETTINGS, prompt_of_model
-from calmstorm.records import FlawRecord, Stage, TrajectoryKey, Trigger, Verdict
+from calmstorm.records import FlawRecord, Stage, TrajectoryKey, Trigger, Usage, Verdict
 from calmstorm.report.index import Outcomes, RunIndex, read_places
 from calmstorm.report.numbers import (
     Budget,
@@ -206,7 +207,25 @@ def _curation(index: RunIndex) -> CurationNumbers:
         golden_without_hints=sum(not place.hints for place in golden),
         interventions=triggers.total(),
         triggers={int(trigger): triggers[trigger] for trigger in Trigger},
+        reasoner=_rounds(index).usage(),
+        intervener=_reviews(index.run).usage(),
     )
+
+
+def _rounds(index: RunIndex) -> Total:
+    total = Total()
+    for place in index.places:
+        if place.stage is Stage.CURATION:
+            total.add(place.sent, place.drawn, place.seconds, place.cost)
+    return total
+
+
+def _reviews(run: RunDirectory) -> Total:
+    total = Total()
+    for row in run.read_rows("reviews"):
+        usage = Usage.model_validate(row.get("usage") or {})  # reviews of older versions have none
+        total.add(usage.prompt_tokens, usage.completion_tokens, usage.seconds, usage.cost)
+    return total
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

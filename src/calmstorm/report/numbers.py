@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from calmstorm.evaluation import Comparison, FlawSummary, Summary
-from calmstorm.records import Record, Stage
+from calmstorm.records import Record, Stage, Usage
 
 REPORT_SCHEMA = 1
 """Version of report.json's shape."""
@@ -83,6 +83,10 @@ class CurationNumbers(Record):
     interventions: int
     triggers: dict[int, int]
     """Interventions by trigger, all seven."""
+    reasoner: Usage = Usage()
+    """Tokens sent and drawn over all requests, seconds of all rollouts, US dollars."""
+    intervener: Usage = Usage()
+    """Of all reviews."""
 
 
 class MacroNumbers(Record):

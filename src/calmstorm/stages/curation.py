@@ -84,8 +84,22 @@ async def curate(
     await curate_with(run, recipe, problems, local_loop)
 
 
-async def curate_with(run: RunDirectory, recipe: Recipe, problems: Sequence[Problem], make_runner: MakeRunner) -> None:
-    """Curates with whatever takes the single samples to their ends; this process alone writes. See `curate`."""
+async def curate_with(
+    run: RunDirectory,
+    recipe: Recipe,
+    problems: Sequence[Problem],
+    make_runner: MakeRunner,
+    concurrency: int | None = None,
+) -> None:
+    """Curates with whatever takes the single samples to their ends; this process alone writes. See `curate`.
+
+    Args:
+        run: Receives all pieces at once.
+        recipe: Bounds, samples, budget and prices.
+        problems: What to curate on, with unique ids.
+        make_runner: Makes what takes the samples to their ends.
+        concurrency: Samples in flight at once; None means the recipe's.
+    """
     require_prices(recipe)
     keep_problems(run, problems)
     settings = recipe.curation
@@ -118,7 +132,7 @@ async def curate_with(run: RunDirectory, recipe: Recipe, problems: Sequence[Prob
             run.append("failures", failure(Stage.CURATION, problem, sample, round_, reason))
             meter.failures += 1
 
-        await Work(attempt, done, failed, recipe.rollout.concurrency, spending.spent).run(unfinished())
+        await Work(attempt, done, failed, concurrency or recipe.rollout.concurrency, spending.spent).run(unfinished())
 
 
 def _sink(run: RunDirectory, recipe: Recipe, curated: Curated) -> Sink:

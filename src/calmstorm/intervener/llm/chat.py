@@ -8,7 +8,6 @@ the server refuses this one request (as too long, or by a filter) and takes othe
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import re
@@ -22,10 +21,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 import openai
 from openai.types.chat import ChatCompletionMessageParam
 
-from calmstorm.endpoint import Endpoint
-from calmstorm.errors import InfrastructureError, InputError
+from calmstorm.endpoint import Endpoint, EndpointPool
+from calmstorm.errors import InputError
 from calmstorm.intervener.hint_checks import Unusable
-from calmstorm.intervener.llm.completion import Answer, OddAnswer, read_answer
+from calmstorm.intervener.llm.completion import Answer, read_answer
 from calmstorm.intervener.llm.replies import Replies, request_key
 from calmstorm.records import Usage
 from calmstorm.settings import IntervenerSettings
@@ -39,10 +38,6 @@ _MARKER = re.compile(r"\[\[(\w+)\]\]")
 _SAMPLING = ("temperature", "top_p")
 _QUOTED = 4000
 """Characters of an unusable reply that are sent back with the reason."""
-_LONGEST_PAUSE = 8.0
-"""Seconds between two attempts at an answer that is no chat completion."""
-PAUSE = 0.5
-"""Seconds before the first of them; it doubles each time."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +55,7 @@ class Asked(Generic[T]):
 class ChatReviewer:
     """A chat model with a versioned prompt. Its subclasses may be asked by many tasks of one event loop."""
 
+    _settings: IntervenerSettings
     prompt: ClassVar[str]
     """File in `prompts/`, named with its version."""
 
@@ -86,6 +82,7 @@ class ChatReviewer:
         self._settings = settings or IntervenerSettings()
         self._model = self._settings.model
         self._endpoint = Endpoint(url, self._settings, source=URL_VARIABLE, key_variable=KEY_VARIABLE)
+        self._pool = EndpointPool([self._endpoint], self._settings)
         self._replies = None if cache is None else Replies(cache)
         self._has_answered = False
         self.spent = Usage()
@@ -145,45 +142,30 @@ class ChatReviewer:
 
     async def _answer(self, messages: list[ChatCompletionMessageParam]) -> Answer:
         """Returns what the model says; what is no chat completion counts as a failure of the server."""
-        reason = ""
-        for attempt in range(self._settings.retries + 1):
-            if attempt:
-                await asyncio.sleep(min(PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE))
-            try:
-                answer = await self._send(messages)
-            except OddAnswer as why:
-                reason = str(why)
-                continue
-            self._has_answered = self._has_answered or not answer.refused
-            return answer
-        raise InfrastructureError(
-            f"{self._endpoint.url} answered {self._settings.retries + 1} times with something that is no chat "
-            f"completion ({reason}): set {URL_VARIABLE} to the base URL of an OpenAI-compatible API"
-        )
+        return await self._pool.send(lambda client: self._send(client, messages), self._model)
 
-    async def _send(self, messages: list[ChatCompletionMessageParam]) -> Answer:
+    async def _send(self, client: openai.AsyncOpenAI, messages: list[ChatCompletionMessageParam]) -> Answer:
         started = time.monotonic()
-        async with self._endpoint.request(self._model) as client:
-            try:
-                answer: object = await client.chat.completions.create(
-                    model=self._model, messages=messages, **self._sampling()
-                )
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                reason = self._endpoint.describe(error)
-                if setting := self._unsupported(reason):
-                    raise InputError(
-                        f"{self._endpoint.url} does not take {setting} for {self._model} ({reason}): "
-                        f"set intervener.{setting}=default"
-                    ) from None
-                if not await self._takes_others(client):
-                    raise InputError(
-                        f"{self._endpoint.url} refuses requests to {self._model} ({reason}): "
-                        "change model, sampling or limits"
-                    ) from None
-                return Answer("", f"the server refuses this request ({reason})", refused=True)
-            except ValueError as error:  # the body is no JSON, or none that the client can read
-                raise OddAnswer(f"{type(error).__name__}: {str(error)[:100]}") from None
-        return read_answer(answer, time.monotonic() - started)
+        try:
+            completion: object = await client.chat.completions.create(
+                model=self._model, messages=messages, **self._sampling()
+            )
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            reason = self._endpoint.describe(error)
+            if setting := self._unsupported(reason):
+                raise InputError(
+                    f"{self._endpoint.url} does not take {setting} for {self._model} ({reason}): "
+                    f"set intervener.{setting}=default"
+                ) from None
+            if not await self._takes_others(client):
+                raise InputError(
+                    f"{self._endpoint.url} refuses requests to {self._model} ({reason}): "
+                    "change model, sampling or limits"
+                ) from None
+            return Answer("", f"the server refuses this request ({reason})", refused=True)
+        answer = read_answer(completion, time.monotonic() - started)
+        self._has_answered = True
+        return answer
 
     async def _takes_others(self, client: openai.AsyncOpenAI) -> bool:
         """Whether the server answers other requests, so that a refusal is about the one that was made."""
@@ -206,7 +188,7 @@ class ChatReviewer:
         """Closes the connections and the file of replies."""
         if self._replies is not None:
             self._replies.close()
-        await self._endpoint.close()
+        await self._pool.close()
 
 
 def _read(answer: Answer, read: Callable[[str], T]) -> tuple[T | None, str]:

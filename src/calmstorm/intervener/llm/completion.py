@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from calmstorm.endpoint import AttemptError
 from calmstorm.records import Usage
 
 LONGEST_REPLY = 200_000
 """Characters; a longer reply is not looked at."""
-
-
-class OddAnswer(Exception):
-    """The server said "200 OK" and sent something that is no chat completion; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +33,15 @@ def read_answer(answer: object, seconds: float) -> Answer:
         seconds: What the request took.
 
     Raises:
-        OddAnswer: It is no chat completion.
+        AttemptError: It is no chat completion; another attempt may give one.
     """
     choices = getattr(answer, "choices", None)
     if not isinstance(choices, list) or not choices:
-        raise OddAnswer(f"{_shown(answer)} without choices")
+        raise AttemptError(f"no chat completion: {_shown(answer)} without choices")
     message = getattr(choices[0], "message", None)
     content = getattr(message, "content", None)
     if message is None or not (content is None or isinstance(content, str)):
-        raise OddAnswer(f"a choice whose content is a {type(content).__name__}")
+        raise AttemptError(f"no chat completion: a choice whose content is a {type(content).__name__}")
     text = (content or "").encode("utf-8", "replace").decode()  # half characters could not be written anywhere
     usage = Usage(
         prompt_tokens=_tokens(answer, "prompt_tokens"),
