@@ -79,7 +79,7 @@ def long_run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 class Reviewer:
-    """Finds a flaw in the middle of each first response, and none in resumed ones."""
+    """Finds a flaw late in each first response, and none in resumed ones."""
 
     def __init__(self, run: Path) -> None:
         self._run = run
@@ -94,8 +94,8 @@ class Reviewer:
 
 
 def passage(response: str) -> str:
-    """Returns a line's part in the second half of a response that stands there once."""
-    for start in range(len(response) * 6 // 10, len(response), 50):
+    """Returns a line's part in the last fifth of a response that stands there once."""
+    for start in range(len(response) * 8 // 10, len(response), 50):
         words = response[start : start + 50]
         if "\n" not in words and "`" not in words and words == words.strip() and response.count(words) == 1:
             return words
