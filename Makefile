@@ -46,6 +46,7 @@ $(VLLM_STAMP): $(VLLM_PINS)
 # Python of a vLLM that is installed elsewhere. What cannot be installed here is skipped, and pytest says so.
 test-engines: setup
 	@test -n "$$CALM_VLLM_PYTHON" || $(MAKE) vllm || echo "vLLM cannot be installed here: see the log above" >&2
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	@$(BIN)/python -m pip install --quiet --no-deps dashscope==2.0.2 || echo "there is no Qwen vocabulary" >&2
 	$(BIN)/python -m pytest -m engines -rs
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from calmstorm import samples
 from calmstorm.cli import main
 from calmstorm.reasoner.codec import TokenizerCodec, load_tokenizer
 from calmstorm.reasoner.opening import pocket_directory
@@ -61,15 +62,19 @@ def test_a_run_keeps_model_and_prompt_of_its_servers_and_goes_on_with_others(
     assert all(span.token_ids for trajectory in trajectories for span in trajectory.spans)
 
 
-def test_one_refused_request_does_not_end_an_evaluation(
-    codec: TokenizerCodec, problems: str, capsys: pytest.CaptureFixture[str]
+def test_one_refused_request_leaves_its_sample_open_and_ends_nothing_else(
+    codec: TokenizerCodec, problems: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(samples, "PAUSES", (0.0, 0.0))
+
     def script(call: Any) -> Any:
         return Fault(400) if "How many b?" in call.prompt else SCRIPT(call)
 
     with serve(codec, script) as server:
-        assert calm("eval", "--problems", problems, "--reasoner", server.url, "--samples", "1", "--json") == 0
-    results = {row["problem_id"]: row["correct"] for row in json.loads(capsys.readouterr().out)["results"]}
+        assert calm("eval", "--problems", problems, "--reasoner", server.url, "--samples", "1", "--json") == 1
+    printed = capsys.readouterr()
+    assert "1 of 4 samples are not finished" in printed.err
+    results = {row["problem_id"]: row["correct"] for row in json.loads(printed.out)["results"]}
     assert results["pa"] is results["pc"] is results["pd"] is True
 
 
