@@ -32,6 +32,7 @@ from calmstorm.stages import (
     filter_golden,
     find_flaws,
     fine_tune,
+    is_curated,
     model_path,
     open_base,
     open_weights,
@@ -93,6 +94,8 @@ class Adaptation:
                 run=self.run,
                 on_trajectory=count,
             )
+        if not outcomes:
+            return
         shares = (f"{suite} {percent(sum(correct) / len(correct))}" for suite, correct in outcomes.items())
         note(f"{stage}: pass@1 {', '.join(shares)}")
 
@@ -100,15 +103,18 @@ class Adaptation:
         """Curates what is not finished and writes the golden set, unless a model was trained on it already."""
         if model_path(self.run, Stage.SFT).exists():
             return
-        with self._going_on(Stage.CURATION):
-            curation_stage(
-                self.run, self.recipe, problems, lambda: self.open(Stage.CURATION), interpreter, self.intervener
-            )
+        if not is_curated(self.run, self.recipe, problems):  # no server is started for nothing
+            with self._going_on(Stage.CURATION):
+                curation_stage(
+                    self.run, self.recipe, problems, lambda: self.open(Stage.CURATION), interpreter, self.intervener
+                )
         funnel = filter_golden(self.run, self.recipe.curation)
         note(
             f"curation: {percent(funnel.correct_before)} correct before, {percent(funnel.correct_after)} after, "
             f"{funnel.golden} golden of {funnel.samples}"
         )
+        if funnel.word_on_labels:
+            note(funnel.word_on_labels)
 
     @contextmanager
     def _going_on(self, stage: str) -> Iterator[None]:

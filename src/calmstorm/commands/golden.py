@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from calmstorm.commands import options
-from calmstorm.commands.console import show
+from calmstorm.commands.console import note, show
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +38,8 @@ def golden(
         if override:
             keep_config(directory, config, frozenset({"curation.golden", "curation.golden_tokens"}))
         funnel = filter_golden(directory, config.curation)
+        if funnel.word_on_labels:
+            note(funnel.word_on_labels)
         summary: dict[str, object] = funnel.model_dump(mode="json")
         if out is not None:
             count = export(directory.read("golden", GoldenTrajectory), out, form, prompt=config.prompt)

@@ -5,7 +5,7 @@ them together; a command calls the one it is named after.
 """
 
 from calmstorm.stages.config import PACE, config_of, keep_config, recipe_of, run_config
-from calmstorm.stages.curation import MakeRunner, SampleRunner, curate, curate_with, curation_stage
+from calmstorm.stages.curation import MakeRunner, SampleRunner, curate, curate_with, curation_stage, is_curated
 from calmstorm.stages.evaluation import evaluate_model
 from calmstorm.stages.flaws import KeptFlaws, find_flaws
 from calmstorm.stages.golden import Funnel, filter_golden
@@ -29,6 +29,7 @@ __all__ = [
     "filter_golden",
     "find_flaws",
     "fine_tune",
+    "is_curated",
     "keep_config",
     "keep_problems",
     "model_path",

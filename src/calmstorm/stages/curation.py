@@ -53,6 +53,13 @@ def curation_stage(
     run_closing(load, work, run, Stage.CURATION)
 
 
+def is_curated(run: RunDirectory, recipe: Recipe, problems: Sequence[Problem]) -> bool:
+    """Whether a run has all samples of these problems, finished."""
+    samples, settings = read_curated(run).samples, recipe.curation
+    keys = ((problem.id, sample) for problem in problems for sample in range(settings.samples))
+    return all(key in samples and samples[key].is_finished(settings.interventions) for key in keys)
+
+
 async def curate(
     run: RunDirectory,
     recipe: Recipe,

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from calmstorm.curation.golden import Rejection, golden_trajectory, rejection
 from calmstorm.errors import InputError
-from calmstorm.progress import note
 from calmstorm.records import Problem, Record, Usage, VerdictStatus
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import CurationSettings
@@ -29,6 +28,17 @@ class Funnel(Record):
     reasoner: Usage
     """Tokens sent and drawn over all requests, seconds of all rollouts, US dollars."""
     intervener: Usage
+
+    @property
+    def word_on_labels(self) -> str:
+        """What a user should know about samples without a label; "" where there are none."""
+        count = self.rejected.get(Rejection.UNGRADED, 0)
+        if not count:
+            return ""
+        return (
+            f"{count} of {self.samples} samples belong to problems without a label and can never be golden: "
+            "give the problems labels and curate them again"
+        )
 
 
 def filter_golden(run: RunDirectory, settings: CurationSettings) -> Funnel:
@@ -66,11 +76,6 @@ def filter_golden(run: RunDirectory, settings: CurationSettings) -> Funnel:
             golden += 1
             problem = run.at("problems", Problem, problems[problem_id])
             write(golden_trajectory(problem, sample.first_trajectory(run), trajectory, sample.hints(run)))
-    if rejected[Rejection.UNGRADED]:
-        note(
-            f"{rejected[Rejection.UNGRADED]} of {len(samples)} samples belong to problems without a label and can "
-            "never be golden: give the problems labels and curate them again"
-        )
     return Funnel(
         samples=len(samples),
         correct_before=round(_share_correct(sample.first for sample in samples.values()), 4),

@@ -31,7 +31,10 @@ class GroupwiseGrpo(QuietTrainer, GRPOTrainer):  # type: ignore[misc]
         self.micro_batch = micro_batch
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:  # noqa: ANN401
-        *first, last = self._passes(inputs)
+        passes = self._passes(inputs)
+        if not passes:  # nothing to learn: one token keeps the gradients defined, and its loss is exactly zero
+            return self._loss_of(model, inputs, [0], most_tokens=1)
+        *first, last = passes
         reported = torch.zeros((), device=inputs["advantages"].device)
         for rows in first:
             loss = self._loss_of(model, inputs, rows)
@@ -40,7 +43,7 @@ class GroupwiseGrpo(QuietTrainer, GRPOTrainer):  # type: ignore[misc]
         return self._loss_of(model, inputs, last) + reported
 
     def _passes(self, inputs: Mapping[str, Any]) -> list[list[int]]:
-        """Returns the rows of each pass: one prompt, like length, and only rows that have a gradient."""
+        """Returns the rows of each pass: one prompt, like length, and only rows that have a gradient; may be none."""
         lengths = inputs["completion_mask"].sum(1).tolist()
         groups: dict[tuple[int, ...], list[int]] = {}
         for row, prompt in enumerate(inputs["prompt_ids"].tolist()):
@@ -50,12 +53,18 @@ class GroupwiseGrpo(QuietTrainer, GRPOTrainer):  # type: ignore[misc]
         for group in groups.values():
             rows = sorted((row for row in group if has_gradient[row]), key=lengths.__getitem__)
             passes += [rows[at : at + self.micro_batch] for at in range(0, len(rows), self.micro_batch)]
-        # With nothing to learn, one row keeps the gradients defined; its loss is exactly zero.
-        return passes or [[min(range(len(lengths)), key=lengths.__getitem__)]]
+        return passes
 
-    def _loss_of(self, model: Any, inputs: Mapping[str, Any], rows: list[int]) -> torch.Tensor:  # noqa: ANN401
+    def _loss_of(
+        self,
+        model: Any,  # noqa: ANN401
+        inputs: Mapping[str, Any],
+        rows: list[int],
+        most_tokens: int | None = None,
+    ) -> torch.Tensor:
         prompt = int(inputs["prompt_mask"][rows].sum(1).max())
         completion = int(inputs["completion_mask"][rows].sum(1).max())
+        completion = completion if most_tokens is None else min(completion, most_tokens)
 
         def select(name: str, value: Any) -> Any:  # noqa: ANN401
             if not isinstance(value, torch.Tensor) or value.ndim == 0:
