@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM := false
 # more than one thread is slower for a model this small
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test vllm test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-curation bench-steps clean
+.PHONY: setup demo test vllm test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-curation bench-nodes bench-steps clean
 
 setup: $(STAMP)
 
@@ -86,6 +86,11 @@ bench-interpreter: setup
 bench-curation: setup
 	mkdir -p runs
 	$(BIN)/python benchmarks/curation.py --json runs/bench-curation.json
+
+bench-nodes: setup
+	mkdir -p runs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	$(BIN)/python benchmarks/curation_nodes.py --json runs/bench-nodes.json
 
 bench-steps: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step_review.py
