@@ -167,8 +167,8 @@ class LocalReasoner:
         needed = (tokens + 1) * scheduler.bytes_per_position / GIB
         halved = "local.dtype bfloat16, " if self.model.dtype == torch.float32 else ""
         return (
-            f"{tokens} tokens of prompt and response need {needed:.2f} GiB of cache ({scheduler.bytes_per_position} "
-            f"bytes a token), and {scheduler.memory / GIB:.2f} GiB are allowed, enough for {scheduler.max_length}: set "
+            f"{tokens} tokens of prompt and response need {needed:.3g} GiB of cache ({scheduler.bytes_per_position} "
+            f"bytes a token), and {scheduler.memory / GIB:.3g} GiB are allowed, enough for {scheduler.max_length}: set "
             f"local.cache_gib higher where there is memory, {halved}a lower response_tokens, or use a server"
         )
 
