@@ -52,7 +52,8 @@ _SPEAKS_OF_RESULT = _pattern(rf"\b{_RESULT}\b")
 _NAMED = _pattern(rf"\b{_RESULT}\W*(?:{_LINK}\W+)*\Z")
 _GIVEN_AS_ANSWER = _pattern(
     rf"\bbox(?:ed)?\W+(?:(?:{_LINK}|contains?|holds?|reads?|with)\W+)*\Z|",
-    r"\b(?:box(?:ed)?|answer(?:ed)?|submit|conclude|report|end up (?:with|at)|arrive at|come(?:s|ing)? (?:to|out(?: (?:to|as|at))?))",
+    r"\b(?:box(?:ed)?|answer(?:ed)?|submit|conclude|report|end up (?:with|at)|arrive at",
+    r"|come(?:s|ing)? (?:to|out(?: (?:to|as|at))?))",
     rf"\W+(?:{_LINK}\W+)*\Z",
 )
 _ARRIVED_AT = _pattern(rf"\b(?:get|obtain|find|reach)\W+(?:{_LINK}\W+)*\Z")
