@@ -79,6 +79,7 @@ def filter_golden(run: RunDirectory, settings: CurationSettings) -> Funnel:
                 most_tokens=settings.golden_tokens,
                 rule=settings.golden,
                 review_failed=sample.review_failed,
+                is_open=not sample.is_finished(settings.interventions),
             )
             if reason is not None:
                 rejected[reason.value] += 1
