@@ -113,8 +113,8 @@ class Adaptation:
             f"curation: {percent(funnel.correct_before)} correct before, {percent(funnel.correct_after)} after, "
             f"{funnel.golden} golden of {funnel.samples}"
         )
-        if funnel.word_on_labels:
-            note(funnel.word_on_labels)
+        for words in funnel.words:
+            note(words)
 
     @contextmanager
     def _going_on(self, stage: str) -> Iterator[None]:

@@ -91,6 +91,8 @@ def test_curation_with_a_chat_model_from_end_to_end(
         monkeypatch.setenv("CALM_INTERVENER_URL", server.url)
         assert calm(*words) == 0
         asked = len(server.requests)
+        assert "1 of 2 samples end with a review that failed" in (said := capsys.readouterr().err)
+        assert "m gave no usable reply in 2 attempts" in said
         assert all("top_p" not in request and request["temperature"] == 1.0 for request in server.requests)
         reviews = {(row["problem_id"], row["round"]): row for row in lines(run / "reviews.jsonl")}
         names = [row["id"] for row in lines(Path(problems))]

@@ -167,6 +167,8 @@ def test_golden_filters_again_and_exports(problems, tmp_path, capsys):
     chats = [json.loads(line)["messages"] for line in out.read_text().splitlines()]
     assert all(chat[1]["content"].endswith(GOOD) for chat in chats)
     assert chats[0][0]["content"] == user_message("calm-1", "Plan 0?")
+    assert calm("golden", str(run), "--format", "messages") == 2
+    assert "nothing is exported: name a file with --out" in capsys.readouterr().err
 
 
 def test_golden_takes_another_rule_and_says_so_in_the_run_s_settings(problems, tmp_path, capsys):

@@ -6,6 +6,7 @@ import pytest
 
 from calmstorm.intervener.leaks import gives_away, printed_before
 from calmstorm.records import Author, LabelStatus, Problem
+from calmstorm.rollout.output_block import spent_block
 from tests.intervener.hint_cases import CLEAN, LEAKS, PAPER_HINTS
 from tests.intervener.workshop_case import WORKSHOP, trajectory_of
 
@@ -61,6 +62,18 @@ def test_of_two_hundred_clean_hints_none_is_a_leak():
         (None, LabelStatus.NO_OPTIMUM, "There is no optimum.", True),
         (None, LabelStatus.NO_OPTIMUM, "It looks unbounded.", True),
         (None, LabelStatus.MISSING, "It is 7.", False),
+        (None, LabelStatus.INFEASIBLE, "I see that it is infeasible.", True),
+        (None, LabelStatus.INFEASIBLE, "I should see if it is infeasible.", False),
+        (None, LabelStatus.UNBOUNDED, "The profit grows forever.", True),
+        (100.0, LabelStatus.OPTIMAL, "I should use 100 as the big-M and write x <= 100 y.", False),
+        (1000.0, LabelStatus.OPTIMAL, "The big-M constant must be at least 1000 here.", False),
+        (1000.0, LabelStatus.OPTIMAL, "With the big-M set right, 1000 comes out.", True),
+        (1.0, LabelStatus.OPTIMAL, "The binary variable is 1 if the plant opens.", False),
+        (1.0, LabelStatus.OPTIMAL, "The binary variables hide that 1 truck suffices.", True),
+        (0.0, LabelStatus.OPTIMAL, "I divided by 0 in the code.", False),
+        (10.0, LabelStatus.OPTIMAL, "The bound is made up: x must be between 0 and 10.", False),
+        (10.0, LabelStatus.OPTIMAL, "The upper bound of 10 is made up; the text has none.", False),
+        (10.0, LabelStatus.OPTIMAL, "The profit has an upper bound of 10.", True),
     ],
 )
 def test_a_text_gives_a_label_away_when_it_names_it_as_such(answer, status, text, given_away):
@@ -84,6 +97,7 @@ def test_a_coarser_tolerance_of_a_label_makes_more_numbers_leaks():
         "The result is not 38 but 40.",
         "The final answer 38 is too small; it should be 40.",
         "The maximum profit must be $40.",
+        "It should come out as 40.",
     ],
 )
 def test_a_number_of_the_problem_is_a_leak_where_it_is_called_the_answer(words):
@@ -106,3 +120,8 @@ def test_printed_is_what_programs_printed_before_the_hint():
     assert printed_before(done, done.response.index("3")) == "1\n"
     assert printed_before(done, len(done.response)) == "1\n\n4\n"
     assert printed_before(done, 0) == ""
+
+
+def test_that_no_run_is_left_was_printed_by_no_program():
+    told = trajectory_of(WORKSHOP, "a\n", (Author.INTERPRETER, "1\n"), (Author.INTERPRETER, spent_block(4)), "b\n")
+    assert printed_before(told, len(told.response)) == "1\n"

@@ -9,8 +9,22 @@ from typing import Any
 import pytest
 
 from calmstorm.errors import InputError, WorkError
-from calmstorm.records import Author, Intervention, Span, SpanKind, Stage, Trajectory, Trigger, VerdictStatus
+from calmstorm.records import (
+    Author,
+    Intervention,
+    Review,
+    ReviewOutcome,
+    Span,
+    SpanKind,
+    Stage,
+    Trajectory,
+    Trigger,
+    Usage,
+    VerdictStatus,
+)
 from calmstorm.report import RunNumbers, read_run, write_reports
+from calmstorm.report.content import Content
+from calmstorm.report.pages import render_html
 from tests.report.synthetic_run import make_problem, solve_spans, thought, trajectory, write_run
 
 CURATION_KEYS = (
@@ -195,3 +209,16 @@ def test_trigger_of_every_intervention_is_counted(run_path: Path) -> None:
     counts = build_report(run_path)["curation"]["triggers"]
     for trigger in Trigger:
         assert counts[str(int(trigger))] == sum(row.trigger is trigger for row in rows) > 0
+
+
+def test_what_curation_took_and_which_reviews_failed_stand_in_the_report(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "paid", curation=2, tests=3, samples=1, stages=("base",))
+    spent = Usage(prompt_tokens=1000, completion_tokens=50, cost=0.25)
+    outcomes = (ReviewOutcome.FLAWLESS, ReviewOutcome.FAILED)
+    reviews = [Review(problem_id="p", sample=n, round=0, outcome=it, usage=spent) for n, it in enumerate(outcomes)]
+    (root / "reviews.jsonl").write_text("".join(review.model_dump_json() + "\n" for review in reviews))
+    tables = {table.key: table for table in Content([read_run(root)]).tables}
+    shown = {row.cells[0].shown: [cell.shown for cell in row.cells[1:]] for row in tables["spending"].rows}
+    assert shown["Intervener"] == ["2,000", "100", "0.50"]
+    assert [row.cells[-1].shown for row in tables["curation"].rows][-1] == "1"
+    assert "What curation took" in render_html(Content([read_run(root)]))

@@ -140,6 +140,19 @@ def test_an_unforeseen_error_in_one_sample_does_not_cost_the_others(tmp_path: Pa
     assert len(content(tmp_path)) == 23
 
 
+def test_a_sample_that_was_not_reviewed_is_open_and_not_flawed(tmp_path: Path) -> None:
+    class Away(ScriptedIntervener):
+        async def review(self, problem: Problem, trajectory: Trajectory) -> Reviewed:
+            if problem.id == problems(1)[0].id or trajectory.round:
+                raise InfrastructureError("away")
+            return await super().review(problem, trajectory)
+
+    with pytest.raises((UnfinishedError, InfrastructureError)):
+        curated(tmp_path, 2, intervener=Away(strict))
+    with RunDirectory(tmp_path) as run:
+        assert filter_golden(run, STRICT).rejected == {"open": 2}
+
+
 def test_a_full_disk_ends_the_curation_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes = 0
 

@@ -12,7 +12,17 @@ from calmstorm.errors import InputError, SettingsError
 from calmstorm.reasoner import opening
 from calmstorm.reasoner.opening import OpenedReasoner
 from calmstorm.reasoner.scripted import ScriptedReasoner
-from calmstorm.records import Author, GoldenTrajectory, Span, SpanKind, Stage, StopReason, Trajectory
+from calmstorm.records import (
+    Author,
+    GoldenTrajectory,
+    Review,
+    ReviewOutcome,
+    Span,
+    SpanKind,
+    Stage,
+    StopReason,
+    Trajectory,
+)
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import RunConfig, changed
 from calmstorm.stages import keep_config, recipe_of, run_config
@@ -64,6 +74,7 @@ def test_servers_limits_and_budgets_may_change_but_not_the_model_behind_them(tmp
         keep_config(run, config)
         keep_config(run, moved)
         assert run_config(run) == moved
+        run.append("reviews", Review(problem_id="p", sample=0, round=0, outcome=ReviewOutcome.FLAWLESS))
         for key, value in (
             ("model", "other"),
             ("tokenizer", "t"),
@@ -75,6 +86,17 @@ def test_servers_limits_and_budgets_may_change_but_not_the_model_behind_them(tmp
         ):
             with pytest.raises(SettingsError, match=f"{key} is .* leave it as it was, or name another run directory"):
                 keep_config(run, changed(moved, {key: value}, "test"))
+
+
+def test_the_intervener_may_change_as_long_as_it_has_reviewed_nothing(tmp_path: Path) -> None:
+    other = changed(RunConfig(), {"intervener.top_p": "default", "intervener.model": "other"}, "test")
+    with RunDirectory(tmp_path) as run:
+        keep_config(run, RunConfig())
+        keep_config(run, other)
+        assert run_config(run) == other
+        run.append("reviews", Review(problem_id="p", sample=0, round=0, outcome=ReviewOutcome.FAILED))
+        with pytest.raises(SettingsError, match=r"intervener\.model is 'gemini-2\.5-pro'"):
+            keep_config(run, RunConfig())
 
 
 def test_a_run_without_settings_is_refused(tmp_path: Path) -> None:

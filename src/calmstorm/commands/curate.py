@@ -122,6 +122,8 @@ def curate(
             stopped = error
         if stopped is None or any(directory.places(Stage.CURATION)):
             funnel = filter_golden(directory, settings.curation)
+            for words in funnel.words:
+                note(words)
             show(funnel.model_dump(mode="json"), as_json)
     if stopped is not None:  # what was finished has been filtered and shown
         raise stopped

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 EXCERPT = 160
 """Characters of the first flawed passage that are shown."""
+Labels = dict[str, tuple[int, ...]]
+"""Triggers by response."""
 BATCH = 64
 """Responses sent to a model before the next are read."""
 
@@ -97,29 +99,40 @@ def flaws(
         if kept is not None:
             rows = (row for row in rows if row.trajectory is not None and kept.is_open(row.trajectory))
         results = annotate(rows, kept)
+    _present(results, name, labels, against, as_json)
+    errors = [str(row["error"]) for row in results if row["triggers"] is None]
+    if errors:
+        raise WorkError(f"{len(errors)} of {len(results)} responses were not annotated: {errors[0]}; run it again")
+
+
+def _present(
+    results: list[dict[str, Any]], name: str, labels: Labels | None, against: Path | None, as_json: bool
+) -> None:
+    """Prints what an annotator found, and how it agrees with labels where there are any.
+
+    Raises:
+        InputError: The labels are of other responses.
+    """
     summary = _tallied(results)
     annotated = [row for row in results if row["triggers"] is not None]
-    failed = len(results) - len(annotated)
+    sure = [row for row in annotated if row.get("sure")]
     agreed = _agreement(labels, annotated) if labels is not None else None
+    agreed_sure = _agreement(labels, sure) if labels is not None else None
     if labels is not None and agreed is None:
         raise InputError(f"{against}: labels none of these responses; its ids must be those of the responses")
-    sure = [row for row in annotated if row.get("sure")]
-    agreed_sure = _agreement(labels, sure) if labels is not None else None
     if as_json:
+        failed = len(results) - len(annotated)
         totals = {**_summary(summary), **_coverage(sure, annotated), "annotator": name, "failed": failed}
         shown = {"results": results, "summary": totals}
         compared = {"agreement": agreed, "agreement_sure": agreed_sure}
         emit(shown | {key: value.model_dump(mode="json") for key, value in compared.items() if value is not None})
-    else:
-        _show(summary, results)
-        _show_coverage(sure, annotated)
-        if agreed:
-            _show_agreement(agreed)
-        if agreed_sure:
-            say(f"Of the {agreed_sure.responses} that the rules are sure of: {_first_right(agreed_sure)}")
-    if failed:
-        reason = next(str(row["error"]) for row in results if "error" in row)
-        raise WorkError(f"{failed} of {len(results)} responses were not annotated: {reason}; run it again")
+        return
+    _show(summary, results)
+    _show_coverage(sure, annotated)
+    if agreed:
+        _show_agreement(agreed)
+    if agreed_sure:
+        say(f"Of the {agreed_sure.responses} that the rules are sure of: {_first_right(agreed_sure)}")
 
 
 def _kept(path: Path, annotator: str, stack: ExitStack) -> KeptFlaws:
@@ -175,13 +188,13 @@ def _named(trigger: int) -> str:
     return f"{trigger} {Trigger(trigger).label}"
 
 
-def _labels(path: Path) -> dict[str, tuple[int, ...]]:
+def _labels(path: Path) -> Labels:
     from calmstorm.evaluation import read_labels
 
     return read_labels(path)
 
 
-def _agreement(labels: dict[str, tuple[int, ...]], annotated: list[dict[str, Any]]) -> Agreement | None:
+def _agreement(labels: Labels, annotated: list[dict[str, Any]]) -> Agreement | None:
     """Compares annotated responses with labels; None where they have none in common."""
     from calmstorm.evaluation import agreement
     from calmstorm.evaluation.agreement import label_name

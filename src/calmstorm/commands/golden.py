@@ -9,6 +9,7 @@ import typer
 
 from calmstorm.commands import options
 from calmstorm.commands.console import note, show
+from calmstorm.errors import InputError
 
 
 def register(app: typer.Typer) -> None:
@@ -20,8 +21,11 @@ def golden(
     run: options.Run,
     out: Annotated[Path | None, typer.Option("--out", help="Also export the golden set to this file.")] = None,
     form: Annotated[
-        str, typer.Option("--format", help="jsonl, parquet or messages (chat messages with masks).")
-    ] = "jsonl",
+        str | None,
+        typer.Option(
+            "--format", help="Of --out: jsonl, parquet or messages (chat messages with masks).", show_default="jsonl"
+        ),
+    ] = None,
     override: options.Override = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -32,16 +36,18 @@ def golden(
     from calmstorm.settings import changed
     from calmstorm.stages import filter_golden, keep_config, run_config
 
+    if form is not None and out is None:
+        raise InputError(f"--format is '{form}', but nothing is exported: name a file with --out")
     with RunDirectory(run, readonly=True) as readable:  # a run that is not there is refused, not made
         config = changed(run_config(readable), options.changes(override), f"{run}/config.toml")
     with RunDirectory(run) as directory:
         if override:
             keep_config(directory, config, frozenset({"curation.golden", "curation.golden_tokens"}))
         funnel = filter_golden(directory, config.curation)
-        if funnel.word_on_labels:
-            note(funnel.word_on_labels)
+        for words in funnel.words:
+            note(words)
         summary: dict[str, object] = funnel.model_dump(mode="json")
         if out is not None:
-            count = export(directory.read("golden", GoldenTrajectory), out, form, prompt=config.prompt)
+            count = export(directory.read("golden", GoldenTrajectory), out, form or "jsonl", prompt=config.prompt)
             summary |= {"exported": count, "file": str(out)}
     show(summary, as_json)

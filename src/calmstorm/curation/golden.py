@@ -27,6 +27,8 @@ class Rejection(StrEnum):
     """Our machinery failed; says nothing about the answer."""
     UNGRADED = "ungraded"
     """There is no label to hold the answer against."""
+    OPEN = "open"
+    """Its curation has not come to its end: resume the run."""
     REVIEW = "review"
     """The Intervener failed; nobody knows whether there is a flaw."""
     WRONG = "wrong"
@@ -47,6 +49,7 @@ def rejection(
     most_tokens: int | None,
     rule: GoldenRule = "paper",
     review_failed: bool = False,
+    is_open: bool = False,
 ) -> Rejection | None:
     """Returns why a trajectory is not golden, or None when it is.
 
@@ -56,12 +59,15 @@ def rejection(
         most_tokens: Longest response allowed, tokens; None for no limit of its own.
         rule: How strict to be.
         review_failed: Whether the Intervener gave no usable review of it.
+        is_open: Whether it has yet to be reviewed, or resumed from its last hint.
     """
     status = trajectory.verdict.status if trajectory.verdict is not None else VerdictStatus.UNGRADED
     if status is VerdictStatus.INFRASTRUCTURE or trajectory.stop_reason is StopReason.INFRASTRUCTURE:
         return Rejection.INFRASTRUCTURE
     if status is VerdictStatus.UNGRADED:
         return Rejection.UNGRADED
+    if is_open:
+        return Rejection.OPEN
     if review_failed:
         return Rejection.REVIEW
     if trajectory.verdict is None or not trajectory.verdict.correct:

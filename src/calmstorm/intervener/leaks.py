@@ -21,6 +21,7 @@ from calmstorm.grading import TOLERANCE, compare, is_gradable
 from calmstorm.intervener.numerals import Reading, readings
 from calmstorm.problems.labels import STATUS_PHRASES
 from calmstorm.records import Author, LabelStatus, Problem, Trajectory
+from calmstorm.rollout.output_block import is_spent_block
 
 
 def _pattern(*pieces: str) -> re.Pattern[str]:
@@ -51,7 +52,8 @@ _SPEAKS_OF_RESULT = _pattern(rf"\b{_RESULT}\b")
 _NAMED = _pattern(rf"\b{_RESULT}\W*(?:{_LINK}\W+)*\Z")
 _GIVEN_AS_ANSWER = _pattern(
     rf"\bbox(?:ed)?\W+(?:(?:{_LINK}|contains?|holds?|reads?|with)\W+)*\Z|",
-    r"\b(?:box(?:ed)?|answer(?:ed)?|submit|conclude|report|end up (?:with|at)|arrive at|come (?:out )?to)",
+    r"\b(?:box(?:ed)?|answer(?:ed)?|submit|conclude|report|end up (?:with|at)|arrive at",
+    r"|come(?:s|ing)? (?:to|out(?: (?:to|as|at))?))",
     rf"\W+(?:{_LINK}\W+)*\Z",
 )
 _ARRIVED_AT = _pattern(rf"\b(?:get|obtain|find|reach)\W+(?:{_LINK}\W+)*\Z")
@@ -78,8 +80,15 @@ _SIGN_BEFORE = _pattern(_SIGN, r"\s*\Z")
 _SIGN_AFTER = _pattern(r"\s*", _SIGN)
 _BOUND_BEFORE = _pattern(
     r"\b(?:at most|at least|no (?:more|less|fewer) than|exceed(?:s|ing)?|(?:less|greater|more|fewer|smaller) than"
-    r"|or equal to|up to|between|bounded (?:by|below by|above by)|limit(?:ed)? (?:to|of))\s*(?:the|exactly)?\s*\Z"
+    r"|or equal to|up to|between(?: [\d.,]+ and)?|bounded (?:by|below by|above by)|limit(?:ed)? (?:to|of)|bound of)"
+    r"\s*(?:the|exactly)?\s*\Z"
 )
+_BIG_M_BEFORE = _pattern(
+    r"\bbig[\s-]?m\b\W*(?:(?:of|is|as|be|to|at|with|such|like|say|least|should|must|set|value|constant|a|the)\W+){0,6}\Z"
+)
+_BIG_M_AFTER = _pattern(r"\s*(?:as|for|is)\s+(?:(?:a|the|my)\s+)?big[\s-]?m\b")
+"""A big enough number of a linking constraint, which whoever writes the model chooses."""
+_DIVIDED_BEFORE = _pattern(r"\bdivi(?:de|des|ded|ding|sion)\b[^.;\d]*\bby\s*\Z")
 _EQUAL_BEFORE = _pattern(r"(?<![<>!])==?\s*\Z")
 _CONSTRAINT = _pattern(
     r"\b(?:constrain\w*|bound(?:s|ed)?|limit\w*|restrict\w*|conditions?|domain|balance|requirements?|capacit\w+"
@@ -88,6 +97,8 @@ _CONSTRAINT = _pattern(
 _VARIABLE = _pattern(r"\b(?:variables?|low_?bound|lb|lower bound)\b")
 """Of these 0 is an ordinary bound."""
 _OF_RESULT = _pattern(rf"\b(?:{_MONEY}|answer|result|outcome|optim\w+|solution|label|z|obj)\b")
+_BINARY = _pattern(r"\b(?:binary|indicator|boolean|0-1)\W+(?:\w+\W+)?(?:variables?|\w)\b")
+_TAKES_BEFORE = _pattern(r"\b(?:is|are|be|becomes?|equals?|takes?|to|value|values|of|either)\s*\Z")
 _SWITCH = _pattern(
     r"\b(?:0|zero)\s*(?:,|/|-|or|and|to)\s*(?:1|one)\b|\b(?:1|one)\s*(?:/|-|or|and)\s*(?:0|zero)\b"  # a binary variable
 )
@@ -113,7 +124,7 @@ _FEW = 4
 
 # ------------------------------------------------------------------ labels that are no numbers
 
-_ASKED = _pattern(r"\b(?:whether|(?:check|see|test|verify|find out) (?:if|that)|in case|if)\b[^.!?;]*\Z")
+_ASKED = _pattern(r"\b(?:whether|(?:check|test|verify) that|in case|if)\b[^.!?;]*\Z")
 _STATUS = {
     LabelStatus.INFEASIBLE: _pattern(
         r"\b(?:not |non-?|isn't |never )feasible\b|\binfeasibility\b|\bcontradictory\b"
@@ -122,7 +133,7 @@ _STATUS = {
     ),
     LabelStatus.UNBOUNDED: _pattern(
         r"\bunboundedness\b|\bnot bounded\b|\bwithout (?:any )?(?:limit|bound)\b|\bno finite\b"
-        r"|\barbitrarily (?:large|high)\b"
+        r"|\barbitrarily (?:large|high)\b|\b(?:grows?|increases?|rises?) (?:forever|indefinitely)\b"
     ),
 }
 
@@ -152,7 +163,7 @@ def printed_before(trajectory: Trajectory, position: int) -> str:
     """Returns what programs had printed before a position of the response, characters."""
     outputs, start = [], 0
     for span in trajectory.spans:
-        if span.author is Author.INTERPRETER and start < position:
+        if span.author is Author.INTERPRETER and start < position and not is_spent_block(span.text):
             outputs.append(span.text[: position - start])
         start += len(span.text)
     return "\n".join(outputs)
@@ -188,7 +199,9 @@ def _is_something_else(text: str, reading: Reading) -> bool:
         return True
     if any(switch.start() <= reading.start and reading.end <= switch.end() for switch in _SWITCH.finditer(text)):
         return True
-    if _SYMBOL_BEFORE.search(before):
+    if _SYMBOL_BEFORE.search(before) or _BIG_M_BEFORE.search(before) or _BIG_M_AFTER.match(after):
+        return True
+    if reading.value == 0 and _DIVIDED_BEFORE.search(before):
         return True
     if _OF_RESULT.search(_CLAUSE.split(before)[-1] + " " + _CLAUSE.split(after)[0]):
         return False
@@ -196,6 +209,8 @@ def _is_something_else(text: str, reading: Reading) -> bool:
         return True
     sentence = _SENTENCE.split(before)[-1] + " " + _SENTENCE.split(after)[0]
     if reading.value == 0 and _VARIABLE.search(sentence):
+        return True
+    if reading.value in (0, 1) and _TAKES_BEFORE.search(before) and _BINARY.search(sentence):
         return True
     names_one = _CONSTRAINT.search(sentence) is not None
     return names_one and (_BOUND_BEFORE.search(before) or _EQUAL_BEFORE.search(before)) is not None

@@ -24,7 +24,7 @@ from calmstorm.evaluation import (
     macro_flaws,
 )
 from calmstorm.reasoner.prompting import MODEL_SETTINGS, prompt_of_model
-from calmstorm.records import FlawRecord, Stage, TrajectoryKey, Trigger, Usage, Verdict
+from calmstorm.records import FlawRecord, ReviewOutcome, Stage, TrajectoryKey, Trigger, Usage, Verdict
 from calmstorm.report.index import Outcomes, RunIndex, read_places
 from calmstorm.report.numbers import (
     Budget,
@@ -189,6 +189,7 @@ def _curation(index: RunIndex) -> CurationNumbers:
     triggers = Counter(int(hint.trigger) for hints in index.hints.values() for hint in hints)
     golden = index.golden.values()
     golden_tokens = sum(place.tokens for place in golden)
+    reviewing, failed_reviews = _reviews(index.run)
     return CurationNumbers(
         problems=len({key.problem_id for key in index.attempts}),
         correct_before=before.pass_at_1,
@@ -208,7 +209,8 @@ def _curation(index: RunIndex) -> CurationNumbers:
         interventions=triggers.total(),
         triggers={int(trigger): triggers[trigger] for trigger in Trigger},
         reasoner=_rounds(index).usage(),
-        intervener=_reviews(index.run).usage(),
+        intervener=reviewing,
+        failed_reviews=failed_reviews,
     )
 
 
@@ -220,12 +222,14 @@ def _rounds(index: RunIndex) -> Total:
     return total
 
 
-def _reviews(run: RunDirectory) -> Total:
-    total = Total()
+def _reviews(run: RunDirectory) -> tuple[Usage, int]:
+    """Returns what all reviews took, and how many of them failed."""
+    total, failed = Total(), 0
     for row in run.read_rows("reviews"):
         usage = Usage.model_validate(row.get("usage") or {})  # reviews of older versions have none
         total.add(usage.prompt_tokens, usage.completion_tokens, usage.seconds, usage.cost)
-    return total
+        failed += row.get("outcome") == ReviewOutcome.FAILED
+    return total.usage(), failed
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

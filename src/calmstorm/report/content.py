@@ -104,6 +104,7 @@ def _curation(report: RunReport, suffix: str) -> Part:
     tables = (
         run_tables.curation_table(f"curation{suffix}", curation),
         run_tables.interventions_table(f"interventions{suffix}", curation),
+        run_tables.spending_table(f"spending{suffix}", curation),
     )
     return Part(report, charts, tables)
 

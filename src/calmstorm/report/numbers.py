@@ -87,6 +87,8 @@ class CurationNumbers(Record):
     """Tokens sent and drawn over all requests, seconds of all rollouts, US dollars."""
     intervener: Usage = Usage()
     """Of all reviews."""
+    failed_reviews: int = 0
+    """Reviews in which the Intervener gave nothing usable; their attempts ended there."""
 
 
 class MacroNumbers(Record):

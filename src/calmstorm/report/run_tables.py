@@ -116,8 +116,24 @@ def curation_table(key: str, curation: CurationNumbers) -> Table:
         row("Hints per attempt", text(), number(curation.hints_per_problem, 2)),
         row("Edited tokens, golden set", text(), share(curation.edited_token_share)),
         row("Token modification, golden set", text(), share(curation.token_modification)),
+        row("Attempts ended by a failed review", text(), number(curation.failed_reviews)),
     )
     return Table(key, "What the hints changed", columns("", "Before", "After"), rows)
+
+
+def spending_table(key: str, curation: CurationNumbers) -> Table:
+    """What curation took; dollars only where a price was given."""
+    rows = tuple(
+        row(
+            who,
+            number(usage.prompt_tokens),
+            number(usage.completion_tokens),
+            number(usage.cost or None, 2),
+        )
+        for who, usage in (("Reasoner", curation.reasoner), ("Intervener", curation.intervener))
+    )
+    heads = columns("", "Tokens sent", "Tokens drawn", "US dollars")
+    return Table(key, "What curation took", heads, rows)
 
 
 def interventions_table(key: str, curation: CurationNumbers) -> Table:

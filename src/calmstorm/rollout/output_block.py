@@ -35,6 +35,9 @@ def output_block(execution: Execution, characters: int) -> str:
     return _block(_cut("\n".join(lines) or "(no output)", characters))
 
 
+_SPENT = "No run is left: "
+
+
 def spent_block(executions: int) -> str:
     """Returns the block that is appended instead of an output when no run is left.
 
@@ -42,7 +45,12 @@ def spent_block(executions: int) -> str:
         executions: Runs that a response has, all of them used.
     """
     used = "none may be used here" if executions == 0 else f"{executions} of {executions} are used"
-    return _block(f"No run is left: {used}. Give the final answer from what has been printed so far.")
+    return _block(f"{_SPENT}{used}. Give the final answer from what has been printed so far.")
+
+
+def is_spent_block(text: str) -> bool:
+    """Whether an output block says that no run is left, and therefore shows nothing that a program printed."""
+    return text.lstrip("\n").startswith(f"```output\n{_SPENT}")
 
 
 def _block(text: str) -> str:

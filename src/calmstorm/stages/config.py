@@ -34,14 +34,17 @@ def config_of(recipe: Recipe, command: Literal["run", "curate", "eval"], prompt:
 def keep_config(run: RunDirectory, config: RunConfig, may_change: frozenset[str] = PACE) -> None:
     """Writes the settings of a run, or checks that a resumed run has the same.
 
-    A run that asked servers may go on with others: their number and addresses say nothing of the model.
+    A run that asked servers may go on with others: their number and addresses say nothing of the model. Where nothing
+    was reviewed yet, the Intervener may still be another, or be asked otherwise: it may have refused how it was asked.
 
     Raises:
         SettingsError: A setting differs that may not change.
     """
     before = (run.config() or {}).get("reasoner")
     moved = isinstance(before, str) and is_server(before) and is_server(config.reasoner)
-    run.keep_config(config, may_change | {"reasoner"} if moved else may_change)
+    reviewed = any(True for name in ("interventions", "reviews") for _ in run.read_rows(name))
+    free = {key for key, is_free in (("reasoner", moved), ("intervener", not reviewed)) if is_free}
+    run.keep_config(config, may_change | free)
 
 
 def run_config(run: RunDirectory) -> RunConfig:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from pydantic import Field
+
 from calmstorm.curation.golden import Rejection, golden_trajectory, rejection
 from calmstorm.errors import InputError
-from calmstorm.records import Problem, Record, Usage, VerdictStatus
+from calmstorm.records import Problem, Record, Review, Usage, VerdictStatus
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import CurationSettings
 from calmstorm.stages.curated import read_curated
@@ -28,17 +30,24 @@ class Funnel(Record):
     reasoner: Usage
     """Tokens sent and drawn over all requests, seconds of all rollouts, US dollars."""
     intervener: Usage
+    review_failure: str = Field("", exclude=True)
+    """Why the first of the reviews failed that did; "" where none did. Told in `words`."""
 
     @property
-    def word_on_labels(self) -> str:
-        """What a user should know about samples without a label; "" where there are none."""
-        count = self.rejected.get(Rejection.UNGRADED, 0)
-        if not count:
-            return ""
-        return (
-            f"{count} of {self.samples} samples belong to problems without a label and can never be golden: "
-            "give the problems labels and curate them again"
-        )
+    def words(self) -> list[str]:
+        """What a user should know about samples without a label, and about reviews that failed."""
+        words = []
+        if count := self.rejected.get(Rejection.UNGRADED, 0):
+            words.append(
+                f"{count} of {self.samples} samples belong to problems without a label and can never be golden: "
+                "give the problems labels and curate them again"
+            )
+        if count := self.rejected.get(Rejection.REVIEW, 0):
+            words.append(
+                f"{count} of {self.samples} samples end with a review that failed, which is not tried again; the first "
+                f"one: {self.review_failure}"
+            )
+        return words
 
 
 def filter_golden(run: RunDirectory, settings: CurationSettings) -> Funnel:
@@ -60,6 +69,7 @@ def filter_golden(run: RunDirectory, settings: CurationSettings) -> Funnel:
         raise InputError(f"{run.path}: there are no curated trajectories in it; run calm curate first")
     golden = 0
     rejected: Counter[str] = Counter()
+    failure = ""
     with run.rewriting("golden") as write:
         for (problem_id, _), sample in samples.items():
             trajectory = sample.trajectory(run)
@@ -69,9 +79,12 @@ def filter_golden(run: RunDirectory, settings: CurationSettings) -> Funnel:
                 most_tokens=settings.golden_tokens,
                 rule=settings.golden,
                 review_failed=sample.review_failed,
+                is_open=not sample.is_finished(settings.interventions),
             )
             if reason is not None:
                 rejected[reason.value] += 1
+                if reason is Rejection.REVIEW:
+                    failure = failure or run.at("reviews", Review, sample.reviews[-1]).reason
                 continue
             golden += 1
             problem = run.at("problems", Problem, problems[problem_id])
@@ -85,6 +98,7 @@ def filter_golden(run: RunDirectory, settings: CurationSettings) -> Funnel:
         rejected=dict(rejected),
         reasoner=curated.spending.reasoner.usage(),
         intervener=curated.spending.intervener.usage(),
+        review_failure=failure,
     )
 
 
