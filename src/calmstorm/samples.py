@@ -53,6 +53,8 @@ class Work(Generic[T]):
     concurrency: int
     spent: Callable[[], str] = lambda: ""
     """Says why nothing new may be started; "" while it may."""
+    kept: int = 0
+    """Samples that were finished before."""
     finished: int = 0
     open: dict[tuple[str, int], OpenSample] = field(default_factory=dict)
     """What failed and was not finished since, by problem id and sample."""
@@ -80,7 +82,8 @@ class Work(Generic[T]):
         except InfrastructureError:
             pass  # what is left keeps failing, which says nothing against what was finished
         for first in self.open.values():
-            raise UnfinishedError(len(self.open), len(self.open) + self.finished, first.reason) from first.error
+            total = len(self.open) + self.finished + self.kept
+            raise UnfinishedError(len(self.open), total, first.reason) from first.error
 
     async def _pass(self, samples: Iterable[Sample]) -> None:
         self._in_a_row = 0

@@ -143,6 +143,9 @@ def test_what_our_machinery_keeps_failing_is_reported_last_and_is_in_no_rate() -
             on_failure=lambda problem, sample, reason: failures.append((problem.id, sample, reason)),
         )
     assert ended.value.finished == 2
+    with pytest.raises(UnfinishedError, match="2 of 4 samples") as again:
+        run(problems(4), failing_on(1, 3), samples=1, done={each.key for each in out if not each.is_failure})
+    assert again.value.finished == 2
     assert failures == [("p1", 0, "gone"), ("p3", 0, "gone")] * 3
     assert [each.problem_id for each in out] == ["p0", "p2", "p1", "p3"]
     assert [each.is_failure for each in out] == [False, False, True, True]

@@ -298,6 +298,22 @@ def test_a_server_that_keeps_failing_is_left_to_the_others(codec: TokenizerCodec
     assert bad.count <= 5
 
 
+def test_a_server_that_asks_for_a_long_pause_is_left_to_the_others(
+    codec: TokenizerCodec, serve: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy, free = serve(lambda call: Fault(429, headers={"Retry-After": "600"})), serve()
+    reasoner = opened(codec, busy, free, patience_seconds=3600)
+
+    async def go() -> None:
+        async with asyncio.timeout(20):
+            for number in range(6):
+                await continued(reasoner, f"Question {number}?", number)
+
+    run(reasoner, go())
+    assert (busy.count, free.count) == (1, 6)
+    assert "asks for a pause of 600 seconds" in capsys.readouterr().err
+
+
 def test_an_outage_of_all_servers_loses_nothing(codec: TokenizerCodec, serve: Any) -> None:
     servers = [serve(seconds=0.01), serve(seconds=0.01)]
     reasoner = opened(codec, *servers, retries=1)

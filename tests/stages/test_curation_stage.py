@@ -124,6 +124,9 @@ def test_what_keeps_failing_is_counted_and_the_rest_is_kept(tmp_path: Path) -> N
     assert len(content(tmp_path)) == 23
     with RunDirectory(tmp_path) as run:
         assert filter_golden(run, STRICT).golden == 11
+    with pytest.raises(UnfinishedError, match="1 of 12 samples") as again:
+        curated(tmp_path, script=script)
+    assert again.value.finished == 11
     curated(tmp_path)
     assert len(content(tmp_path)) == 24
 

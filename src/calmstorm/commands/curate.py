@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,11 @@ from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
     from calmstorm.intervener.protocol import Intervener
+    from calmstorm.problems.benchmarks_table import Version
     from calmstorm.reasoner.opening import OpenedReasoner
+    from calmstorm.records import Problem
+    from calmstorm.runs import RunDirectory
+    from calmstorm.settings import Recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -67,40 +72,48 @@ def curate(
     as_json: options.AsJson = False,
 ) -> None:
     """Let the Reasoner try, and correct its first flaw by a hint, again and again; keep what is golden."""
-    from calmstorm.cluster.curation import curate_on_cluster
-    from calmstorm.costs import require_prices
-    from calmstorm.errors import BudgetSpentError, UnfinishedError
-    from calmstorm.grading import is_gradable
-    from calmstorm.interpreter import Interpreter
     from calmstorm.problems.benchmarks import open_problems
-    from calmstorm.problems.benchmarks_table import Kind
-    from calmstorm.reasoner.opening import open_for
-    from calmstorm.records import Stage
-    from calmstorm.runs import RunDirectory
-    from calmstorm.stages import PACE, config_of, curation_stage, filter_golden, keep_config, recipe_of
+    from calmstorm.stages import recipe_of
 
     if (run / "config.toml").exists() and not resume:
         raise InputError(f"{run}: this run exists; add --resume to go on with it, or name another directory")
-    opened_problems, version = open_problems(
-        problems, folder, question=question, answer=answer, limit=limit, download=download
-    )
-    source = version.name if version else problems
+    opened, version = open_problems(problems, folder, question=question, answer=answer, limit=limit, download=download)
     flags = {
         **options.reasoner_flags(model, tokenizer, prompt, text),
         "intervener.kind": intervener,
-        "problems.source": source,
+        "problems.source": version.name if version else problems,
         "seed": seed,
         "budget.cost": max_cost,
         "budget.tokens": max_tokens,
         "budget.hours": max_hours,
     }
     settings = options.recipe_for(reasoner, recipe, options.changes(override, flags), recipe_of(run))
-    loaded = list(opened_problems)
+    loaded = list(opened)
+    _remark_on(loaded, version)
+    _curate(settings, loaded, run, cluster, as_json)
+
+
+def _remark_on(problems: Sequence[Problem], version: Version | None) -> None:
+    """Says what keeps problems from being of use for training."""
+    from calmstorm.grading import is_gradable
+    from calmstorm.problems.benchmarks_table import Kind
+
     if version is not None and version.kind is Kind.TEST:
         note(f"{version.name} is for testing; to train on what is curated, draw problems with: calm problems split")
-    unlabelled = sum(not is_gradable(problem) for problem in loaded)
+    unlabelled = sum(not is_gradable(problem) for problem in problems)
     if unlabelled:
-        note(f"{unlabelled} of {len(loaded)} problems have no usable label: what is curated on them cannot be golden")
+        note(f"{unlabelled} of {len(problems)} problems have no usable label: what is curated on them cannot be golden")
+
+
+def _curate(settings: Recipe, problems: Sequence[Problem], run: Path, cluster: str | None, as_json: bool) -> None:
+    """Curates in a run directory, here or on a cluster, filters what is golden and shows what came of it."""
+    from calmstorm.costs import require_prices
+    from calmstorm.errors import BudgetSpentError, UnfinishedError
+    from calmstorm.reasoner.opening import open_for
+    from calmstorm.records import Stage
+    from calmstorm.runs import RunDirectory
+    from calmstorm.stages import PACE, config_of, filter_golden, keep_config
+
     require_prices(settings)
     if cluster is not None and settings.intervener.kind == "human":
         raise InputError("--cluster asks an Intervener on every node, but it is a person: choose rules or llm")
@@ -113,11 +126,9 @@ def curate(
         try:
             if cluster is not None:
                 _close(opened, asked)
-                reasoner_of, intervener_of = partial(open_for, settings), partial(options.intervener_of, settings)
-                curate_on_cluster(directory, settings, loaded, cluster, reasoner_of, intervener_of)
+                _spread(directory, settings, problems, cluster)
             else:
-                with Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
-                    curation_stage(directory, settings, loaded, lambda: opened, interpreter, asked)
+                _stage(directory, settings, problems, opened, asked)
         except (UnfinishedError, BudgetSpentError) as error:
             stopped = error
         if stopped is None or any(directory.places(Stage.CURATION)):
@@ -127,6 +138,24 @@ def curate(
             show(funnel.model_dump(mode="json"), as_json)
     if stopped is not None:  # what was finished has been filtered and shown
         raise stopped
+
+
+def _stage(
+    run: RunDirectory, settings: Recipe, problems: Sequence[Problem], opened: OpenedReasoner, intervener: Intervener
+) -> None:
+    from calmstorm.interpreter import Interpreter
+    from calmstorm.stages import curation_stage
+
+    with Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
+        curation_stage(run, settings, problems, lambda: opened, interpreter, intervener)
+
+
+def _spread(run: RunDirectory, settings: Recipe, problems: Sequence[Problem], cluster: str) -> None:
+    from calmstorm.cluster.curation import curate_on_cluster
+    from calmstorm.reasoner.opening import open_for
+
+    reasoner_of, intervener_of = partial(open_for, settings), partial(options.intervener_of, settings)
+    curate_on_cluster(run, settings, problems, cluster, reasoner_of, intervener_of)
 
 
 def _close(opened: OpenedReasoner, intervener: Intervener) -> None:

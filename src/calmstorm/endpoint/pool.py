@@ -1,8 +1,8 @@
 """Several servers of one model: who is asked, what is tried again, and what happens when one of them goes away.
 
 A rollout stays where it began, because the server still has its keys and values; a new one goes to the server with the
-least to do. A server that cannot be reached, or that fails several times in a row, is left: what was asked of it is
-asked of the others, and it comes back when it answers a probe. Only when all are gone, requests wait.
+least to do. A server that cannot be reached, that fails several times in a row or asks for a long pause is left: what
+was asked of it is asked of the others, and it comes back when it answers a probe. Requests wait when all are gone.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class EndpointPool:
                     raise InfrastructureError(
                         f"{server.endpoint.url} failed {failures + unreached} times ({error})"
                     ) from None
-                if error.reached:
+                elsewhere = not server.up and any(other.up for other in self._servers)
+                if error.reached and not elsewhere:  # a server that was left has its pause from all
                     await asyncio.sleep(self._pause(failures, error.pause_seconds))
             else:
                 server.strikes = server.outages = 0
@@ -145,22 +146,27 @@ class EndpointPool:
     def _strike(self, server: _Server, error: AttemptError) -> None:
         """Counts a failure, and leaves the server where it is one too many."""
         server.strikes += 1
-        if not server.up or (error.reached and server.strikes < _STRIKES):
+        others = any(other.up for other in self._servers if other is not server)
+        rest = min(error.pause_seconds or 0.0, self._settings.patience_seconds) if others else 0.0
+        if not server.up or (error.reached and server.strikes < _STRIKES and rest <= _LONGEST_PAUSE):
             return
         server.up = False
         server.outages += 1
         self._reason = str(error)
-        server.probing = asyncio.create_task(self._revive(server))
-        if not any(other.up for other in self._servers):
+        server.probing = asyncio.create_task(self._revive(server, rest))
+        if rest > _LONGEST_PAUSE:
+            note(f"{server.endpoint.url} asks for a pause of {rest:g} seconds ({error}); going on with the others")
+        elif others:
+            note(f"{server.endpoint.url} is gone ({error}); going on with the others")
+        else:
             self._any_up.clear()
             self._out_since = time.monotonic()
             note(f"{server.endpoint.url} is gone ({error}); waiting up to {self._settings.patience_seconds:g} seconds")
-        else:
-            note(f"{server.endpoint.url} is gone ({error}); going on with the others")
 
-    async def _revive(self, server: _Server) -> None:
-        """Probes a server until it answers, less and less often."""
+    async def _revive(self, server: _Server, rest: float) -> None:
+        """Leaves a server alone as long as it asks for, then probes it until it answers, less and less often."""
         pause = 0.25 * 2.0 ** min(server.outages, 6)
+        await asyncio.sleep(rest)
         while True:
             await asyncio.sleep(min(pause, _LONGEST_PROBE_PAUSE) * random.uniform(0.5, 1))
             if await server.endpoint.alive():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 
 from calmstorm.errors import InfrastructureError, UnfinishedError
 from calmstorm.grading import TOLERANCE, graded_trajectory
@@ -50,10 +51,8 @@ async def evaluate(
         seed: Of the evaluation.
         done: Keys (stage, problem id, sample, 0) that are left out.
         tolerance: Relative tolerance, unless a problem has its own.
-        context_tokens: Prompt and response together, where the Reasoner is bounded; responses are shortened to fit, and
-            a prompt that leaves no room is recorded as one that ran out of length.
-        on_failure: Called with problem, sample and reason each time our machinery fails a rollout. It is tried again,
-            and a result is passed on when it succeeds.
+        context_tokens: Prompt and response together, where the Reasoner is bounded; see `_Attempts.make`.
+        on_failure: Called with problem, sample and reason each time our machinery fails a rollout; it is tried again.
 
     Returns:
         How many rollouts were passed on.
@@ -62,41 +61,56 @@ async def evaluate(
         InfrastructureError: Our machinery failed every rollout in flight.
         UnfinishedError: It keeps failing some rollouts; all others were passed on.
     """
-
-    async def attempt(problem: Problem, sample: int) -> Trajectory:
-        own = sampling.model_copy(update={"seed": derive_seed(seed, stage, problem.id, sample)})
-        prompt = reasoner.render(problem.question)
-        result = await _fitted_rollout(reasoner, interpreter, prompt, limits, own, context_tokens)
-        if result.stop_reason is StopReason.INFRASTRUCTURE:
-            raise InfrastructureError(result.failure)
-        return graded_trajectory(problem, result, stage=stage, sample=sample, tolerance=tolerance)
-
-    work = Work(attempt, on_trajectory, on_failure, concurrency)
+    attempts = _Attempts(reasoner, interpreter, limits, sampling, stage, seed, tolerance, context_tokens)
+    work = Work(attempts.make, on_trajectory, on_failure, concurrency, kept=len(done))
     try:
         await work.run(_pending(problems, samples, stage, frozenset(done)))
     except UnfinishedError:
-        failed = _without_response(Prefix(text=""), StopReason.INFRASTRUCTURE)
         for left in work.open.values():
-            on_trajectory(graded_trajectory(left.problem, failed, stage=stage, sample=left.sample, tolerance=tolerance))
+            on_trajectory(attempts.failed(left.problem, left.sample))
         raise
     return work.finished
 
 
-async def _fitted_rollout(
-    reasoner: Reasoner,
-    interpreter: CodeRunner,
-    prompt: Prefix,
-    limits: RolloutLimits,
-    sampling: Sampling,
-    context_tokens: int | None,
-) -> Rollout:
-    """Runs a rollout within what the prompt leaves of the context; where it leaves nothing, it ended by length."""
-    if context_tokens is not None and prompt.token_ids is not None:
-        room = min(limits.response_tokens, context_tokens - len(prompt.token_ids))
-        if room <= 0:
-            return _without_response(prompt, StopReason.LENGTH)
-        limits = limits.model_copy(update={"response_tokens": room})
-    return await rollout(reasoner, interpreter, prompt, limits=limits, sampling=sampling)
+@dataclass(frozen=True)
+class _Attempts:
+    """Makes the rollouts of an evaluation, one by one."""
+
+    reasoner: Reasoner
+    interpreter: CodeRunner
+    limits: RolloutLimits
+    sampling: Sampling
+    stage: Stage
+    seed: int
+    tolerance: float
+    context_tokens: int | None
+
+    async def make(self, problem: Problem, sample: int) -> Trajectory:
+        """Makes and grades one; it is shortened to fit the context.
+
+        A prompt that leaves no room is recorded as one that ran out of length.
+
+        Raises:
+            InfrastructureError: Our machinery failed it.
+        """
+        own = self.sampling.model_copy(update={"seed": derive_seed(self.seed, self.stage, problem.id, sample)})
+        prompt, limits = self.reasoner.render(problem.question), self.limits
+        if self.context_tokens is not None and prompt.token_ids is not None:
+            room = min(limits.response_tokens, self.context_tokens - len(prompt.token_ids))
+            if room <= 0:
+                return self._graded(problem, sample, _without_response(prompt, StopReason.LENGTH))
+            limits = limits.model_copy(update={"response_tokens": room})
+        result = await rollout(self.reasoner, self.interpreter, prompt, limits=limits, sampling=own)
+        if result.stop_reason is StopReason.INFRASTRUCTURE:
+            raise InfrastructureError(result.failure)
+        return self._graded(problem, sample, result)
+
+    def failed(self, problem: Problem, sample: int) -> Trajectory:
+        """Returns what stands for a rollout that our machinery keeps failing."""
+        return self._graded(problem, sample, _without_response(Prefix(text=""), StopReason.INFRASTRUCTURE))
+
+    def _graded(self, problem: Problem, sample: int, result: Rollout) -> Trajectory:
+        return graded_trajectory(problem, result, stage=self.stage, sample=sample, tolerance=self.tolerance)
 
 
 def _without_response(prompt: Prefix, reason: StopReason) -> Rollout:

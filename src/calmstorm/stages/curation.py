@@ -139,7 +139,8 @@ async def curate_with(
             run.append("failures", failure(Stage.CURATION, problem, sample, round_, reason))
             meter.failures += 1
 
-        await Work(attempt, done, failed, concurrency or recipe.rollout.concurrency, spending.spent).run(unfinished())
+        at_once = concurrency or recipe.rollout.concurrency
+        await Work(attempt, done, failed, at_once, spending.spent, kept=total - remaining).run(unfinished())
 
 
 def _sink(run: RunDirectory, recipe: Recipe, curated: Curated) -> Sink:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
 
 from calmstorm.evaluation import evaluate
 from calmstorm.interpreter import Interpreter
-from calmstorm.progress import track
+from calmstorm.progress import Advance, track
 from calmstorm.reasoner.opening import OpenedReasoner
 from calmstorm.reasoner.protocol import Sampling
 from calmstorm.records import Problem, Stage, Trajectory, TrajectoryKey
@@ -47,52 +47,51 @@ def evaluate_model(
         InfrastructureError: Nothing works any more; what was finished is kept.
         UnfinishedError: Some rollouts are left open; all others are done.
     """
-    settings = recipe.evaluation
-    total = gradable * settings.samples
+    total = gradable * recipe.evaluation.samples
     counter = _Counter(on_trajectory)
-    done = _kept(run, problems, settings.samples, stage, counter) if run is not None else set()
+    done = _kept(run, problems, recipe.evaluation.samples, stage, counter) if run is not None else set()
     if len(done) == total:
         return total
 
     with track(f"evaluate {stage}", total, len(done)) as bar:
-        meter = Meter()
-
-        def keep(trajectory: Trajectory) -> None:
-            if run is not None and not trajectory.is_failure:
-                run.append("trajectories", trajectory)
-            meter.finish()
-            bar(meter.remark(counter.count(trajectory)))
-
-        def failed(problem: Problem, sample: int, reason: str) -> None:
-            if run is not None:
-                run.append("failures", failure(stage, problem, sample, 0, reason))
-            meter.failures += 1
+        keeper = _Keeper(run, stage, counter, bar)
 
         async def work(opened: OpenedReasoner) -> None:
-            await evaluate(
-                problems,
-                opened.reasoner,
-                interpreter,
-                samples=settings.samples,
-                limits=recipe.rollout,
-                sampling=Sampling(
-                    temperature=settings.temperature,
-                    top_p=settings.top_p,
-                    top_k=settings.top_k,
-                    min_p=settings.min_p,
-                ),
-                stage=stage,
-                on_trajectory=keep,
-                concurrency=recipe.rollout.concurrency,
-                seed=recipe.seed,
-                done=done,
-                tolerance=settings.tolerance,
-                context_tokens=opened.context_tokens,
-                on_failure=failed,
-            )
+            await _evaluate_missing(problems, opened, interpreter, recipe, stage, done, keeper)
 
         run_closing(load, work, run, f"evaluate {stage}")
     return len(done)
+
+
+async def _evaluate_missing(
+    problems: Iterable[Problem],
+    opened: OpenedReasoner,
+    interpreter: Interpreter,
+    recipe: Recipe,
+    stage: Stage,
+    done: Collection[TrajectoryKey],
+    keeper: _Keeper,
+) -> None:
+    """Evaluates as a recipe says."""
+    settings = recipe.evaluation
+    await evaluate(
+        problems,
+        opened.reasoner,
+        interpreter,
+        samples=settings.samples,
+        limits=recipe.rollout,
+        sampling=Sampling(
+            temperature=settings.temperature, top_p=settings.top_p, top_k=settings.top_k, min_p=settings.min_p
+        ),
+        stage=stage,
+        on_trajectory=keeper.keep,
+        concurrency=recipe.rollout.concurrency,
+        seed=recipe.seed,
+        done=done,
+        tolerance=settings.tolerance,
+        context_tokens=opened.context_tokens,
+        on_failure=keeper.failed,
+    )
 
 
 def _kept(
@@ -121,3 +120,27 @@ class _Counter:
         self.correct += bool(trajectory.verdict and trajectory.verdict.correct)
         self.hand_on(trajectory)
         return f"{self.correct}/{self.answers} correct"
+
+
+@dataclass
+class _Keeper:
+    """Stores what comes of an evaluation, where there is a run, and shows how far it is."""
+
+    run: RunDirectory | None
+    stage: Stage
+    counter: _Counter
+    bar: Advance
+    meter: Meter = field(default_factory=Meter)
+
+    def keep(self, trajectory: Trajectory) -> None:
+        """Takes in a trajectory; a failure of our machinery is counted, and not stored."""
+        if self.run is not None and not trajectory.is_failure:
+            self.run.append("trajectories", trajectory)
+        self.meter.finish()
+        self.bar(self.meter.remark(self.counter.count(trajectory)))
+
+    def failed(self, problem: Problem, sample: int, reason: str) -> None:
+        """Takes in why a rollout failed."""
+        if self.run is not None:
+            self.run.append("failures", failure(self.stage, problem, sample, 0, reason))
+        self.meter.failures += 1
