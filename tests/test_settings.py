@@ -86,6 +86,22 @@ def test_lists_and_tables_are_set_as_toml() -> None:
     assert [(price.model, price.input, price.output) for price in recipe.prices] == [("m", 1.0, 2.5)]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("prices", "[{input = 1}]", "prices.0.model is missing from {'input': 1}: add model"),
+        ("prices", "[3]", "prices.0 is 3; it must be a table of keys and values"),
+        ("prices", '{model = "m"}', r'it must be a list in TOML, such as .* or \[{model = "NAME"}\]'),
+        ("prices", '[{model = "m"}, {model = "m", input = 1}]', "prices name 'm' twice; a model has one price"),
+        ("rollout", "3", "rollout is 3; it must be a table of keys and values"),
+        ("intervener.top_p", "high", "or 'default': correct intervener.top_p$"),
+    ],
+)
+def test_a_wrong_table_or_choice_is_named_with_its_rule(key: str, value: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        load_recipe(None, {key: value})
+
+
 def test_an_override_below_a_plain_value_is_refused() -> None:
     with pytest.raises(SettingsError, match="'name' holds a value, not a section"):
         load_recipe(None, {"name": "mine", "name.first": "x"})

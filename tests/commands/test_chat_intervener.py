@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from calmstorm.cli import main
+from calmstorm.commands import options
+from calmstorm.errors import InputError
+from calmstorm.settings import Recipe
 from tests.intervener.chat_server import ChatServer
 
 SMALL = ["--set", "rollout.response_tokens=300", "--set", "rollout.workers=1"]
@@ -126,3 +129,18 @@ def test_rules_go_first_where_both_are_asked(problems: str, tmp_path: Path, monk
         rows = lines(run / "reviews.jsonl")
         assert {row["intervener"] for row in rows} == {"rules+llm:m@intervener-2"}
         assert len(server.requests) <= len(rows)
+
+
+def test_a_whole_run_and_an_experiment_keep_replies_as_curation_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches: list[Path | None] = []
+
+    def intervener_of(recipe: Recipe, run: Path | None = None) -> None:
+        caches.append(run)
+        raise InputError("enough")
+
+    monkeypatch.setattr(options, "intervener_of", intervener_of)
+    assert calm("run", "pocket", "--run", str(tmp_path / "run")) == 2
+    assert calm("experiment", "pilot", "--recipe", "pocket", "--run", str(tmp_path / "pilot")) == 2
+    assert caches == [tmp_path / "run", tmp_path / "pilot"]

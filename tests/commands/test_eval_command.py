@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from calmstorm.cli import main
+from calmstorm.commands.eval_results import Results
 from calmstorm.errors import InputError
 from calmstorm.reasoner import opening
 from calmstorm.reasoner.protocol import Prefix, Sampling
 from calmstorm.reasoner.scripted import ScriptedReasoner
+from calmstorm.records import LabelStatus, Problem, Stage, StopReason, Trajectory
 from calmstorm.settings import Recipe
 
 
@@ -333,3 +335,25 @@ def test_the_pocket_reasoner_is_measured_on_a_file_of_one_s_own(
         ("q1", 1),
     ]
     assert got["summary"]["infrastructure"] == 0
+
+
+def test_rows_stand_in_the_order_of_problems_and_samples_whatever_was_finished_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    results = Results(keep_rows=True)
+    for name in ("b", "ä", "a"):
+        results.add_problem(Problem(id=name, question=name, status=LabelStatus.OPTIMAL, suite="easy"))
+    for name, sample in (("a", 1), ("b", 10), ("ä", 0), ("b", 2), ("a", 0)):
+        results.add(
+            Trajectory(
+                problem_id=name,
+                suite="easy",
+                sample=sample,
+                stage=Stage.BASE,
+                spans=(),
+                stop_reason=StopReason.FINISHED,
+            )
+        )
+    results.show("title", as_json=True)
+    rows = [(row["problem_id"], row["sample"]) for row in json.loads(capsys.readouterr().out)["results"]]
+    assert rows == [("b", 2), ("b", 10), ("ä", 0), ("a", 0), ("a", 1)]

@@ -10,9 +10,12 @@ import pytest
 
 from calmstorm import samples
 from calmstorm.cli import main
+from calmstorm.commands import options
+from calmstorm.errors import InputError
 from calmstorm.reasoner.codec import TokenizerCodec, load_tokenizer
 from calmstorm.reasoner.opening import pocket_directory
 from calmstorm.runs import RunDirectory
+from calmstorm.settings import load_recipe
 from calmstorm.stages import run_config
 from tests.reasoner.completion_server import CompletionServer, Fault, turns
 
@@ -83,3 +86,15 @@ def test_solve_in_text_sends_no_ids(codec: TokenizerCodec, capsys: pytest.Captur
         calm("solve", "How many?", "--reasoner", server.url, "--text", "--attempts", "1", "--json")
     assert json.loads(capsys.readouterr().out)["answer"] == 7
     assert all(isinstance(request["prompt"], str) for request in server.requests)
+
+
+def test_a_whole_run_asks_servers_for_a_model_that_its_recipe_does_not_name(codec: TokenizerCodec) -> None:
+    with serve(codec) as server:
+        config = options.run_settings(load_recipe("pocket", {"reasoner": server.url}))
+        server.models = (POCKET, "other")
+        with pytest.raises(InputError, match="serves 2 models"):
+            options.run_settings(load_recipe("pocket", {"reasoner": server.url}))
+        server.models = ("short-name",)
+        with pytest.raises(InputError, match=r"its model 'short-name' is neither .* --set base"):
+            options.run_settings(load_recipe("pocket", {"reasoner": server.url}))
+    assert (config.model, config.prompt) == (POCKET, "pocket-1")

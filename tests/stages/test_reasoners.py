@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from calmstorm.pipeline import Adaptation
 from calmstorm.records import Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import load_recipe
+from calmstorm.stages.session import run_closing
 
 NO_INTERPRETER: Any = None  # nothing is run
 COMMAND = '["serve", "{model}", "{port}"]'
@@ -125,3 +127,13 @@ def test_a_stage_that_finished_nothing_ends_the_run(tmp_path: Path, monkeypatch:
     with pytest.raises(UnfinishedError):
         main.evaluate(Stage.BASE, [], NO_INTERPRETER)
     assert main.unfinished == []
+
+
+def test_a_reasoner_is_opened_outside_of_an_event_loop_which_would_swallow_an_interrupt(tmp_path: Path) -> None:
+    def load() -> Any:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        raise KeyboardInterrupt
+
+    with RunDirectory(tmp_path / "run") as run, pytest.raises(KeyboardInterrupt):
+        run_closing(load, NO_INTERPRETER, run, "base")

@@ -82,3 +82,9 @@ def test_a_source_that_changed_since_the_run_began_is_refused(tmp_path: Path) ->
         with pytest.raises(InputError, match="problem a has another text in this run"):
             keep_problems(run, [problem("a", question="How few?")])
         assert ids(run) == ["a", "b", "c"]
+
+
+def test_a_source_that_is_a_file_is_told_from_a_folder_that_lacks_a_part(tmp_path: Path, split: Path) -> None:
+    recipe = load_recipe("pocket", {"problems.source": str(split / "sft.jsonl")})
+    with RunDirectory(tmp_path / "run") as run, pytest.raises(InputError, match=r"sft\.jsonl', no folder with parts"):
+        collect_problems(run, recipe)

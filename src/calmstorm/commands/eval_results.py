@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import weakref
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterator, Mapping
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,31 @@ _IN_MEMORY = 1 << 20
 """Characters of rows that are kept in memory; more go to a file."""
 
 
+class _Rows:
+    """Rows as JSON in a temporary file, given back in the order of their keys; 16 bytes a row stay in memory."""
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(_IN_MEMORY, "w+b")  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        self._keys, self._ends = array("q"), array("q", [0])
+        self._in_order = True
+
+    def add(self, row: dict[str, object], key: int | None) -> None:
+        """Adds a row; without a key it keeps its place."""
+        text = as_text(row).encode()
+        key = len(self._keys) if key is None else key
+        self._in_order = self._in_order and (not self._keys or self._keys[-1] <= key)
+        self._keys.append(key)
+        self._ends.append(self._ends[-1] + len(text))
+        self._file.write(text)
+
+    def __iter__(self) -> Iterator[str]:
+        order = range(len(self._keys))
+        for index in order if self._in_order else sorted(order, key=self._keys.__getitem__):
+            self._file.seek(self._ends[index])
+            yield self._file.read(self._ends[index + 1] - self._ends[index]).decode()
+
+
 class Results:
     """The small part of each answer, and the tallies: of each suite and of all; memory grows with problems only.
 
@@ -36,9 +61,9 @@ class Results:
         self.all = Tally()
         self.suites: dict[str, Tally] = {}
         self.answers = self.correct = 0
-        self._rows = SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8") if keep_rows else None  # noqa: SIM115
-        if self._rows is not None:
-            weakref.finalize(self, self._rows.close)  # after emit, or an error before it
+        self._rows = _Rows() if keep_rows else None
+        self._places: dict[str, int] = {}
+        """Of problems, in the order in which they were given."""
         self.versions: dict[str, None] = {}
         self.prompt: str | None = None
         """Name and version of the prompt, where we asked."""
@@ -46,10 +71,12 @@ class Results:
     def add_problem(self, problem: Problem) -> None:
         """Notes suite and label version of a problem that is evaluated."""
         self.versions.setdefault(problem.label_version)
+        self._places.setdefault(problem.id, len(self._places))
         self._tallies(problem.suite)
 
     def add(self, trajectory: Trajectory) -> None:
-        """Adds a rollout."""
+        """Adds a rollout; its row stands in the order of problems and samples, whatever was finished first."""
+        place = self._places.setdefault(trajectory.problem_id, len(self._places))
         verdict = trajectory.verdict
         for tally in self._tallies(trajectory.suite):
             tally.add_trajectory(trajectory)
@@ -60,7 +87,8 @@ class Results:
                 "answer": trajectory.answer,
                 "correct": bool(verdict and verdict.correct),
                 "status": verdict.status.value if verdict else "ungraded",
-            }
+            },
+            place << 32 | trajectory.sample,
         )
 
     def add_answer(self, answer: Answer) -> None:
@@ -86,8 +114,8 @@ class Results:
         if self._rows is None:
             raise ValueError("the rows were not kept")
         sys.stdout.write('{"results": [')
-        self._rows.seek(0)
-        shutil.copyfileobj(self._rows, sys.stdout)
+        for number, row in enumerate(self._rows):
+            sys.stdout.write(", " + row if number else row)
         sys.stdout.write("], ")
         print(as_text(more).removeprefix("{"), flush=True)
 
@@ -105,9 +133,9 @@ class Results:
         if budget:
             say("Attempt budget: " + ", ".join(f"{key} {value}" for key, value in budget.items()))
 
-    def _keep(self, row: dict[str, object]) -> None:
+    def _keep(self, row: dict[str, object], key: int | None = None) -> None:
         if self._rows is not None:
-            self._rows.write((", " if self.answers else "") + as_text(row))
+            self._rows.add(row, key)
         self.answers += 1
         self.correct += bool(row["correct"])
 

@@ -48,7 +48,7 @@ def experiment(
     tokenizer = load_tokenizer(str(base))
     with RunDirectory(run) as directory:
         keep_config(directory, settings)
-        main = Adaptation(settings, directory, base, options.intervener_of(settings))
+        main = Adaptation(settings, directory, base, options.intervener_of(settings, run))
         run_experiment(main, Experiment(name), TokenizerCodec(tokenizer), int(tokenizer.eos_token_id))
     report([run], as_json=as_json)
     refuse_unfinished(main.unfinished)

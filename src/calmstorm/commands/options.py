@@ -138,17 +138,27 @@ def base_directory(recipe: Recipe, given: str | None = None) -> str | Path:
     except InputError:
         if given or recipe.base or not is_server(recipe.reasoner):
             raise
+    served = f"its model {named!r} is neither a directory nor a hub id" if named else "its model is not named"
     raise InputError(
-        f"the Reasoner is a server, which cannot be trained, and its model {named!r} is neither a directory nor a hub "
-        "id: name the weights with --set base=..."
+        f"the Reasoner is a server, which cannot be trained, and {served}: name the weights with --set base=..."
     )
 
 
 def run_settings(recipe: Recipe) -> RunConfig:
-    """Returns the settings of a run of the whole pipeline; they name the prompt that its Reasoner asks for."""
+    """Returns the settings of a run of the whole pipeline; they name the prompt that its Reasoner asks for.
+
+    They also name the model of servers, which are asked for it where the recipe does not say.
+
+    Raises:
+        InputError: The model to train is not known, or servers have several.
+        InfrastructureError: No server can be asked.
+    """
+    from calmstorm.reasoner.opening import served_model
     from calmstorm.reasoner.prompting import prompt_of_model
     from calmstorm.stages import config_of
 
+    if recipe.model is None and is_server(recipe.reasoner):
+        recipe = recipe.model_copy(update={"model": served_model(recipe)})
     return config_of(recipe, "run", recipe.prompt or prompt_of_model(Path(base_directory(recipe))))
 
 

@@ -47,7 +47,7 @@ def adapt(recipe: Recipe, path: Path, as_json: bool) -> None:
     settings = options.run_settings(recipe)
     with RunDirectory(path) as run:
         keep_config(run, settings)
-        adaptation = Adaptation(settings, run, options.base_directory(settings), options.intervener_of(settings))
+        adaptation = Adaptation(settings, run, options.base_directory(settings), options.intervener_of(settings, path))
         adaptation.execute()
     report([path], as_json=as_json)
     refuse_unfinished(adaptation.unfinished)

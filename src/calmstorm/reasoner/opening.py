@@ -120,6 +120,18 @@ def is_server(name: str) -> bool:
     return bool(server_urls(name))
 
 
+def served_model(recipe: Recipe) -> str:
+    """Returns the name of the model on a recipe's servers: the recipe's, else the only one they have.
+
+    Raises:
+        InputError: A server has several.
+        InfrastructureError: No server can be reached, or none says.
+    """
+    from calmstorm.reasoner.server import endpoint_at
+
+    return _served_model([endpoint_at(url, recipe.server) for url in server_urls(recipe.reasoner)], recipe.model)[0]
+
+
 def pocket_directory() -> Path:
     """Returns the directory of the embedded model.
 

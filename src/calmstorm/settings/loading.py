@@ -112,15 +112,21 @@ def _put(data: dict[str, Any], dotted: str, value: object) -> None:
 
 def _explain(kind: type[Settings], error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    place = first["loc"][:-1] if first["loc"][-1:] == ("float",) else first["loc"]  # it names a branch of a union
+    key = ".".join(map(str, place))
     given = first["input"]
     if first["type"] == "extra_forbidden":
         return f"'{key}' is not a setting; {_suggestion(key, kind)}"
     if first["type"] == "value_error":
         return f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
-    rule = first["msg"].removeprefix("Input should be ")
+    if first["type"] == "missing":
+        return f"{key} is missing from {given!r}: add {first['loc'][-1]}"
+    branches = [other["msg"] for other in error.errors() if place != first["loc"] and other["loc"][:-1] == place]
+    rule = " or ".join(message.removeprefix("Input should be ") for message in branches or [first["msg"]])
     if first["type"] == "tuple_type":
-        rule = 'a list in TOML, such as ["one", "two"]'
+        rule = 'a list in TOML, such as ["one", "two"]' + (' or [{model = "NAME"}]' if key == "prices" else "")
+    if first["type"] == "model_type":
+        rule = "a table of keys and values"
     return f"{key} is {given!r}; it must be {rule}: correct {key}"
 
 

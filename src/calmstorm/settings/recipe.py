@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from calmstorm.settings.base import Settings
 from calmstorm.settings.sections import (
@@ -49,6 +49,14 @@ class Recipe(Settings):
     sft: SftSettings = SftSettings()
     rl: RlSettings = RlSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _models_have_one_price(self) -> Self:
+        names = [price.model for price in self.prices]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"prices name {twice!r} twice; a model has one price: drop one of them")
+        return self
 
 
 class RunConfig(Recipe):

@@ -65,6 +65,12 @@ def keep_problems(run: RunDirectory, problems: Iterable[Problem]) -> set[str]:
 
 
 def _of_split(folder: Path, recipe: Recipe) -> Parts:
+    if not folder.is_dir():
+        raise InputError(
+            f"problems.source is '{folder}', no folder with parts for training and testing; it must be '{GENERATED}' "
+            "or a folder of a split: write one with calm problems split --out; calm rl takes other problems with "
+            "--problems"
+        )
     missing = [part for part in Part if not (folder / f"{part.value}.jsonl").is_file()]
     if missing:
         raise InputError(

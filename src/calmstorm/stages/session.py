@@ -20,12 +20,13 @@ def run_closing(
 ) -> None:
     """Does the work of a stage with a Reasoner; its time goes into the run, where there is one.
 
+    It is opened before there is an event loop: that would keep a Ctrl-C for itself for as long as servers start.
+
     Raises:
         WorkError: The first failure, where several tasks failed at once.
     """
 
-    async def session() -> None:
-        opened = load()
+    async def session(opened: OpenedReasoner) -> None:
         try:
             await work(opened)
         finally:
@@ -33,6 +34,6 @@ def run_closing(
 
     with run.stage(stage) if run is not None else nullcontext():
         try:
-            asyncio.run(session())
+            asyncio.run(session(load()))
         except* WorkError as group:
             raise group.exceptions[0] from None

@@ -105,17 +105,7 @@ def train_grpo(
     directory = model_directory(model)
     policy = load_policy(directory, prompt, settings, seed, local)
     schedule = _schedule(policy, problems, settings, seed)
-    identity = {
-        "settings": [
-            settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}),
-            rollouts.model_dump(exclude={"concurrency", "workers"}),
-            seed,
-        ],
-        "model": str(directory.resolve()),
-        "prompt": policy.prompt,
-        "problems": [problem.model_dump(mode="json") for problem in problems],
-    }
-    work = open_work(output_dir, identity)
+    work = open_work(output_dir, _identity(directory, policy.prompt, problems, settings, rollouts, seed))
     with asyncio.Runner() as runner:
         steps = _RolloutSteps(policy, interpreter, schedule, settings, rollouts, seed, runner, on_step, on_rollout)
         session = Session(
@@ -132,6 +122,27 @@ def train_grpo(
             runner.run(policy.close())
     merge_adapters(policy.model)
     publish(policy.save(work / "model"), policy.prompt, output_dir)
+
+
+def _identity(
+    model: Path,
+    prompt: str,
+    problems: Sequence[Problem],
+    settings: RlSettings,
+    rollouts: RolloutSettings,
+    seed: int,
+) -> dict[str, object]:
+    """Returns what a resumed training must have in common with the one that was interrupted."""
+    return {
+        "settings": [
+            settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}),
+            rollouts.model_dump(exclude={"concurrency", "workers"}),
+            seed,
+        ],
+        "model": str(model.resolve()),
+        "prompt": prompt,
+        "problems": [problem.model_dump(mode="json") for problem in problems],
+    }
 
 
 def _schedule(
