@@ -48,6 +48,13 @@ def test_a_server_that_works_lists_its_models_and_returns_token_ids(capsys: pyte
     assert (request["model"], request["max_tokens"]) == ("two", 1)
 
 
+def test_token_ids_need_not_come_back_where_text_goes_in_and_out(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = {"id": "1", "object": "text_completion", "model": "m", "choices": [{"index": 0, "text": "1"}]}
+    with CompletionServer(lambda _: answer) as server:
+        assert examine(capsys, "--reasoner", server.url)[0] == 1
+        assert examine(capsys, "--reasoner", server.url, "--set", "server.text_only=true")[0] == 0
+
+
 def test_a_server_that_is_not_there_fails_with_what_starts_one_and_others_are_asked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -14,6 +14,7 @@ from calmstorm.commands.run import refuse_unfinished
 from calmstorm.errors import UnfinishedError, WorkError
 from calmstorm.intervener.scripted import ScriptedIntervener
 from calmstorm.pipeline import Adaptation
+from calmstorm.reasoner.opening import open_for
 from calmstorm.records import Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import load_recipe
@@ -137,3 +138,12 @@ def test_a_reasoner_is_opened_outside_of_an_event_loop_which_would_swallow_an_in
 
     with RunDirectory(tmp_path / "run") as run, pytest.raises(KeyboardInterrupt):
         run_closing(load, NO_INTERPRETER, run, "base")
+
+
+def test_a_command_for_servers_that_is_not_used_is_not_passed_over_in_silence(
+    opened: list[tuple[str, dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for reasoner in ("pocket", URLS):
+        open_for(load_recipe("pocket", {"reasoner": reasoner, "server.command": COMMAND}))
+        said = "server.command is left to calm run" in capsys.readouterr().err
+        assert said is (reasoner == "pocket")

@@ -24,12 +24,13 @@ REASONER_KEY = "CALM_API_KEY"
 _START = "start it (vllm serve MODEL --port N), or correct the address"
 
 
-def probe_reasoner(urls: Sequence[str], model: str | None) -> Iterator[Check]:
+def probe_reasoner(urls: Sequence[str], model: str | None, *, text_only: bool = False) -> Iterator[Check]:
     """Yields what works of each server of a Reasoner.
 
     Args:
         urls: Base URLs.
         model: The model's name there; None takes the first that a server lists.
+        text_only: Text goes in and out, so that token ids need not come back.
     """
     for url in urls:
         name = f"server {url.rpartition('@')[2]}"
@@ -38,7 +39,7 @@ def probe_reasoner(urls: Sequence[str], model: str | None) -> Iterator[Check]:
         except InputError as error:
             yield Check(name, False, True, str(error))
             continue
-        yield from asyncio.run(_closing(endpoint, _reasoner(endpoint, name, model)))
+        yield from asyncio.run(_closing(endpoint, _reasoner(endpoint, name, model, text_only)))
 
 
 def probe_intervener(settings: IntervenerSettings, required: bool) -> Iterator[Check]:
@@ -68,7 +69,7 @@ async def _closing(endpoint: Endpoint, probe: Any) -> list[Check]:  # noqa: ANN4
         await endpoint.close()
 
 
-async def _reasoner(endpoint: Endpoint, name: str, model: str | None) -> Any:  # noqa: ANN401
+async def _reasoner(endpoint: Endpoint, name: str, model: str | None, text_only: bool) -> Any:  # noqa: ANN401
     try:
         async with endpoint.request(model or "models") as client:
             served = [item.id for item in (await client.models.list()).data]
@@ -93,7 +94,7 @@ async def _reasoner(endpoint: Endpoint, name: str, model: str | None) -> Any:  #
     yield Check(
         f"{name}, token ids",
         bool(ids),
-        True,
+        not text_only,
         "come back" if ids else "do not come back",
         "serve the model with vLLM or SGLang, or go on in text with --set server.text_only=true (no training)",
     )

@@ -38,7 +38,15 @@ class OpenedReasoner(NamedTuple):
 
 
 def open_for(recipe: Recipe) -> OpenedReasoner:
-    """Opens the Reasoner that a recipe names, as it names it; see `open_reasoner`."""
+    """Opens the Reasoner that a recipe names, as it names it; see `open_reasoner`.
+
+    Starts no servers: `stages.open_weights` does. Where the recipe has a command for some, that is said.
+    """
+    if recipe.server.command and not is_server(recipe.reasoner):
+        note(
+            f"server.command is left to calm run: {recipe.reasoner} is loaded into this process; name servers that run "
+            "with --reasoner URL"
+        )
     return open_reasoner(
         recipe.reasoner,
         recipe.model,
