@@ -138,7 +138,7 @@ def _run(words: list[str], debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        _show(debug, "interrupted; what was finished is kept, and the same command goes on from there")
+        _show(debug, "interrupted; what was finished is kept: run the command again, with --resume where it has that")
         return INTERRUPTED
     except (InputError, MissingExtraError) as error:
         _show(debug, str(error))
