@@ -16,8 +16,8 @@ from calmstorm.records import Stage
 from calmstorm.settings import Recipe, TrainingSettings
 
 GIB = 2**30
-BYTES_PER_TOKEN = 6.6
-"""Of trajectories with token ids and log-probabilities on disk (measured over 12,000 rollouts through a server)."""
+BYTES_PER_TOKEN = 10.7
+"""Of trajectories on disk, text and token ids together, as `make bench-curation` measures it."""
 USABLE = 0.9
 """Share of a GPU's memory that is counted on; also what vLLM takes unless told otherwise."""
 _STATES = 16
