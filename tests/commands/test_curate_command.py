@@ -287,3 +287,16 @@ def test_an_evaluation_prints_what_was_finished_and_ends_with_1_where_samples_ar
     monkeypatch.setattr(opening, "open_for", lambda recipe: opening.OpenedReasoner(ScriptedReasoner(by_hand), None))
     assert calm(*words) == 0
     assert len(json.loads(capsys.readouterr().out)["results"]) == 3
+
+
+def test_a_finished_run_and_a_refused_setting_open_no_reasoner(problems, tmp_path, monkeypatch, capsys):
+    words = ("curate", "--problems", problems, "--run", str(tmp_path / "run"), "--reasoner", "http://x")
+    assert calm(*words) == 0
+
+    def gone(recipe):
+        raise AssertionError("there is nothing to ask")
+
+    monkeypatch.setattr(opening, "open_for", gone)
+    assert calm(*words, "--resume", "--json") == 0
+    assert calm(*words, "--resume", "--set", "rollout.temperature=0.9") == 2
+    assert "rollout.temperature is 0.9, but this run was started with 0.6" in capsys.readouterr().err

@@ -109,26 +109,22 @@ def _curate(settings: Recipe, problems: Sequence[Problem], run: Path, cluster: s
     """Curates in a run directory, here or on a cluster, filters what is golden and shows what came of it."""
     from calmstorm.costs import require_prices
     from calmstorm.errors import BudgetSpentError, UnfinishedError
-    from calmstorm.reasoner.opening import open_for
     from calmstorm.records import Stage
     from calmstorm.runs import RunDirectory
-    from calmstorm.stages import PACE, config_of, filter_golden, keep_config
+    from calmstorm.stages import filter_golden, is_curated
 
     require_prices(settings)
     if cluster is not None and settings.intervener.kind == "human":
         raise InputError("--cluster asks an Intervener on every node, but it is a person: choose rules or llm")
-    asked = options.intervener_of(settings, run)
-    opened = open_for(settings)
-    settings = opened.named_in(settings)
+    is_new = not (run / "config.toml").exists()
+    workers = _open(settings, run) if is_new else None  # a mistake leaves no directory behind
     with RunDirectory(run) as directory:
-        keep_config(directory, config_of(settings, "curate", opened.prompt), PACE | {"sft", "rl", "evaluation"})
+        if not is_new:  # before anything is opened, which may take a while
+            _keep(directory, settings, settings.prompt)
         stopped: UnfinishedError | BudgetSpentError | None = None
         try:
-            if cluster is not None:
-                _close(opened, asked)
-                _spread(directory, settings, problems, cluster)
-            else:
-                _stage(directory, settings, problems, opened, asked)
+            if not is_curated(directory, settings, problems):
+                _work(directory, settings, problems, workers or _open(settings, run), cluster)
         except (UnfinishedError, BudgetSpentError) as error:
             stopped = error
         if stopped is None or any(directory.places(Stage.CURATION)):
@@ -140,14 +136,40 @@ def _curate(settings: Recipe, problems: Sequence[Problem], run: Path, cluster: s
         raise stopped
 
 
-def _stage(
-    run: RunDirectory, settings: Recipe, problems: Sequence[Problem], opened: OpenedReasoner, intervener: Intervener
+def _keep(run: RunDirectory, settings: Recipe, prompt: str | None) -> None:
+    """Keeps the settings of the run; what only concerns later commands may change."""
+    from calmstorm.stages import PACE, config_of, keep_config
+
+    keep_config(run, config_of(settings, "curate", prompt), PACE | {"sft", "rl", "evaluation"})
+
+
+def _open(settings: Recipe, run: Path) -> tuple[OpenedReasoner, Intervener]:
+    from calmstorm.reasoner.opening import open_for
+
+    intervener = options.intervener_of(settings, run)
+    return open_for(settings), intervener
+
+
+def _work(
+    run: RunDirectory,
+    settings: Recipe,
+    problems: Sequence[Problem],
+    workers: tuple[OpenedReasoner, Intervener],
+    cluster: str | None,
 ) -> None:
+    """Curates what is missing, here or on a cluster."""
     from calmstorm.interpreter import Interpreter
     from calmstorm.stages import curation_stage
 
+    opened, asked = workers
+    settings = opened.named_in(settings)
+    _keep(run, settings, opened.prompt)
+    if cluster is not None:
+        _close(opened, asked)
+        _spread(run, settings, problems, cluster)
+        return
     with Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
-        curation_stage(run, settings, problems, lambda: opened, interpreter, intervener)
+        curation_stage(run, settings, problems, lambda: opened, interpreter, asked)
 
 
 def _spread(run: RunDirectory, settings: Recipe, problems: Sequence[Problem], cluster: str) -> None:
