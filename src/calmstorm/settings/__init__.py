@@ -10,6 +10,7 @@ from calmstorm.settings.loading import changed, load_recipe, validate
 from calmstorm.settings.recipe import Recipe, RunConfig
 from calmstorm.settings.sections import (
     BudgetSettings,
+    CarftSettings,
     CurationSettings,
     EndpointSettings,
     EvaluationSettings,
@@ -28,6 +29,7 @@ from calmstorm.settings.seeds import derive_seed
 
 __all__ = [
     "BudgetSettings",
+    "CarftSettings",
     "CurationSettings",
     "EndpointSettings",
     "EvaluationSettings",

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from calmstorm.settings.base import Settings
 from calmstorm.settings.sections import (
     BudgetSettings,
+    CarftSettings,
     CurationSettings,
     EvaluationSettings,
     IntervenerSettings,
@@ -48,6 +49,7 @@ class Recipe(Settings):
     curation: CurationSettings = CurationSettings()
     sft: SftSettings = SftSettings()
     rl: RlSettings = RlSettings()
+    carft: CarftSettings = CarftSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="after")

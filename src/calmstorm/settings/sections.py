@@ -163,13 +163,19 @@ class CurationSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """Which weights a training changes."""
+    """Which weights a training changes, and over how many processes."""
 
     lora_rank: int = Field(0, ge=0)
     """Rank of LoRA adapters on all linear layers, merged into the weights when training is complete; 0 trains all
     weights, as in the paper."""
     lora_alpha: int = Field(32, ge=1)
     """Adapters are scaled by `lora_alpha / lora_rank`."""
+    processes: int = Field(1, ge=1)
+    """Processes that train together on each node: one per GPU."""
+    nodes: int = Field(1, ge=1)
+    sharding: Literal["none", "zero3", "fsdp2"] = "none"
+    """How weights, gradients and optimizer are spread over the processes: not at all, by DeepSpeed ZeRO-3 as in the
+    paper, or by FSDP2."""
 
 
 class SftSettings(TrainingSettings):
@@ -185,6 +191,10 @@ class SftSettings(TrainingSettings):
     epochs: float = Field(3, gt=0)
     sequence_tokens: int = Field(22000, ge=1)
     """Longer prompt-and-response pairs are left out."""
+    packing: bool = False
+    """Several sequences share a row of `sequence_tokens`, without seeing each other."""
+    validation: float = Field(0.0, ge=0, lt=1)
+    """Share of the problems held out; the checkpoint with the lowest loss on them is kept. 0 keeps the last one."""
     weight_decay: float = Field(0.0, ge=0, le=1)
     gradient_norm: float = Field(1.0, gt=0)
     checkpoint_steps: int = Field(50, ge=1)
@@ -199,7 +209,24 @@ class RlSettings(TrainingSettings):
     """Reinforcement learning (paper table 6)."""
 
     objective: Literal["grpo", "dr_grpo", "dapo", "carft"] = "grpo"
+    aggregation: Literal["objective", "token_mean", "sequence_mean", "sequence_sum"] = "objective"
+    """How losses of tokens become one: the mean over all learned tokens of a mini-batch (`grpo`, `dapo`, `carft`; what
+    the paper's framework does unless told otherwise), the mean over responses of their means, or the sum over a
+    response divided by `response_tokens` (`dr_grpo`). `objective` means the one named with it."""
     engine: Literal["trl", "verl"] = "trl"
+    mode: Literal["sync", "colocate_async", "separate_async"] = "sync"
+    """Of engine `verl`: rollouts and updates take turns, share GPUs, or run on GPUs of their own."""
+    generator: Literal["process", "server"] = "process"
+    """Where rollouts of engine `trl` come from: the engine in the training process, or vLLM servers, which get the
+    weights after each step."""
+    servers: str | None = None
+    """Base URLs of those servers, separated by commas; None starts them by `server.command`."""
+    sync: Literal["nccl", "reload"] = "nccl"
+    """How weights reach servers: from GPU to GPU, or by a directory that both see."""
+    agreement: float = Field(0.05, gt=0)
+    """Training stops where log-probabilities of generator and trainer differ by more than this on average, nats."""
+    importance_cap: float = Field(2.0, ge=1)
+    """Importance weight of a token, trainer to generator, at most."""
     steps: int | None = Field(None, ge=1)
     """Rollout steps; None means `epochs` passes over the problems."""
     epochs: int = Field(100, ge=1)
@@ -221,13 +248,48 @@ class RlSettings(TrainingSettings):
     kl: float = Field(0.0, ge=0)
     """Weight of the KL term; 0 turns it off, as in the paper."""
     clip: float = Field(0.2, gt=0, lt=1)
+    clip_high: float | None = Field(None, gt=0)
+    """Upper bound of clipping; None means `clip`, and 0.28 for `dapo`."""
     gradient_norm: float = Field(1.0, gt=0)
     checkpoint_steps: int = Field(10, ge=1)
     """Steps between checkpoints."""
+    evaluation_steps: int = Field(0, ge=0)
+    """Steps between evaluations on held-out problems while training; 0 evaluates at the end only."""
+    evaluation_problems: int = Field(64, ge=1)
+    """Held-out problems of such an evaluation, at most."""
+    evaluation_samples: int = Field(1, ge=1)
+    """Rollouts per problem of such an evaluation."""
+    patience: int = Field(0, ge=0)
+    """Training ends after so many evaluations without a new best one; 0 never ends early."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights become the model: the last, or those that were evaluated best."""
 
     @model_validator(mode="after")
     def _mini_batches_fill_the_step(self) -> Self:
         return _divides(self, "mini_batch", "prompts_per_step")
+
+
+class CarftSettings(Settings):
+    """The contrastive part of `rl.objective = "carft"` (CARFT, arXiv 2508.15868)."""
+
+    variant: Literal["positives", "negatives", "both", "pull"] = "positives"
+    """Annotated against correct rollouts; shared against missing and own tokens of wrong rollouts; the mean of both; or
+    the embedding pulled towards the annotated one."""
+    coefficient: float = Field(0.1, ge=0)
+    """Weight of the contrastive loss beside the policy's."""
+    temperature: float = Field(0.2, gt=0)
+    similarity_cap: float = Field(0.9, gt=0, le=1)
+    """Similarities to a positive count up to this."""
+    margin: float = Field(0.2, ge=0)
+    """By which a positive is to be closer than negatives."""
+    dimensions: int = Field(64, ge=1)
+    """Of a trajectory's embedding."""
+    head_learning_rate: float = Field(1e-3, gt=0, le=1)
+    """Of attention and projection, which begin at random."""
+    partial_reward: Literal["none", "flat", "cosine"] = "none"
+    """Of an answer that can be read but is wrong: 0, 0.1, or 0.2 + 0.1 x its similarity to the annotated one."""
+    annotated: str | None = None
+    """Run or file of golden trajectories that problems are annotated with; None means the run's own."""
 
 
 class EvaluationSettings(Settings):
