@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from calmstorm.errors import InputError
 from calmstorm.grading import is_gradable
@@ -29,8 +30,9 @@ from calmstorm.training.encode import prompt_ids
 from calmstorm.training.lora import merge_adapters
 from calmstorm.training.policy import load_policy
 from calmstorm.training.rollouts import RlRollout, RolloutTask, TokenRecord, roll_out, token_record
-from calmstorm.training.trl.grpo import reinforce
-from calmstorm.training.trl.session import Logs, Session
+
+if TYPE_CHECKING:
+    from calmstorm.training.trl.session import Logs
 
 TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo")
 
@@ -101,6 +103,9 @@ def train_grpo(
         InputError: No problem can be trained on, the objective is not one of this trainer's, the output exists, or an
             unfinished training with other arguments is in its place.
     """
+    from calmstorm.training.trl.grpo import reinforce  # where verl is installed, TRL is not
+    from calmstorm.training.trl.session import Session
+
     _check(settings, problems)
     directory = model_directory(model)
     policy = load_policy(directory, prompt, settings, seed, local)
@@ -263,6 +268,15 @@ def _check(settings: RlSettings, problems: Sequence[Problem]) -> None:
             f"rl.objective is '{settings.objective}' on engine '{settings.engine}'; this trainer knows "
             f"{', '.join(TRAINED_OBJECTIVES)} on engine 'trl': choose one of them"
         )
+    check_problems(problems)
+
+
+def check_problems(problems: Sequence[Problem]) -> None:
+    """Refuses problems that cannot be trained on.
+
+    Raises:
+        InputError: One has no label to reward against, or two have the same id.
+    """
     unlabelled = [problem.id for problem in problems if not is_gradable(problem)]
     if unlabelled:
         raise InputError(
