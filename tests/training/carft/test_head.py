@@ -12,7 +12,7 @@ from transformers import Qwen3ForCausalLM
 from calmstorm.settings import CarftSettings
 from calmstorm.training.carft.head import ContrastiveHead
 from calmstorm.training.carft.losses import contrastive_loss, cotangents
-from calmstorm.training.carft.views import Response, View, annotated_views, compare, rollout_views
+from calmstorm.training.carft.views import Attempt, Response, View, group_views
 
 PROMPT = 5
 
@@ -81,15 +81,11 @@ def rows(settings: CarftSettings) -> list[Row]:
     made: list[Row] = []
     for problem, outcomes in {"p": (True, False, None), "q": (False, True, True)}.items():
         prompt = torch.randint(3, 40, (PROMPT,), generator=draw).tolist()
-        annotated, missing = response(14), {}
-        for sample, correct in enumerate(outcomes):
-            rollout = response(10 + 3 * sample)
-            parts = compare(annotated, rollout)
-            if correct is False:
-                missing[sample] = parts.missing
-            views = rollout_views(settings, problem, sample, correct, rollout, parts)
-            made.append((torch.tensor([[*prompt, *rollout.token_ids]]), views))
-        made.append((torch.tensor([[*prompt, *annotated.token_ids]]), annotated_views(problem, annotated, missing)))
+        annotated = response(14)
+        attempts = [Attempt(response(10 + 3 * sample), correct) for sample, correct in enumerate(outcomes)]
+        responses = [*(attempt.response for attempt in attempts), annotated]
+        for each, views in zip(responses, group_views(settings, problem, annotated, attempts), strict=True):
+            made.append((torch.tensor([[*prompt, *each.token_ids]]), views))
     return made
 
 

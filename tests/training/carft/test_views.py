@@ -8,11 +8,13 @@ from calmstorm.settings import CarftSettings
 from calmstorm.settings.seeds import derive_seed
 from calmstorm.training.carft.views import (
     ANNOTATED,
+    Attempt,
     Response,
     ViewKey,
     ViewKind,
     annotated_views,
     compare,
+    group_views,
     needs_comparison,
     rollout_views,
 )
@@ -50,10 +52,10 @@ def test_views_of_each_variant(variant: str) -> None:
     assert needs_comparison(settings, False) == taken_apart
     assert not needs_comparison(settings, True)
     assert not needs_comparison(settings, None)
-    kinds = [view.key.kind for view in rollout_views(settings, "p", 3, False, wrong, parts)]
+    kinds = [view.key.kind for view in rollout_views(settings, "p", 3, Attempt(wrong, False), parts)]
     assert kinds == [ViewKind.WHOLE] + [ViewKind.SHARED, ViewKind.OWN] * taken_apart
-    assert [view.key.kind for view in rollout_views(settings, "p", 3, True, wrong, parts)] == [ViewKind.WHOLE]
-    assert rollout_views(settings, "p", 3, None, wrong, parts) == []
+    assert [view.key.kind for view in rollout_views(settings, "p", 3, Attempt(wrong, True), parts)] == [ViewKind.WHOLE]
+    assert rollout_views(settings, "p", 3, Attempt(wrong, None), parts) == []
     views = annotated_views("p", annotated, {3: parts.missing})
     assert [view.key for view in views] == [
         ViewKey(ViewKind.WHOLE, "p", ANNOTATED, True),
@@ -66,16 +68,26 @@ def test_a_view_without_tokens_does_not_exist() -> None:
     settings = CarftSettings(variant="both")
     annotated = response("abc")
     same, other = compare(annotated, annotated), compare(annotated, response("xyz"))
-    assert [view.key.kind for view in rollout_views(settings, "p", 0, False, annotated, same)] == [
+    assert [view.key.kind for view in rollout_views(settings, "p", 0, Attempt(annotated, False), same)] == [
         ViewKind.WHOLE,
         ViewKind.SHARED,
     ]
-    assert [view.key.kind for view in rollout_views(settings, "p", 0, False, response("xyz"), other)] == [
+    assert [view.key.kind for view in rollout_views(settings, "p", 0, Attempt(response("xyz"), False), other)] == [
         ViewKind.WHOLE,
         ViewKind.OWN,
     ]
     assert len(annotated_views("p", annotated, {0: same.missing, 1: other.missing})) == 2
-    assert rollout_views(settings, "p", 0, False, response("##", "#"), None) == []
+    assert rollout_views(settings, "p", 0, Attempt(response("##", "#"), False), None) == []
+
+
+def test_a_group_without_an_annotated_trajectory_is_still_told_apart_from_others() -> None:
+    attempts = [Attempt(response("axd"), False), Attempt(response("abd"), True), Attempt(response("b"), None)]
+    one, other, failed, annotated = group_views(CarftSettings(variant="both"), "p", None, attempts)
+    assert [view.key.kind for view in (*one, *other)] == [ViewKind.WHOLE, ViewKind.WHOLE]
+    assert failed == annotated == []
+    *rollouts, annotated = group_views(CarftSettings(variant="both"), "p", response("abcd"), attempts)
+    assert [len(views) for views in rollouts] == [3, 1, 0]
+    assert [(view.key.kind, view.key.sample) for view in annotated] == [(ViewKind.WHOLE, -1), (ViewKind.MISSING, 0)]
 
 
 def test_two_responses_of_the_papers_length_are_compared_in_less_than_a_few_seconds() -> None:

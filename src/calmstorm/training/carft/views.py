@@ -8,7 +8,7 @@ trajectory that are `missing` in the rollout. Execution output is in no view: no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -76,6 +76,40 @@ class Comparison:
     """Over the annotated trajectory's tokens."""
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """A rollout of a problem."""
+
+    response: Response
+    correct: bool | None
+    """Whether it earned the full reward. None: it was not graded, says nothing about the model, and has no view."""
+
+
+def group_views(
+    settings: CarftSettings, problem_id: str, annotated: Response | None, attempts: Sequence[Attempt]
+) -> list[list[View]]:
+    """Returns the views of all rollouts of a problem, and of its annotated trajectory.
+
+    Args:
+        settings: Which variant is learned.
+        problem_id: Of the problem.
+        annotated: None where the problem has none: its rollouts are still told apart from those of others.
+        attempts: By sample.
+
+    Returns:
+        The views of each rollout, in their order, and last those of the annotated trajectory.
+    """
+    views: list[list[View]] = []
+    missing: dict[int, tuple[bool, ...]] = {}
+    for sample, attempt in enumerate(attempts):
+        parts = None
+        if annotated is not None and needs_comparison(settings, attempt.correct):
+            parts = compare(annotated, attempt.response)
+            missing[sample] = parts.missing
+        views.append(rollout_views(settings, problem_id, sample, attempt, parts))
+    return [*views, [] if annotated is None else annotated_views(problem_id, annotated, missing)]
+
+
 def compare(annotated: Response, rollout: Response) -> Comparison:
     """Takes a rollout apart along the longest common subsequence of written tokens.
 
@@ -96,8 +130,7 @@ def rollout_views(
     settings: CarftSettings,
     problem_id: str,
     sample: int,
-    correct: bool | None,
-    rollout: Response,
+    attempt: Attempt,
     comparison: Comparison | None,
 ) -> list[View]:
     """Returns the views of a rollout.
@@ -106,17 +139,15 @@ def rollout_views(
         settings: Which variant is learned.
         problem_id: Of the rollout.
         sample: Of the rollout.
-        correct: Whether it earned the full reward. None: it was not graded, says nothing about the model, and has no
-            view.
-        rollout: Its tokens.
+        attempt: The rollout.
         comparison: With the annotated trajectory of its problem; see `needs_comparison`.
     """
-    if correct is None:
+    if attempt.correct is None:
         return []
-    kinds = {ViewKind.WHOLE: rollout.written}
-    if comparison is not None and needs_comparison(settings, correct):
+    kinds = {ViewKind.WHOLE: attempt.response.written}
+    if comparison is not None and needs_comparison(settings, attempt.correct):
         kinds |= {ViewKind.SHARED: comparison.shared, ViewKind.OWN: comparison.own}
-    return _views(problem_id, sample, correct, kinds)
+    return _views(problem_id, sample, attempt.correct, kinds)
 
 
 def annotated_views(problem_id: str, annotated: Response, missing: Mapping[int, tuple[bool, ...]]) -> list[View]:
