@@ -30,8 +30,6 @@ from calmstorm.training.policy import load_policy
 from calmstorm.training.ranks import on_first, world_size
 from calmstorm.training.rollouts import RlRollout
 from calmstorm.training.steps import RlStep, RolloutSteps
-from calmstorm.training.trl.grpo import reinforce
-from calmstorm.training.trl.session import Session
 
 __all__ = ["TRAINED_OBJECTIVES", "RlStep", "completed_steps", "step_order", "train_grpo"]
 
@@ -86,6 +84,9 @@ def train_grpo(
             output exists, or an unfinished training with other arguments is in its place.
         WorkError: Generator and trainer disagree about the probability of what was generated.
     """
+    from calmstorm.training.trl.grpo import reinforce  # where verl is installed, TRL is not
+    from calmstorm.training.trl.session import Session
+
     _check(settings, problems)
     directory = model_directory(model)
     policy = load_policy(directory, prompt, settings, seed, local)
@@ -191,6 +192,15 @@ def _check(settings: RlSettings, problems: Sequence[Problem]) -> None:
             f"{', '.join(TRAINED_OBJECTIVES)} on engine 'trl': choose one of them"
         )
     passes_per_update(settings, world_size())
+    check_problems(problems)
+
+
+def check_problems(problems: Sequence[Problem]) -> None:
+    """Refuses problems that cannot be trained on.
+
+    Raises:
+        InputError: One has no label to reward against, or two have the same id.
+    """
     unlabelled = [problem.id for problem in problems if not is_gradable(problem)]
     if unlabelled:
         raise InputError(

@@ -226,7 +226,7 @@ class ArrangedGrpo(QuietTrainer, GRPOTrainer):  # type: ignore[misc]
             return scores
         model = self.accelerator.unwrap_model(model)
         with self.accelerator.autocast():
-            logprobs, entropies = score(model, input_ids, attention_mask, logits_to_keep, self.temperature)
+            logprobs, entropies, _ = score(model, input_ids, attention_mask, logits_to_keep, self.temperature)
         return logprobs, entropies, None
 
 
