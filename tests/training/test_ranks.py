@@ -33,8 +33,8 @@ def lines(log: Path, kind: str) -> list[list[str]]:
 def teaching_rows(log: Path) -> list[list[int]]:
     """Returns of each step how many rows each process had that teach something."""
     counts = []
-    for step in range(1, train_and_die.RL.steps + 1):
-        rewards = [float(line[4]) for line in lines(log, "rollout") if line[1] == str(step)]
+    for step in {line[1] for line in lines(log, "rollout")}:
+        rewards = [float(line[4]) for line in lines(log, "rollout") if line[1] == step]
         groups = [rewards[at : at + 4] for at in range(0, len(rewards), 4)]
         own = [groups[:2], groups[2:]]  # as `passes.spread` gives them out
         counts.append([sum(4 for group in part if len({*group}) > 1) for part in own])

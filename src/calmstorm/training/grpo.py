@@ -24,15 +24,16 @@ from calmstorm.settings import LocalSettings, RlSettings, RolloutSettings, Serve
 from calmstorm.training.checkpoints import completed_updates, open_work, publish
 from calmstorm.training.encode import prompt_ids
 from calmstorm.training.generator import open_generator
-from calmstorm.training.lora import merge_adapters
 from calmstorm.training.passes import passes_per_update
 from calmstorm.training.policy import load_policy
-from calmstorm.training.ranks import on_first, world_size
+from calmstorm.training.ranks import in_agreement, world_size
 from calmstorm.training.rollouts import RlRollout
 from calmstorm.training.steps import RlStep, RolloutSteps
 
 __all__ = ["TRAINED_OBJECTIVES", "RlStep", "completed_steps", "step_order", "train_grpo"]
 
+PACE = ("checkpoint_steps", "micro_batch", "processes", "nodes", "agreement")
+"""Settings that may be others when a training goes on."""
 TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo")
 
 
@@ -85,14 +86,18 @@ def train_grpo(
         WorkError: Generator and trainer disagree about the probability of what was generated.
     """
     from calmstorm.training.trl.grpo import reinforce  # where verl is installed, TRL is not
-    from calmstorm.training.trl.session import Session
+    from calmstorm.training.trl.session import Session, save_trained
 
-    _check(settings, problems)
     directory = model_directory(model)
-    policy = load_policy(directory, prompt, settings, seed, local)
-    schedule = _schedule(policy, problems, settings, seed)
-    identity = _identity(directory, policy.prompt, problems, settings, rollouts, seed)
-    work = on_first(lambda: open_work(output_dir, identity))
+
+    def load(local: LocalSettings | None) -> LocalReasoner:
+        return load_policy(directory, prompt, settings, seed, local)
+
+    with in_agreement():
+        _check(settings, problems)
+        policy = load(local)
+        schedule = _schedule(policy, problems, settings, seed)
+    work = open_work(output_dir, _identity(directory, policy.prompt, problems, settings, rollouts, seed))
     with asyncio.Runner() as runner:
         generator = open_generator(policy, settings, server)
         steps = RolloutSteps(
@@ -114,14 +119,15 @@ def train_grpo(
             updates=len(schedule) // settings.mini_batch,
             checkpoint_updates=settings.checkpoint_steps * settings.updates_per_step,
             on_update=steps.after_update,
+            sharding=settings.sharding,
         )
         try:
-            reinforce(session, steps.roll_out, len(schedule), settings)
+            trainer = reinforce(session, steps.roll_out, len(schedule), settings)
         finally:
             runner.run(generator.close())
             runner.run(policy.close())
-    merge_adapters(policy.model)
-    on_first(lambda: publish(policy.save(work / "model"), policy.prompt, output_dir))
+    save_trained(trainer, policy, lambda: load(LocalSettings(device="cpu")), work / "model")
+    publish(work / "model", policy.prompt, output_dir)
 
 
 def _identity(
@@ -135,7 +141,7 @@ def _identity(
     """Returns what a resumed training must have in common with the one that was interrupted."""
     return {
         "settings": [
-            settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}),
+            settings.model_dump(exclude=set(PACE)),
             rollouts.model_dump(exclude={"concurrency", "workers"}),
             seed,
         ],

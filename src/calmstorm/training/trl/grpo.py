@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate.utils import DistributedType
 from datasets import Dataset
+from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
 
 from calmstorm.errors import WorkError
@@ -249,8 +250,8 @@ def reinforce(
     roll_out: Callable[[list[int], TrainedWeights], list[TokenRecord]],
     prompts: int,
     settings: RlSettings,
-) -> None:
-    """Runs TRL's GRPOTrainer on rollouts that `roll_out` makes.
+) -> Trainer:
+    """Runs TRL's GRPOTrainer on rollouts that `roll_out` makes, and returns it.
 
     Args:
         session: What is trained, and where its checkpoints are.
@@ -295,10 +296,9 @@ def reinforce(
         lr_scheduler_type="constant",
         max_grad_norm=settings.gradient_norm,
         remove_unused_columns=False,
-        ddp_find_unused_parameters=False,  # every pass runs the whole model
         **session.arguments(),
     )
-    session.run(
+    return session.run(
         ArrangedGrpo,
         settings=settings,
         args=config,
