@@ -41,6 +41,13 @@ def teaching_rows(log: Path) -> list[list[int]]:
     return counts
 
 
+def difference(first: Path, second: Path) -> float:
+    """Returns the largest one between weights."""
+    ours, theirs = (load_file(model / "model.safetensors") for model in (first, second))
+    assert ours.keys() == theirs.keys()
+    return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
+
+
 @pytest.mark.engines
 def test_two_processes_equal_one_and_go_on_after_both_are_killed(coin_model: Path, tmp_path: Path) -> None:
     one, two, killed = tmp_path / "one", tmp_path / "two", tmp_path / "killed"
@@ -48,9 +55,7 @@ def test_two_processes_equal_one_and_go_on_after_both_are_killed(coin_model: Pat
     assert launch(2, two, coin_model) == 0
     assert lines(two.with_suffix(".log"), "rollout") == lines(one.with_suffix(".log"), "rollout")
     assert any(len({*counts}) > 1 for counts in teaching_rows(two.with_suffix(".log")))
-    alone, together = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
-    assert alone.keys() == together.keys()
-    assert max(float((alone[name] - together[name]).abs().max()) for name in alone) < 1e-5
+    assert difference(one, two) < 1e-5
 
     assert launch(2, killed, coin_model, last=5) != 0
     done = completed_steps(killed, train_and_die.RL)
@@ -61,6 +66,6 @@ def test_two_processes_equal_one_and_go_on_after_both_are_killed(coin_model: Pat
     for left in tmp_path.glob("*.pid*"):
         left.unlink()
     assert launch(2, killed, coin_model) == 0
-    assert log.read_text() == two.with_suffix(".log").read_text()
-    assert (killed / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
+    assert lines(log, "rollout") == lines(two.with_suffix(".log"), "rollout")
+    assert difference(killed, two) < 1e-5  # sums of two processes vary in their last digits from run to run
     assert not work_dir(killed).exists()

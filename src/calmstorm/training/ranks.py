@@ -63,6 +63,7 @@ def connect() -> None:
         torch.cuda.set_device(local_rank())
         distributed.init_process_group("cuda:nccl,cpu:gloo", timeout=PATIENCE)
     else:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"  # else "cpu:1" and so on, which no optimizer can be loaded to
         distributed.init_process_group("gloo", timeout=PATIENCE)
 
 
