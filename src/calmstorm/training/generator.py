@@ -38,11 +38,16 @@ class Generator(Protocol):
         """What rollouts are drawn from; gives token ids and log-probabilities."""
         ...
 
+    @property
+    def lost(self) -> bool:
+        """Whether a part of it failed since the last `sync`: rollouts that failed are made again after another."""
+        ...
+
     async def sync(self, weights: TrainedWeights, step: int) -> None:
-        """Takes over the weights, so that the rollouts of `step` are drawn from them.
+        """Takes over the weights, so that the rollouts of `step` are drawn from them; again where it `lost` a part.
 
         Raises:
-            InfrastructureError: They could not be brought to the generator.
+            WorkError: They could not be brought to the generator.
         """
         ...
 
@@ -62,6 +67,11 @@ class ProcessGenerator:
     def reasoner(self) -> LocalReasoner:
         """What rollouts are drawn from."""
         return self._reasoner
+
+    @property
+    def lost(self) -> bool:
+        """Never: it lives and dies with the training."""
+        return False
 
     async def sync(self, weights: TrainedWeights, step: int) -> None:
         """Forgets what was computed with the weights of the step before."""
