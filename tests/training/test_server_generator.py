@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -20,14 +20,15 @@ from calmstorm.reasoner.protocol import Sampling
 from calmstorm.settings import RlSettings, ServerSettings
 from calmstorm.training import server_generator
 from calmstorm.training.exports import is_tied
+from calmstorm.training.generator import open_generator
 from calmstorm.training.policy import load_policy
-from calmstorm.training.server_generator import ServerGenerator, check_generator, open_generator
+from calmstorm.training.server_generator import ServerGenerator, check_servers
+from tests.reasoner import served_model
 from tests.reasoner.completion_server import Fault
-from tests.training import trained_server
 from tests.training.trained_server import TrainedDouble
 
 QUICK = ServerSettings(retries=0, patience_seconds=0.5, start_seconds=20, connect_seconds=2, sampled_logprobs=True)
-COMMAND = (sys.executable, str(trained_server.__file__), "{port}", "{model}")
+COMMAND = (sys.executable, "-S", str(served_model.__file__), "{port}", "{model}")
 
 
 class Weights:
@@ -40,7 +41,7 @@ class Weights:
         return iter(self.policy.model.named_parameters())
 
     def save(self, directory: Path) -> None:
-        self.policy.model.save_pretrained(directory)
+        self.policy.save(directory)
 
 
 @pytest.fixture
@@ -51,6 +52,18 @@ def policy(random_model: Path) -> LocalReasoner:
 def settings(*servers: TrainedDouble, **given: Any) -> RlSettings:
     urls = ",".join(server.url for server in servers) or None
     return RlSettings.model_validate({"generator": "server", "sync": "reload", "servers": urls, **given})
+
+
+@asynccontextmanager
+async def following(
+    policy: LocalReasoner, rl: RlSettings, work: Path, server: ServerSettings = QUICK
+) -> AsyncIterator[ServerGenerator]:
+    generator = open_generator(policy, rl, server, work)
+    assert isinstance(generator, ServerGenerator)
+    try:
+        yield generator
+    finally:
+        await generator.close()
 
 
 def ask(generator: ServerGenerator, seed: int) -> Any:
@@ -69,18 +82,17 @@ def test_each_step_every_server_loads_whole_weights_and_forgets_what_it_computed
     policy: LocalReasoner, tmp_path: Path
 ) -> None:
     async def steps(one: TrainedDouble, other: TrainedDouble) -> None:
-        generator = open_generator(policy, settings(one, other), QUICK, tmp_path)
-        weights = Weights(policy)
-        for step in (1, 2, 3):
-            await generator.sync(weights, step)
-            for server in (one, other):
-                assert (Path(server.loaded[-1]) / "model.safetensors").is_file()
-                assert server.calls[-1] == ("/reset_prefix_cache", None)
-                assert server.version.endswith(f"-{step}")
-        completion = await ask(generator, 1)
-        assert completion.token_ids
-        assert completion.logprobs
-        await generator.close()
+        async with following(policy, settings(one, other), tmp_path) as generator:
+            weights = Weights(policy)
+            for step in (1, 2, 3):
+                await generator.sync(weights, step)
+                for server in (one, other):
+                    assert (Path(server.loaded[-1]) / "model.safetensors").is_file()
+                    assert server.calls[-1] == ("/reset_prefix_cache", None)
+                    assert server.version.endswith(f"-{step}")
+            completion = await ask(generator, 1)
+            assert completion.token_ids
+            assert completion.logprobs
 
     with TrainedDouble() as one, TrainedDouble() as other:
         other.busy = 1  # an aborted request is still there
@@ -93,24 +105,22 @@ def test_a_server_that_comes_back_with_other_weights_is_not_asked_before_it_has_
     policy: LocalReasoner, tmp_path: Path
 ) -> None:
     async def steps(one: TrainedDouble, other: TrainedDouble) -> None:
-        generator = open_generator(policy, settings(one, other), QUICK, tmp_path)
-        assert isinstance(generator, ServerGenerator)
-        await generator.sync(Weights(policy), 1)
-        one.stop()
-        await asyncio.gather(*(ask(generator, seed) for seed in range(4)))  # the other takes over
-        assert generator.lost
-        one.restart()
-        probes = one.probes
-        await until(lambda: one.probes > probes + 1)  # it was found, and seen to have other weights
-        before = one.count
-        await asyncio.gather(*(ask(generator, seed) for seed in range(4)))
-        assert one.count == before
-        await generator.sync(Weights(policy), 1)
-        assert not generator.lost
-        before = one.count
-        await asyncio.gather(*(ask(generator, seed) for seed in range(10, 20)))
-        assert one.count > before
-        await generator.close()
+        async with following(policy, settings(one, other), tmp_path) as generator:
+            await generator.sync(Weights(policy), 1)
+            one.stop()
+            await asyncio.gather(*(ask(generator, seed) for seed in range(4)))  # the other takes over
+            assert generator.lost
+            one.restart()
+            probes = one.probes
+            await until(lambda: one.probes > probes + 1)  # it was found, and seen to have other weights
+            before = one.count
+            await asyncio.gather(*(ask(generator, seed) for seed in range(4)))
+            assert one.count == before
+            await generator.sync(Weights(policy), 1)
+            assert not generator.lost
+            before = one.count
+            await asyncio.gather(*(ask(generator, seed) for seed in range(10, 20)))
+            assert one.count > before
 
     with TrainedDouble() as one, TrainedDouble() as other:
         asyncio.run(steps(one, other))
@@ -119,12 +129,11 @@ def test_a_server_that_comes_back_with_other_weights_is_not_asked_before_it_has_
 
 def test_a_server_that_was_only_out_of_reach_is_asked_again(policy: LocalReasoner, tmp_path: Path) -> None:
     async def steps(server: TrainedDouble) -> None:
-        generator = open_generator(policy, settings(server), QUICK.model_copy(update={"retries": 3}), tmp_path)
-        await generator.sync(Weights(policy), 1)
-        server.stop()
-        asyncio.get_running_loop().call_later(0.1, server.start)
-        assert (await ask(generator, 1)).token_ids
-        await generator.close()
+        async with following(policy, settings(server), tmp_path, QUICK.model_copy(update={"retries": 3})) as generator:
+            await generator.sync(Weights(policy), 1)
+            server.stop()
+            asyncio.get_running_loop().call_later(0.1, server.start)
+            assert (await ask(generator, 1)).token_ids
 
     with TrainedDouble() as server:
         asyncio.run(steps(server))
@@ -135,18 +144,17 @@ def test_rollouts_fail_and_the_generator_says_why_where_no_server_is_left(
     policy: LocalReasoner, tmp_path: Path
 ) -> None:
     async def steps(server: TrainedDouble) -> None:
-        generator = open_generator(policy, settings(server), QUICK, tmp_path)
-        await generator.sync(Weights(policy), 1)
-        server.stop()
-        with pytest.raises(InfrastructureError):
-            await ask(generator, 1)
-        assert generator.lost
-        with pytest.raises(WorkError, match=r"could not be reached for 0\.5 seconds: start it"):
+        async with following(policy, settings(server), tmp_path) as generator:
             await generator.sync(Weights(policy), 1)
-        server.restart()
-        await generator.sync(Weights(policy), 1)
-        assert (await ask(generator, 1)).token_ids
-        await generator.close()
+            server.stop()
+            with pytest.raises(InfrastructureError):
+                await ask(generator, 1)
+            assert generator.lost
+            with pytest.raises(WorkError, match=r"could not be reached for 0\.5 seconds: start it"):
+                await generator.sync(Weights(policy), 1)
+            server.restart()
+            await generator.sync(Weights(policy), 1)
+            assert (await ask(generator, 1)).token_ids
 
     with TrainedDouble() as server:
         asyncio.run(steps(server))
@@ -154,11 +162,8 @@ def test_rollouts_fail_and_the_generator_says_why_where_no_server_is_left(
 
 def refused(policy: LocalReasoner, tmp_path: Path, server: TrainedDouble, **given: Any) -> str:
     async def begin() -> None:
-        generator = open_generator(policy, settings(server, **given), QUICK, tmp_path)
-        try:
+        async with following(policy, settings(server, **given), tmp_path) as generator:
             await generator.sync(Weights(policy), 1)
-        finally:
-            await generator.close()
 
     with server, pytest.raises((InputError, WorkError)) as caught:
         asyncio.run(begin())
@@ -200,9 +205,8 @@ def test_a_server_whose_output_shares_the_input_matrix_is_refused_and_shown_what
     again.information = {"vllm_config": {"model_config": {"model": str(start)}}}
 
     async def begin() -> None:
-        generator = open_generator(policy, settings(again), QUICK, tmp_path)
-        await generator.sync(Weights(policy), 1)
-        await generator.close()
+        async with following(policy, settings(again), tmp_path) as generator:
+            await generator.sync(Weights(policy), 1)
 
     with again:
         asyncio.run(begin())
@@ -212,30 +216,27 @@ def test_a_server_whose_output_shares_the_input_matrix_is_refused_and_shown_what
 def test_servers_of_ours_are_started_again_where_they_were(
     policy: LocalReasoner, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setenv("RANK", "0")  # of a launcher, for us alone
     monkeypatch.setattr(server_generator, "_POLL_SECONDS", 0.05)
 
     async def steps() -> None:
         own = QUICK.model_copy(update={"command": COMMAND})
-        generator = open_generator(policy, settings(), own, tmp_path)
-        assert isinstance(generator, ServerGenerator)
-        await generator.sync(Weights(policy), 1)
-        first = await ask(generator, 1)
-        processes = generator._processes
-        assert processes is not None
-        (server,) = processes._servers
-        assert server.process is not None
-        killed = server.process.pid
-        variables = Path(f"/proc/{killed}/environ").read_bytes().split(b"\0")
-        assert b"VLLM_SERVER_DEV_MODE=1" in variables
-        assert not any(variable.startswith(b"RANK=") for variable in variables)
-        os.kill(killed, signal.SIGKILL)
-        with pytest.raises(InfrastructureError):
-            await ask(generator, 1)
-        await generator.sync(Weights(policy), 1)
-        assert await ask(generator, 1) == first
-        await generator.close()
+        async with following(policy, settings(), tmp_path, own) as generator:
+            await generator.sync(Weights(policy), 1)
+            first = await ask(generator, 1)
+            processes = generator._processes
+            assert processes is not None
+            (server,) = processes._servers
+            assert server.process is not None
+            killed = server.process.pid
+            variables = Path(f"/proc/{killed}/environ").read_bytes().split(b"\0")
+            assert b"VLLM_SERVER_DEV_MODE=1" in variables
+            assert not any(variable.startswith(b"RANK=") for variable in variables)
+            os.kill(killed, signal.SIGKILL)
+            with pytest.raises(InfrastructureError):
+                await ask(generator, 1)
+            await generator.sync(Weights(policy), 1)
+            assert await ask(generator, 1) == first
         assert server.process.poll() is not None
 
     asyncio.run(steps())
@@ -258,7 +259,7 @@ def test_what_rollouts_cannot_come_from_is_refused_at_once(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     rl = RlSettings.model_validate({"generator": "server", "servers": "http://gpu1:8000", "sync": "reload", **given})
     with pytest.raises(InputError, match=message):
-        check_generator(rl, QUICK.model_copy(update=server))
+        check_servers(rl, QUICK.model_copy(update=server))
 
 
 def test_training_and_servers_have_gpus_of_their_own(
@@ -267,14 +268,13 @@ def test_training_and_servers_have_gpus_of_their_own(
     own = QUICK.model_copy(update={"command": COMMAND})
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6,7")
-    generator = open_generator(policy, settings(processes=2, instances=2), own, tmp_path)
-    assert isinstance(generator, ServerGenerator)
+    generator = ServerGenerator(policy, settings(processes=2, instances=2), own, tmp_path)
     assert generator._processes is not None
     assert generator._processes._gpus == ["6", "7"]
     with pytest.raises(InputError, match="lower one of them"):
-        check_generator(settings(processes=4, instances=2), own)
+        check_servers(settings(processes=4, instances=2), own)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    check_generator(settings(), own)  # one GPU for both
+    check_servers(settings(), own)  # one GPU for both
 
 
 @pytest.fixture
@@ -286,11 +286,16 @@ def nccl(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], list[list[str]]]:
     def broadcast(iterator: Any, group: Any, src: int, post_iter_func: Any) -> None:
         streamed.append([name for name, _ in iterator])
 
-    for name, content in {
-        "vllm.distributed.weight_transfer.nccl_common": {"trainer_init": joined.append},
+    def join(group: Any) -> object:
+        joined.append(group)
+        return group
+
+    stand_ins: dict[str, dict[str, Any]] = {
+        "vllm.distributed.weight_transfer.nccl_common": {"trainer_init": join},
         "vllm.distributed.weight_transfer.packed_tensor": {"packed_nccl_broadcast_producer": broadcast},
         "vllm.utils.network_utils": {"get_ip": lambda: "10.0.0.1"},
-    }.items():
+    }
+    for name, content in stand_ins.items():
         module = ModuleType(name)
         vars(module).update(content)
         monkeypatch.setitem(sys.modules, name, module)
@@ -311,15 +316,14 @@ def test_nccl_puts_trainer_and_all_workers_into_one_group_and_streams_once(
     names = [name for name, _ in policy.model.named_parameters()]
 
     async def steps(servers: list[TrainedDouble]) -> None:
-        generator = open_generator(policy, settings(*servers, sync="nccl"), QUICK, tmp_path)
-        for step in (1, 2):
-            await generator.sync(Weights(policy), step)
-        assert (len(joined), streamed) == (1, [names, names])
-        servers[0].stop()
-        servers[0].restart()
-        await generator.sync(Weights(policy), 2)
-        assert len(joined) == 2
-        await generator.close()
+        async with following(policy, settings(*servers, sync="nccl"), tmp_path) as generator:
+            for step in (1, 2):
+                await generator.sync(Weights(policy), step)
+            assert (len(joined), streamed) == (1, [names, names])
+            servers[0].stop()
+            servers[0].restart()
+            await generator.sync(Weights(policy), 2)
+            assert len(joined) == 2
 
     with ExitStack() as stack:
         doubles = [stack.enter_context(TrainedDouble()) for _ in range(2)]

@@ -1,12 +1,7 @@
-"""A double of a vLLM server in a training: it answers as told, and keeps what is done to its weights.
-
-As a program, `trained_server.py PORT MODEL`, it is a process of its own that can be killed.
-"""
+"""A double of a vLLM server in a training: it answers as told, and keeps what is done to its weights."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -76,9 +71,3 @@ class TrainedDouble(CompletionServer):
         """Comes back with the weights that it was started on."""
         self.version = "default"
         self.start()
-
-
-if __name__ == "__main__":
-    with TrainedDouble(port=int(sys.argv[1]), model=sys.argv[2]):
-        while True:
-            time.sleep(1)

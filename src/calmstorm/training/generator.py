@@ -8,8 +8,10 @@ from typing import Protocol
 
 import torch
 
+from calmstorm.errors import InputError
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Reasoner
+from calmstorm.settings import RlSettings, ServerSettings
 
 
 class TrainedWeights(Protocol):
@@ -80,3 +82,27 @@ class ProcessGenerator:
     async def close(self) -> None:
         """Stops the engine."""
         await self._reasoner.close()
+
+
+def open_generator(policy: LocalReasoner, settings: RlSettings, server: ServerSettings, work: Path) -> Generator:
+    """Opens what rollouts of a training are drawn from.
+
+    Args:
+        policy: The model in training, in this process.
+        settings: Which generator it is to be.
+        server: How servers are started and asked.
+        work: Directory of the training, which servers have to see, too.
+
+    Raises:
+        InputError: The generator cannot follow such a training.
+    """
+    if settings.generator == "server":
+        from calmstorm.training.server_generator import ServerGenerator
+
+        return ServerGenerator(policy, settings, server, work)
+    if settings.sharding != "none":
+        raise InputError(
+            f"rl.generator is 'process' and rl.sharding is '{settings.sharding}'; the engine in the process needs "
+            "whole weights: set rl.generator to 'server' or rl.sharding to 'none'"
+        )
+    return ProcessGenerator(policy)

@@ -17,7 +17,7 @@ from calmstorm.errors import WorkError
 from calmstorm.reasoner.managed import free_port
 from calmstorm.training.exports import with_head
 from calmstorm.training.generator import TrainedWeights
-from calmstorm.training.ranks import is_first, on_first
+from calmstorm.training.ranks import await_on_first, is_first
 from calmstorm.training.weight_sync import TrainedServer, together
 
 
@@ -49,13 +49,13 @@ class NcclSync:
             await together(server.ask("POST", "/finish_weight_update", {}) for server in servers)
             await together(server.accept(version) for server in servers)
 
-        await on_first(begin)
+        await await_on_first(begin)
         if is_first():
             await self._stream(weights, servers)
         else:
             for _ in weights.tensors():  # takes part in gathering them
                 pass
-        await on_first(finish)
+        await await_on_first(finish)
 
     def _tensors(self, weights: TrainedWeights, keep: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
         for name, tensor in with_head(weights.tensors(), self._tied):

@@ -25,8 +25,8 @@ from calmstorm.reasoner.opening import server_urls
 from calmstorm.reasoner.server import ServerReasoner
 from calmstorm.settings import RlSettings, ServerSettings
 from calmstorm.training.exports import export, is_tied
-from calmstorm.training.generator import Generator, ProcessGenerator, TrainedWeights
-from calmstorm.training.ranks import from_first, is_first, on_first
+from calmstorm.training.generator import TrainedWeights
+from calmstorm.training.ranks import await_on_first, is_first, on_first
 from calmstorm.training.weight_sync import ReloadSync, TrainedServer, WeightSync, together
 
 _ATTEMPTS = 3
@@ -38,14 +38,12 @@ _SERVED = "served"
 _TRANSFER = """--weight-transfer-config '{"backend":"nccl"}'"""
 
 
-def check_generator(settings: RlSettings, server: ServerSettings) -> None:
-    """Refuses what rollouts cannot come from, before anything is loaded or started.
+def check_servers(settings: RlSettings, server: ServerSettings) -> None:
+    """Refuses servers that rollouts cannot come from, before anything is loaded or started.
 
     Raises:
-        InputError: Servers are not named, or cannot be used as they are said to be.
+        InputError: None are named, or they cannot be used as they are said to be.
     """
-    if settings.generator == "process":
-        return
     if settings.servers is None and not server.command:
         raise InputError(
             "rl.generator is 'server', but there are neither servers (rl.servers) nor a command that starts some "
@@ -77,24 +75,6 @@ def check_generator(settings: RlSettings, server: ServerSettings) -> None:
         )
 
 
-def open_generator(policy: LocalReasoner, settings: RlSettings, server: ServerSettings, work: Path) -> Generator:
-    """Returns where rollouts come from; servers are started at the first `sync`.
-
-    Args:
-        policy: The model in training.
-        settings: Which generator, which servers, how weights reach them.
-        server: How servers are asked and started.
-        work: Directory of the training, for weights that servers read and for their logs; they have to see it.
-
-    Raises:
-        InputError: See `check_generator`; or there are too few GPUs.
-    """
-    check_generator(settings, server)
-    if settings.generator == "process":
-        return ProcessGenerator(policy)
-    return ServerGenerator(policy, settings, server, work)
-
-
 class Served(NamedTuple):
     """What servers say of the model they serve."""
 
@@ -109,7 +89,18 @@ class ServerGenerator:
     _server: ServerSettings
 
     def __init__(self, policy: LocalReasoner, settings: RlSettings, server: ServerSettings, work: Path) -> None:
-        """Prepares; nothing is started or asked yet. See `open_generator`."""
+        """Prepares; servers are started and asked at the first `sync`.
+
+        Args:
+            policy: The model in training.
+            settings: Which servers, and how weights reach them.
+            server: How servers are asked and started.
+            work: Directory of the training, for weights that servers read and for their logs; they have to see it.
+
+        Raises:
+            InputError: Servers cannot be used as they are said to be.
+        """
+        check_servers(settings, server)
         self._settings, self._server = settings, server
         self._codec, self._prompt = policy.codec, policy.prompt
         self._tied = bool(policy.model.config.tie_word_embeddings)
@@ -160,14 +151,12 @@ class ServerGenerator:
             WorkError: One cannot be reached, or keeps failing.
         """
         needed = self._settings.servers is None or self._tied
-        if needed and not from_first(self._first_weights.is_dir()):
+        if needed and not on_first(self._first_weights.is_dir):
             export(weights, self._first_weights)
-            if is_first():
-                self._codec.tokenizer.save_pretrained(self._first_weights)
-        version = from_first(f"{uuid4().hex[:8]}-{step}")
+        version = on_first(lambda: f"{uuid4().hex[:8]}-{step}")
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                served, urls = await on_first(self._ready)
+                served, urls = await await_on_first(self._ready)
                 self._open(served, urls)
                 await self._sync.send(weights, self._servers, version, step)
                 break

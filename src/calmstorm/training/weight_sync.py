@@ -19,7 +19,7 @@ from calmstorm.reasoner.server import KEY_VARIABLE, api_of
 from calmstorm.settings import ServerSettings
 from calmstorm.training.exports import export
 from calmstorm.training.generator import TrainedWeights
-from calmstorm.training.ranks import on_first
+from calmstorm.training.ranks import await_on_first
 
 DEVELOPMENT = "start vLLM with VLLM_SERVER_DEV_MODE=1 in its environment"
 _RESETS = 20
@@ -135,7 +135,7 @@ class ReloadSync:
                 raise InfrastructureError(f"{error}; it has to see {place} as this machine does") from None
             await server.accept(version)
 
-        await on_first(lambda: together(load(server) for server in servers))
+        await await_on_first(lambda: together(load(server) for server in servers))
 
 
 async def together(work: Iterable[Awaitable[Any]]) -> None:
