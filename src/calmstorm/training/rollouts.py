@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from calmstorm.errors import InputError
 from calmstorm.grading import grade_rollout, reward
 from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
-from calmstorm.records import Author, Problem, Record, StopReason
+from calmstorm.records import Author, Problem, Record, StopReason, VerdictStatus
 from calmstorm.rollout import CodeRunner, Rollout, rollout
 from calmstorm.rollout.spans import RL_AUTHORS, response_ids, response_mask
-from calmstorm.settings import RlSettings, RolloutSettings, derive_seed
+from calmstorm.settings import RlSettings, RolloutLimits, RolloutSettings, derive_seed
 from calmstorm.training.encode import prompt_ids
 
 
@@ -43,6 +43,8 @@ class RlRollout(Record):
     rollout: Rollout
     reward: float | None
     """1 or 0; None where our machinery failed, or there is no label."""
+    answered: bool = False
+    """Whether an answer could be read."""
 
 
 class TokenRecord(Record):
@@ -57,6 +59,8 @@ class TokenRecord(Record):
     """As many as `completion_ids`: True where the Reasoner wrote the token; only those are learned."""
     reward: float | None
     """None where the rollout says nothing about the Reasoner; it is left out of its group."""
+    answered: bool = False
+    """Whether an answer could be read; some objectives reward that."""
 
 
 async def roll_out(
@@ -75,19 +79,33 @@ async def roll_out(
         own_seed = derive_seed(seed, "rl", task.step, task.problem.id, task.sample)
         sampling = Sampling(temperature=settings.temperature, top_p=settings.top_p, seed=own_seed)
         async with slots:
-            made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
-            if made.stop_reason is StopReason.INFRASTRUCTURE:
-                made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
-        return graded(task, made)
+            return await make_rollout(task, reasoner, interpreter, limits=limits, sampling=sampling)
 
     return list(await asyncio.gather(*map(make, tasks)))
+
+
+async def make_rollout(
+    task: RolloutTask, reasoner: Reasoner, interpreter: CodeRunner, *, limits: RolloutLimits, sampling: Sampling
+) -> RlRollout:
+    """Makes and grades one rollout, which gets a second try where our machinery fails it."""
+    made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
+    if made.stop_reason is StopReason.INFRASTRUCTURE:
+        made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
+    return graded(task, made)
 
 
 def graded(task: RolloutTask, made: Rollout) -> RlRollout:
     """Grades a rollout: 1 for a correct one, 0 for any other, None where it says nothing about the Reasoner."""
     verdict = grade_rollout(task.problem, made.spans, made.stop_reason)
     earned = reward(verdict) if verdict.status.is_judged else None
-    return RlRollout(step=task.step, problem_id=task.problem.id, sample=task.sample, rollout=made, reward=earned)
+    return RlRollout(
+        step=task.step,
+        problem_id=task.problem.id,
+        sample=task.sample,
+        rollout=made,
+        reward=earned,
+        answered=verdict.status in (VerdictStatus.CORRECT, VerdictStatus.WRONG),
+    )
 
 
 def token_record(made: RlRollout, end_of_turn: int) -> TokenRecord:
@@ -123,4 +141,5 @@ def token_record(made: RlRollout, end_of_turn: int) -> TokenRecord:
         logprobs=tuple(logprobs),
         written=response_mask(spans, RL_AUTHORS),
         reward=made.reward,
+        answered=made.answered,
     )
