@@ -74,6 +74,8 @@ class RolloutSteps:
     made: list[RlRollout] = field(default_factory=list)
     """Rollouts of the current step, of all processes, in the order of the schedule; in the first process only."""
     rollout_seconds: float = 0.0
+    watched_seconds: float = 0.0
+    """What `before_rollouts` took; no part of the step."""
     updates: list[tuple[Logs, float]] = field(default_factory=list)
     """Logs and seconds of each update of the current step."""
 
@@ -94,14 +96,16 @@ class RolloutSteps:
         self.made = [made for _, made in sorted(everyone, key=lambda pair: (pair[0], pair[1].sample))]
         for rollout in self.made:
             self.on_rollout(rollout)
-        self.rollout_seconds = time.monotonic() - began
+        self.rollout_seconds = time.monotonic() - began - self.watched_seconds
         return [token_record(rollout, self.end_of_turn) for rollout in own]
 
     async def _make(self, tasks: Sequence[RolloutTask], weights: TrainedWeights) -> list[RlRollout]:
         step = tasks[0].step
         await self.generator.sync(weights, step)
         reasoner = self.generator.reasoner
+        began = time.monotonic()
         await self.before_rollouts(step, reasoner)
+        self.watched_seconds = time.monotonic() - began
         return await roll_out(tasks, reasoner, self.interpreter, self.settings, self.rollouts, self.seed)
 
     def after_update(self, update: int, logs: Logs, seconds: float) -> None:
@@ -130,6 +134,6 @@ class RolloutSteps:
             logprob_difference=first.get("logprob_difference"),
             logprob_difference_max=first.get("logprob_difference_max"),
             grad_norm=fmean(logs["grad_norm"] for logs, _ in self.updates),
-            seconds=sum(seconds for _, seconds in self.updates),
+            seconds=sum(seconds for _, seconds in self.updates) - self.watched_seconds,
             rollout_seconds=self.rollout_seconds,
         )
