@@ -65,9 +65,16 @@ def write_rows(path: Path, problems: Sequence[Problem], annotated: Mapping[str, 
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
 
 
-def train(python: Path, directory: Path, recipe: Recipe, problems: Sequence[Problem], *overrides: str,
-          annotated: Mapping[str, str] | None = None, variables: Mapping[str, str] | None = None,
-          model: Path | None = None) -> Trained:
+def train(
+    python: Path,
+    directory: Path,
+    recipe: Recipe,
+    problems: Sequence[Problem],
+    *overrides: str,
+    annotated: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
+    model: Path | None = None,
+) -> Trained:
     """Runs a training and returns its metrics; fails with the end of the log where verl fails."""
     directory.mkdir(parents=True, exist_ok=True)
     write_rows(directory / "train.parquet", problems, annotated)
@@ -85,7 +92,13 @@ def train(python: Path, directory: Path, recipe: Recipe, problems: Sequence[Prob
         "TOKENIZERS_PARALLELISM": "false",
         **(variables or {}),
     }
-    command = [str(python), "-m", "verl.trainer.main_ppo", *_overrides(directory, recipe, model or pocket_directory()), *overrides]
+    command = [
+        str(python),
+        "-m",
+        "verl.trainer.main_ppo",
+        *_overrides(directory, recipe, model or pocket_directory()),
+        *overrides,
+    ]
     with log.open("w") as file:
         ended = subprocess.run(
             command, cwd=directory, env=environment, stdout=file, stderr=subprocess.STDOUT, timeout=SECONDS, check=False
