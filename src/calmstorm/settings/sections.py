@@ -285,6 +285,16 @@ class RlSettings(TrainingSettings):
         return self.clip_high or (0.28 if self.objective == "dapo" else self.clip)
 
     @model_validator(mode="after")
+    def _the_best_is_looked_for(self) -> Self:
+        for name, wanted in (("keep", self.keep == "best"), ("patience", self.patience > 0)):
+            if wanted and not self.evaluation_steps:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; that needs evaluations while training, and evaluation_steps "
+                    "is 0: set evaluation_steps"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _mini_batches_fill_the_step(self) -> Self:
         return _divides(self, "mini_batch", "prompts_per_step")
 

@@ -15,6 +15,7 @@ from calmstorm.progress import note, track
 from calmstorm.records import GoldenTrajectory, Problem, Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
+from calmstorm.stages.cards import write_card
 
 if TYPE_CHECKING:
     from calmstorm.training.grpo import RlStep
@@ -45,6 +46,7 @@ def fine_tune(
 
     output = output or model_path(run, stage)
     if output.exists():
+        write_card(run, recipe, stage, output, base, golden)
         return
     done = completed_updates(output)
     run.drop(stage, lambda row: row["step"] > done)
@@ -56,6 +58,7 @@ def fine_tune(
             advance(f"loss {step.loss:.3f}")
 
         result = train_sft(base, golden, output, recipe.sft, prompt=recipe.prompt, seed=recipe.seed, on_log=log)
+    write_card(run, recipe, stage, output, base, golden)
     left_out = f" ({result.left_out} too long)" if result.left_out else ""
     note(f"{stage}: {result.steps} steps on {result.trajectories} trajectories{left_out}")
 
@@ -77,6 +80,7 @@ def reinforce(
 
     output = model_path(run, stage)
     if output.exists():
+        write_card(run, recipe, stage, output, start, problems)
         return
     settings = recipe.rl
     done = completed_steps(output, settings)
@@ -107,4 +111,5 @@ def reinforce(
             on_step=on_step,
             on_rollout=on_rollout,
         )
+    write_card(run, recipe, stage, output, start, problems)
     note(f"{stage}: {total} steps from {start}")

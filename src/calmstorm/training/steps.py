@@ -87,6 +87,8 @@ class RolloutSteps:
     made: list[RlRollout] = field(default_factory=list)
     """Rollouts of the current step, of all processes, in the order of the schedule; in the first process only."""
     rollout_seconds: float = 0.0
+    watched_seconds: float = 0.0
+    """What `before_rollouts` took; no part of the step."""
     updates: list[tuple[Logs, float]] = field(default_factory=list)
     """Logs and seconds of each update of the current step."""
 
@@ -107,14 +109,15 @@ class RolloutSteps:
         self.made = [made for _, made in sorted(everyone, key=lambda pair: (pair[0], pair[1].sample))]
         for rollout in self.made:
             self.on_rollout(rollout)
-        self.rollout_seconds = time.monotonic() - began
+        self.rollout_seconds = time.monotonic() - began - self.watched_seconds
         return [token_record(rollout, self.end_of_turn) for rollout in own]
 
     async def _make(self, tasks: Sequence[RolloutTask], weights: TrainedWeights) -> list[RlRollout]:
         step = tasks[0].step
         await self.generator.sync(weights, step)
-        reasoner = self.generator.reasoner
-        await self.before_rollouts(step, reasoner)
+        began = time.monotonic()
+        await self.before_rollouts(step, self.generator.reasoner)
+        self.watched_seconds = time.monotonic() - began
         made = await self._roll_out(tasks)
         failed = _failed(made)
         repeats = 0
@@ -162,6 +165,6 @@ class RolloutSteps:
             logprob_difference=first.get("logprob_difference"),
             logprob_difference_max=first.get("logprob_difference_max"),
             grad_norm=fmean(logs["grad_norm"] for logs, _ in self.updates),
-            seconds=sum(seconds for _, seconds in self.updates),
+            seconds=sum(seconds for _, seconds in self.updates) - self.watched_seconds,
             rollout_seconds=self.rollout_seconds,
         )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate.utils import DistributedType
 from datasets import Dataset
+from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
 
 from calmstorm.errors import WorkError
@@ -232,8 +233,8 @@ def reinforce(
     roll_out: Callable[[list[int], TrainedWeights], list[TokenRecord]],
     prompts: int,
     settings: RlSettings,
-) -> None:
-    """Runs TRL's GRPOTrainer on rollouts that `roll_out` makes.
+) -> Trainer:
+    """Runs TRL's GRPOTrainer on rollouts that `roll_out` makes; returns the trainer.
 
     Args:
         session: What is trained, and where its checkpoints are.
@@ -280,7 +281,7 @@ def reinforce(
         remove_unused_columns=False,
         **session.arguments(),
     )
-    session.run(
+    return session.run(
         ArrangedGrpo,
         settings=settings,
         args=config,
