@@ -15,16 +15,13 @@ from calmstorm.progress import note, track
 from calmstorm.records import GoldenTrajectory, Problem, Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
+from calmstorm.stages.engines import reinforce_by_verl, require_engine
+from calmstorm.stages.paths import model_path
 
 if TYPE_CHECKING:
     from calmstorm.training.grpo import RlStep
     from calmstorm.training.rollouts import RlRollout
     from calmstorm.training.sft import SftStep
-
-
-def model_path(run: RunDirectory | Path, stage: Stage) -> Path:
-    """Returns where the model of a training stage is written."""
-    return (run.path if isinstance(run, RunDirectory) else run) / "models" / stage
 
 
 def fine_tune(
@@ -73,11 +70,15 @@ def reinforce(
     Raises:
         InputError: There are too few problems, one has no label, or `start` is no model.
     """
-    from calmstorm.training.grpo import completed_steps, train_grpo
-
     output = model_path(run, stage)
     if output.exists():
         return
+    require_engine(recipe)
+    if recipe.rl.engine == "verl":
+        reinforce_by_verl(run, recipe, start, problems, stage)
+        return
+    from calmstorm.training.grpo import completed_steps, train_grpo
+
     settings = recipe.rl
     done = completed_steps(output, settings)
     for log in (stage, f"{stage}_rollouts"):
