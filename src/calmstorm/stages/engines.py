@@ -13,7 +13,6 @@ from calmstorm.progress import note, track
 from calmstorm.records import GoldenTrajectory, Problem, Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
-from calmstorm.stages.paths import model_path
 
 if TYPE_CHECKING:
     from calmstorm.training.grpo import RlStep
@@ -32,7 +31,11 @@ def require_engine(recipe: Recipe) -> None:
     engine = recipe.rl.engine
     package, extra, other = _NEEDS[engine]
     if find_spec(package) is None:
-        remedy = f", or --engine {'trl' if engine == 'verl' else 'verl'} here" if find_spec(_NEEDS[other_of(engine)][0]) else ""
+        remedy = (
+            f", or --engine {'trl' if engine == 'verl' else 'verl'} here"
+            if find_spec(_NEEDS[other_of(engine)][0])
+            else ""
+        )
         raise InputError(
             f"rl.engine is '{engine}', and {package} is not installed here; its extra '{extra}' excludes '{other}': "
             f"pip install 'calmstorm[{extra}]' in an environment of its own{remedy}"
@@ -49,11 +52,14 @@ def needs_launch(recipe: Recipe) -> bool:
     return recipe.rl.engine == "verl" and recipe.rl.nodes > 1 and "RAY_ADDRESS" not in os.environ
 
 
-def write_launch(run: Path, recipe: Recipe, start: str | Path, problems: int, words: Sequence[str]) -> list[str]:
-    """Writes `launch/rl.sh` of a run, which starts its training on a cluster; returns what to run where.
+def write_launch(
+    script: Path, output: Path, recipe: Recipe, start: str | Path, problems: int, words: Sequence[str]
+) -> list[str]:
+    """Writes a script that starts a training on a cluster; returns what to run where.
 
     Args:
-        run: Run directory.
+        script: `launch/rl.sh` of the run.
+        output: Where the model will stand.
         recipe: Nodes and processes.
         start: Model to start from.
         problems: How many there are to train on.
@@ -67,14 +73,14 @@ def write_launch(run: Path, recipe: Recipe, start: str | Path, problems: int, wo
     from calmstorm.training.verl.launch import launch_lines, launch_script
     from calmstorm.training.verl.run import outline
 
-    config.compose(outline(str(start), problems, model_path(run, Stage.RL), recipe))
-    script = (run / "launch" / "rl.sh").resolve()
+    config.compose(outline(str(start), problems, output, recipe))
+    script = script.resolve()
     script.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(script, launch_script(recipe.rl, words, script, Path.cwd()))
     return launch_lines(recipe.rl, script)
 
 
-def outlined(run: Path, recipe: Recipe, start: str | Path, problems: int) -> dict[str, object]:
+def outlined(output: Path, recipe: Recipe, start: str | Path, problems: int) -> dict[str, object]:
     """Returns what `calm rl` would do, without doing it.
 
     Raises:
@@ -82,7 +88,7 @@ def outlined(run: Path, recipe: Recipe, start: str | Path, problems: int) -> dic
     """
     from calmstorm.training.grpo import step_order
 
-    settings, output = recipe.rl, model_path(run, Stage.RL)
+    settings = recipe.rl
     steps = len(step_order(problems, settings, recipe.seed)) // settings.prompts_per_step
     shown: dict[str, object] = {
         "engine": settings.engine,
@@ -108,6 +114,7 @@ def reinforce_by_verl(
     start: str | Path,
     problems: Sequence[Problem],
     stage: Stage,
+    output: Path,
     held_out: Sequence[Problem] = (),
     annotated: Mapping[str, GoldenTrajectory] | None = None,
 ) -> None:
@@ -120,7 +127,6 @@ def reinforce_by_verl(
     from calmstorm.training.verl.run import Listener, VerlData, plan, train_verl
 
     require_engine(recipe)
-    output = model_path(run, stage)
     data = VerlData(problems, held_out, annotated)
     total = plan(start, data, output, recipe)[0].steps
     logged = max((row["step"] for row in run.read_rows(stage)), default=0)

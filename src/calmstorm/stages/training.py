@@ -16,12 +16,16 @@ from calmstorm.records import GoldenTrajectory, Problem, Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
 from calmstorm.stages.engines import reinforce_by_verl, require_engine
-from calmstorm.stages.paths import model_path
 
 if TYPE_CHECKING:
     from calmstorm.training.grpo import RlStep
     from calmstorm.training.rollouts import RlRollout
     from calmstorm.training.sft import SftStep
+
+
+def model_path(run: RunDirectory | Path, stage: Stage) -> Path:
+    """Returns where the model of a training stage is written."""
+    return (run.path if isinstance(run, RunDirectory) else run) / "models" / stage
 
 
 def fine_tune(
@@ -75,7 +79,7 @@ def reinforce(
         return
     require_engine(recipe)
     if recipe.rl.engine == "verl":
-        reinforce_by_verl(run, recipe, start, problems, stage)
+        reinforce_by_verl(run, recipe, start, problems, stage, output)
         return
     from calmstorm.training.grpo import completed_steps, train_grpo
 

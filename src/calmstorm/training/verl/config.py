@@ -19,18 +19,13 @@ from typing import TYPE_CHECKING
 from calmstorm.atomic import write_atomically
 from calmstorm.errors import InputError
 from calmstorm.settings import Recipe, RlSettings
+from calmstorm.training.verl.plugin import AGENT_LOOP, CPU_ROLLOUT, VARIABLE
+from calmstorm.training.verl.recipe import KEY
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-AGENT_LOOP = "calmstorm"
-"""Name of the package's rollout loop among verl's agent loops."""
-CPU_ROLLOUT = "calmstorm"
-"""Name of the in-process engine among verl's rollout engines."""
-RECIPE = "actor_rollout_ref.calmstorm"
-"""Where the recipe stands, as JSON, for what runs inside verl's processes."""
-DEVICE_VARIABLE = "CALM_VERL"
-"""Environment variable by which the plugin knows what to register, in every process."""
+RECIPE = f"actor_rollout_ref.{KEY}"
 PROJECT = "calmstorm"
 
 CONFIG_NAME = "verl"
@@ -222,7 +217,7 @@ def _trainer(training: VerlTraining) -> dict[str, object]:
         "trainer.resume_from_path": None if resume is None else str(resume),
         "trainer.v1.trainer_mode": settings.mode,
         # Ray gives these to every process, wherever it runs.
-        f"{_VARIABLES}.{DEVICE_VARIABLE}": training.device,
+        f"{_VARIABLES}.{VARIABLE}": training.device,
         f"{_VARIABLES}.VERL_FILE_LOGGER_PATH": str(training.work / METRICS),
         **({} if training.joins else _OWN_RAY),
     }
@@ -317,7 +312,7 @@ def compose(training: VerlTraining) -> DictConfig:
         InputError: A setting is nothing that this engine can do, or verl refuses it.
     """
     changed = values(training)
-    os.environ[DEVICE_VARIABLE] = training.device
+    os.environ[VARIABLE] = training.device
     with _quiet():
         import hydra
         import verl

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from calmstorm.settings import RlSettings
-from calmstorm.training.verl.config import DEVICE_VARIABLE
+from calmstorm.training.verl.plugin import VARIABLE
 
 PORT = 6379
 """Of the head; Ray's own default."""
@@ -52,7 +52,7 @@ def launch_script(settings: RlSettings, words: Sequence[str], script: Path, fold
         processes=settings.processes,
         script=shlex.quote(str(script)),
         folder=shlex.quote(str(folder)),
-        variable=DEVICE_VARIABLE,
+        variable=VARIABLE,
         port=PORT,
         command=shlex.join(words),
     )
