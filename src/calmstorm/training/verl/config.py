@@ -144,7 +144,7 @@ def values(training: VerlTraining) -> dict[str, object]:
         **_rollout(training),
         **_trainer(training),
         **(_cpu(training) if training.device == "cpu" else _gpu(training)),
-        RECIPE: recipe.model_dump_json(),
+        RECIPE: recipe.model_dump_json(include={*Recipe.model_fields}),  # a run's own settings have more
     }
 
 
