@@ -1,8 +1,9 @@
 """Training: gentle fine-tuning on golden trajectories, then reinforcement learning (paper section 3.3).
 
 `encode` turns trajectories into token ids and labels, `sft` fine-tunes, `grpo` reinforces on the package's one rollout
-loop. Only `trl/` knows TRL's internals, and only `verl/` those of verl; `cpu/` holds what makes a training on a CPU
-fast. Everything here needs the `train` extra, or `verl` for what is in `verl/`.
+loop. Only `trl/` knows TRL's internals and only `verl/` verl's; `cpu/` holds what makes a training on a CPU fast.
+Everything here needs torch and transformers, which the extras `train` (with TRL) and `verl` both bring; an environment
+has one of the two.
 """
 
 import os

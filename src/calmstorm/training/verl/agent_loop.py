@@ -105,7 +105,11 @@ class CalmAgentLoop(AgentLoopBase):  # type: ignore[misc]
         step, sample = int(row["global_steps"]), int(row["session_id"])
         prompt = self._render(problem, recipe)
         if len(prompt.token_ids or ()) > self.rollout_config.prompt_length:
-            _log.warning("the prompt of %s has %d tokens, more than verl takes: left out", problem.id, len(prompt.token_ids or ()))
+            _log.warning(
+                "the prompt of %s has %d tokens, more than verl takes: left out",
+                problem.id,
+                len(prompt.token_ids or ()),
+            )
             return self._nothing(prompt, step, "failed")
         task = RolloutTask(step=step, problem=problem, sample=sample, prompt=prompt)
         return await self._roll_out(task, recipe, sampling_params, "rl_evaluation" if info.held_out else "rl")

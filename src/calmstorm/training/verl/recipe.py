@@ -21,7 +21,9 @@ def recipe_of(actor_rollout_ref: Any) -> Recipe:  # noqa: ANN401
     """
     text = actor_rollout_ref.get(KEY)
     if not text:
-        raise InputError(f"actor_rollout_ref.{KEY} is not set; it must hold the recipe as JSON: use calm rl --engine verl")
+        raise InputError(
+            f"actor_rollout_ref.{KEY} is not set; it must hold the recipe as JSON: use calm rl --engine verl"
+        )
     return _parsed(str(text))
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import transfer_queue
-from tensordict import TensorDict
 from verl.utils import tensordict_utils
 
 from calmstorm.errors import InfrastructureError
