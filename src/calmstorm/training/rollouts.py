@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from calmstorm.errors import InputError
 from calmstorm.grading import grade_rollout, reward
 from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
-from calmstorm.records import Author, Problem, Record, StopReason
+from calmstorm.records import Author, Problem, Record, StopReason, VerdictStatus
 from calmstorm.rollout import CodeRunner, Rollout, rollout
 from calmstorm.rollout.spans import RL_AUTHORS, response_ids, response_mask
 from calmstorm.settings import RlSettings, RolloutLimits, RolloutSettings, derive_seed
@@ -43,6 +43,8 @@ class RlRollout(Record):
     rollout: Rollout
     reward: float | None
     """1 or 0; None where our machinery failed, or there is no label."""
+    answered: bool = False
+    """Whether an answer could be read."""
 
 
 class TokenRecord(Record):
@@ -57,6 +59,8 @@ class TokenRecord(Record):
     """As many as `completion_ids`: True where the Reasoner wrote the token; only those are learned."""
     reward: float | None
     """None where the rollout says nothing about the Reasoner; it is left out of its group."""
+    answered: bool = False
+    """Whether an answer could be read; some objectives reward that."""
 
 
 async def roll_out(
@@ -94,7 +98,14 @@ def graded(task: RolloutTask, made: Rollout) -> RlRollout:
     """Grades a rollout: 1 for a correct one, 0 for any other, None where it says nothing about the Reasoner."""
     verdict = grade_rollout(task.problem, made.spans, made.stop_reason)
     earned = reward(verdict) if verdict.status.is_judged else None
-    return RlRollout(step=task.step, problem_id=task.problem.id, sample=task.sample, rollout=made, reward=earned)
+    return RlRollout(
+        step=task.step,
+        problem_id=task.problem.id,
+        sample=task.sample,
+        rollout=made,
+        reward=earned,
+        answered=verdict.status in (VerdictStatus.CORRECT, VerdictStatus.WRONG),
+    )
 
 
 def token_record(made: RlRollout, end_of_turn: int) -> TokenRecord:
@@ -130,4 +141,5 @@ def token_record(made: RlRollout, end_of_turn: int) -> TokenRecord:
         logprobs=tuple(logprobs),
         written=response_mask(spans, RL_AUTHORS),
         reward=made.reward,
+        answered=made.answered,
     )
