@@ -16,6 +16,7 @@ from calmstorm.records import GoldenTrajectory, Problem, Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
 from calmstorm.stages.cards import write_card
+from calmstorm.stages.engines import reinforce_by_verl, require_engine
 
 if TYPE_CHECKING:
     from calmstorm.training.grpo import RlStep
@@ -76,12 +77,17 @@ def reinforce(
     Raises:
         InputError: There are too few problems, one has no label, or `start` is no model.
     """
-    from calmstorm.training.grpo import completed_steps, train_grpo
-
     output = model_path(run, stage)
     if output.exists():
         write_card(run, recipe, stage, output, start, problems)
         return
+    require_engine(recipe)
+    if recipe.rl.engine == "verl":
+        reinforce_by_verl(run, recipe, start, problems, stage, output)
+        write_card(run, recipe, stage, output, start, problems)
+        return
+    from calmstorm.training.grpo import completed_steps, train_grpo
+
     settings = recipe.rl
     done = completed_steps(output, settings)
     for log in (stage, f"{stage}_rollouts"):
