@@ -25,6 +25,7 @@ from calmstorm.rollout import CodeRunner
 from calmstorm.rollout.spans import response_ids
 from calmstorm.settings import LocalSettings, RlSettings, RolloutSettings
 from calmstorm.training.checkpoints import completed_updates, open_work, publish
+from calmstorm.training.clock import Activity, RolloutClock
 from calmstorm.training.encode import prompt_ids
 from calmstorm.training.lora import merge_adapters
 from calmstorm.training.policy import load_policy
@@ -55,6 +56,10 @@ class RlStep(Record):
     seconds: float
     rollout_seconds: float
     """Part of `seconds` that went into rollouts; the rest is loss and optimizer."""
+    execute_seconds: float = 0.0
+    """Part of `rollout_seconds` in which code was run and nothing was generated."""
+    score_seconds: float = 0.0
+    """Part of `rollout_seconds` in which answers were graded, and nothing was generated or run."""
 
 
 def completed_steps(output_dir: Path, settings: RlSettings) -> int:
@@ -202,6 +207,8 @@ class _RolloutSteps:
     made: list[RlRollout] = field(default_factory=list)
     """Rollouts of the current step."""
     rollout_seconds: float = 0.0
+    clock: RolloutClock = field(default_factory=RolloutClock)
+    """Of the current step's rollouts."""
     updates: list[tuple[float, float]] = field(default_factory=list)
     """Gradient norm and seconds of each update of the current step."""
 
@@ -218,8 +225,9 @@ class _RolloutSteps:
             for place, row in enumerate(rows)
         ]
         self.policy.reset_cache()  # the weights have changed since the step before
+        self.clock = RolloutClock()
         self.made = self.runner.run(
-            roll_out(tasks, self.policy, self.interpreter, self.settings, self.rollouts, self.seed)
+            roll_out(tasks, self.policy, self.interpreter, self.settings, self.rollouts, self.seed, self.clock)
         )
         for rollout in self.made:
             self.on_rollout(rollout)
@@ -249,6 +257,8 @@ class _RolloutSteps:
                 grad_norm=fmean(norms),
                 seconds=sum(durations),
                 rollout_seconds=self.rollout_seconds,
+                execute_seconds=self.clock.seconds[Activity.EXECUTE],
+                score_seconds=self.clock.seconds[Activity.SCORE],
             )
         )
 

@@ -19,6 +19,7 @@ from calmstorm.records import Author, Problem, Record, StopReason
 from calmstorm.rollout import CodeRunner, Rollout, rollout
 from calmstorm.rollout.spans import RL_AUTHORS, response_ids, response_mask
 from calmstorm.settings import RlSettings, RolloutSettings, derive_seed
+from calmstorm.training.clock import Activity, RolloutClock, TimedReasoner, TimedRunner
 from calmstorm.training.encode import prompt_ids
 
 
@@ -66,8 +67,21 @@ async def roll_out(
     settings: RlSettings,
     rollouts: RolloutSettings,
     seed: int,
+    clock: RolloutClock | None = None,
 ) -> list[RlRollout]:
-    """Makes and grades all rollouts, at most `rollouts.concurrency` at a time; in the order of `tasks`."""
+    """Makes and grades all rollouts, at most `rollouts.concurrency` at a time; in the order of `tasks`.
+
+    Args:
+        tasks: What to make.
+        reasoner: Who writes.
+        interpreter: Who runs what is written.
+        settings: Sampling and response length.
+        rollouts: Bounds of executions, and concurrency.
+        seed: Of the run.
+        clock: Told what rollouts are doing.
+    """
+    clock = clock or RolloutClock()
+    writer, runner = TimedReasoner(reasoner, clock), TimedRunner(interpreter, clock)
     limits = rollouts.model_copy(update={"response_tokens": settings.response_tokens})
     slots = asyncio.Semaphore(rollouts.concurrency)
 
@@ -75,10 +89,11 @@ async def roll_out(
         own_seed = derive_seed(seed, "rl", task.step, task.problem.id, task.sample)
         sampling = Sampling(temperature=settings.temperature, top_p=settings.top_p, seed=own_seed)
         async with slots:
-            made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
+            made = await rollout(writer, runner, task.prompt, limits=limits, sampling=sampling)
             if made.stop_reason is StopReason.INFRASTRUCTURE:
-                made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
-        return graded(task, made)
+                made = await rollout(writer, runner, task.prompt, limits=limits, sampling=sampling)
+        with clock.during(Activity.SCORE):
+            return graded(task, made)
 
     return list(await asyncio.gather(*map(make, tasks)))
 
