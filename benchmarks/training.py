@@ -27,15 +27,17 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from training_peers import BlockingRunner, ColdRunner, roll_out_in_lock_step
+
 from calmstorm.interpreter import Interpreter
 from calmstorm.problems.generator import EASY_SIZES, Side, generate
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.opening import pocket_directory
 from calmstorm.settings import Recipe, RlSettings, RolloutSettings, load_recipe
 from calmstorm.training import grpo
+from calmstorm.training import steps as rl_steps
 from calmstorm.training.clock import RolloutClock
 from calmstorm.training.rollouts import RlRollout, RolloutTask, roll_out
-from training_peers import BlockingRunner, ColdRunner, roll_out_in_lock_step
 
 ARMS = ("ours", "blocking", "cold")
 PARTS = ("generate", "execute", "score", "update")
@@ -74,7 +76,7 @@ def measure(recipe: Recipe, problems: int) -> dict[str, list[dict[str, float]]]:
     steps: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
     rollouts: list[RlRollout] = []
 
-    def on_step(step: grpo.RlStep) -> None:
+    def on_step(step: rl_steps.RlStep) -> None:
         arm = arm_of(step.step)
         responses = [made.rollout for made in rollouts]
         rollouts.clear()
@@ -92,7 +94,7 @@ def measure(recipe: Recipe, problems: int) -> dict[str, list[dict[str, float]]]:
         if step.step > len(ARMS):
             steps[arm].append(row)
 
-    grpo.roll_out = roll_out_in_turn  # type: ignore[assignment]
+    rl_steps.roll_out = roll_out_in_turn  # type: ignore[assignment]
     with (
         tempfile.TemporaryDirectory(prefix="calm-bench-") as folder,
         Interpreter(recipe.rollout.workers) as interpreter,

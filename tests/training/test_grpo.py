@@ -8,13 +8,14 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from calmstorm.errors import InputError
+from calmstorm.errors import InputError, WorkError
 from calmstorm.grading import graded_trajectory
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling, TokenCodec
 from calmstorm.records import Author, LabelStatus, Span, SpanKind, Stage, StopReason, Usage
 from calmstorm.rollout import Rollout
 from calmstorm.settings import RlSettings, RolloutSettings
+from calmstorm.training import steps as training_steps
 from calmstorm.training.grpo import RlStep, step_order, train_grpo
 from calmstorm.training.policy import load_policy
 from calmstorm.training.rollouts import RlRollout, RolloutTask, TokenRecord, graded, token_record
@@ -96,67 +97,99 @@ def test_nothing_is_printed_because_progress_is_the_callers(
 
 
 class Inspected:
-    """A trainer stopped at its first loss, with what goes into it."""
+    """A trainer stopped at its first loss, with the passes that a mini-batch goes through."""
 
     def __init__(
         self,
         policy: LocalReasoner,
         records: Sequence[TokenRecord],
         work: Path,
-        objective: str = "grpo",
-        micro_batch: int = 8,
-        kl: float = 0.0,
+        **changes: Any,
     ) -> None:
-        self.inputs: dict[str, Any] = {}
         self.trainer: Any = None
         inspected = self
 
         class Stopped(Exception): ...
 
-        class StoppedTrainer(trl_grpo.GroupwiseGrpo):
+        class StoppedTrainer(trl_grpo.ArrangedGrpo):
             def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-                inspected.inputs = inputs
                 inspected.trainer = self
                 raise Stopped
 
-        settings = RlSettings(
-            objective=objective,
-            samples=len(records) // 2,
-            prompts_per_step=2,
-            mini_batch=2,
-            micro_batch=micro_batch,
-            response_tokens=64,
-            temperature=0.7,
-            kl=kl,
-        )
+        values = {
+            "samples": len(records) // 2,
+            "prompts_per_step": 2,
+            "mini_batch": 2,
+            "micro_batch": len(records) // 2,
+            "response_tokens": 64,
+            "temperature": 0.7,
+            "agreement": 100.0,
+        }
+        settings = RlSettings(**(values | changes))
         session = trl_session.Session(policy, work, 1, 1, 10, lambda *_: None)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(trl_session, "bf16_pays", lambda: False)
-            patch.setattr(trl_grpo, "GroupwiseGrpo", StoppedTrainer)
+            patch.setattr(trl_grpo, "ArrangedGrpo", StoppedTrainer)
             with pytest.raises(Stopped):
-                trl_grpo.reinforce(session, lambda rows: list(records), 2, settings)
+                trl_grpo.reinforce(session, lambda rows, weights: list(records), 2, settings)
 
-    def logprobs(self) -> torch.Tensor:
+    @property
+    def passes(self) -> list[dict[str, Any]]:
+        """Inputs of each pass."""
+        passes: list[dict[str, Any]] = self.trainer._buffered_inputs
+        return passes
+
+    def whole(self) -> dict[str, Any]:
+        """All rows that are not failed, as TRL would be given them at once."""
+        first = self.passes[0]
+        rows = {
+            name: torch.cat([inputs[name] for inputs in self.passes])
+            for name, value in first.items()
+            if isinstance(value, torch.Tensor) and value.ndim > 0
+        }
+        counts = (rows["completion_mask"] * rows["tool_mask"]).sum(1)
+        return {name: value[counts > 0] for name, value in rows.items()} | {"num_items_in_batch": counts.sum()}
+
+    def logprobs(self, inputs: dict[str, Any]) -> torch.Tensor:
         """Of the completions under the policy as it is now, shape (rows, longest completion)."""
-        tokens = torch.cat([self.inputs["prompt_ids"], self.inputs["completion_ids"]], 1)
-        mask = torch.cat([self.inputs["prompt_mask"], self.inputs["completion_mask"]], 1)
-        width = self.inputs["completion_ids"].shape[1]
+        tokens = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+        mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+        width = inputs["completion_ids"].shape[1]
         with torch.no_grad():
             return self.trainer._get_per_token_logps_and_entropies(self.trainer.model, tokens, mask, width)[0]
 
-    def loss_and_gradients(self, groupwise: bool = True) -> tuple[float, dict[str, torch.Tensor]]:
-        """Of the whole batch: pass by pass as we do it, or at once as TRL does."""
+    def loss_and_gradients(self) -> tuple[float, dict[str, torch.Tensor]]:
+        """Of the mini-batch, pass by pass."""
         trainer = self.trainer
         trainer.model.zero_grad()
-        if groupwise:
-            loss = trl_grpo.GroupwiseGrpo._compute_loss(trainer, trainer.model, self.inputs)
-        else:
-            plain = GRPOTrainer._get_per_token_logps_and_entropies
-            trainer._get_per_token_logps_and_entropies = plain.__get__(trainer)
-            loss = GRPOTrainer._compute_loss(trainer, trainer.model, self.inputs)
-            del trainer._get_per_token_logps_and_entropies
+        total = 0.0
+        for trainer._step, inputs in enumerate(self.passes):
+            loss = trl_grpo.ArrangedGrpo._compute_loss(trainer, trainer.model, inputs)
+            loss.backward()
+            total += float(loss.detach())
+        return total, self._gradients()
+
+    def trls_loss_and_gradients(self) -> tuple[float, dict[str, torch.Tensor]]:
+        """Of the mini-batch at once, by TRL's own code, its correction for the generator included."""
+        trainer, inputs = self.trainer, self.whole()
+        ratio = (self.logprobs(inputs) - inputs["sampling_per_token_logps"]).exp()
+        inputs["importance_sampling_ratio"] = ratio.clamp(max=trainer.settings.importance_cap)
+        trainer.model.zero_grad()
+        accumulation = trainer.current_gradient_accumulation_steps
+        spg = trainer.args.steps_per_generation
+        trainer.current_gradient_accumulation_steps = trainer.args.steps_per_generation = 1
+        trainer.use_vllm = True
+        plain = GRPOTrainer._get_per_token_logps_and_entropies
+        trainer._get_per_token_logps_and_entropies = plain.__get__(trainer)
+        loss = GRPOTrainer._compute_loss(trainer, trainer.model, inputs)
+        del trainer._get_per_token_logps_and_entropies
+        trainer.use_vllm = False
+        trainer.current_gradient_accumulation_steps, trainer.args.steps_per_generation = accumulation, spg
         loss.backward()
-        return float(loss.detach()), {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
+        return float(loss.detach()), self._gradients()
+
+    def _gradients(self) -> dict[str, torch.Tensor]:
+        return {name: parameter.grad.clone() for name, parameter in self.trainer.model.named_parameters()}
 
 
 def records(seed: int = 0) -> list[TokenRecord]:
@@ -184,26 +217,39 @@ def records(seed: int = 0) -> list[TokenRecord]:
     return made
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("micro_batch", [1, 3, 8])
-def test_loss_and_gradient_pass_by_pass_equal_trls_over_the_whole_batch(
-    random_model: Path, tmp_path: Path, objective: str, micro_batch: int
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "sequence_sum"])
+@pytest.mark.parametrize("micro_batch", [1, 2, 4, 8])
+@pytest.mark.parametrize("kl", [0.0, 0.5])
+def test_loss_and_gradient_pass_by_pass_equal_trls_over_the_mini_batch(
+    random_model: Path, tmp_path: Path, aggregation: str, micro_batch: int, kl: float
 ) -> None:
-    inspected = Inspected(load_policy(random_model), records(), tmp_path, objective, micro_batch)
-    expected_loss, expected = inspected.loss_and_gradients(groupwise=False)
-    loss, gradients = inspected.loss_and_gradients(groupwise=True)
+    inspected = Inspected(
+        load_policy(random_model), records(), tmp_path, aggregation=aggregation, micro_batch=micro_batch, kl=kl
+    )
+    assert len(inspected.passes) == 8 // micro_batch
+    disturb(inspected.trainer.model)
+    expected_loss, expected = inspected.trls_loss_and_gradients()
+    loss, gradients = inspected.loss_and_gradients()
     assert loss == pytest.approx(expected_loss, abs=1e-5)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected[name], atol=1e-5, rtol=1e-3, msg=name)
-    assert max(float(gradient.abs().max()) for gradient in gradients.values()) > 1e-4
+    assert max(float(gradient.abs().max()) for gradient in gradients.values()) > 1e-5
+
+
+def disturb(model: torch.nn.Module) -> None:
+    """Moves a model away from where it was."""
+    noise = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=noise))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_execution_output_gets_exactly_no_gradient(random_model: Path, tmp_path: Path, objective: str) -> None:
-    inspected = Inspected(load_policy(random_model), records(), tmp_path, objective)
+    inspected = Inspected(load_policy(random_model), records(), tmp_path, objective=objective)
     seen: list[torch.Tensor] = []
     trainer = inspected.trainer
-    scored = trainer._get_per_token_logps_and_entropies
+    scored = trainer._score
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         logprobs, *rest = scored(*args, **kwargs)
@@ -211,30 +257,73 @@ def test_execution_output_gets_exactly_no_gradient(random_model: Path, tmp_path:
         seen.append(logprobs)
         return logprobs, *rest
 
-    trainer._get_per_token_logps_and_entropies = watched
+    trainer._score = watched
     inspected.loss_and_gradients()
-    (logprobs,) = seen  # the second group teaches nothing and is not run
-    gradient = logprobs.grad
+    teaching, silent = seen
+    gradient = teaching.grad
     assert gradient is not None
-    assert gradient.shape[0] == 3  # the failed rollout is not run either
+    assert gradient.shape[0] == 3  # the failed rollout is not run
     assert (gradient[:, 5:12] == 0).all()
     assert (gradient[:, :5] != 0).all()
     assert (gradient[:, 12:20] != 0).all()
+    assert silent.shape == (1, 1)  # the second group teaches nothing: one token, without a gradient
+    assert silent.grad is not None
+    assert (silent.grad == 0).all()
+
+
+def test_a_pass_without_anything_to_teach_has_exactly_no_loss_and_no_gradient(
+    random_model: Path, tmp_path: Path
+) -> None:
+    inspected = Inspected(load_policy(random_model), records(), tmp_path)
+    trainer = inspected.trainer
+    trainer.model.zero_grad()
+    loss = trl_grpo.ArrangedGrpo._compute_loss(trainer, trainer.model, inspected.passes[-1])
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert all((parameter.grad == 0).all() for parameter in trainer.model.parameters())
+
+
+def test_a_mini_batch_has_its_own_problems_and_its_own_mean(random_model: Path, tmp_path: Path) -> None:
+    inspected = Inspected(load_policy(random_model), records(), tmp_path, mini_batch=1, micro_batch=2)
+    first, _, third, _ = inspected.passes
+    assert first["prompt_ids"].tolist() != third["prompt_ids"].tolist()
+    tokens = [int((one["num_items_in_batch"] / 2).item()) for one in inspected.passes]  # TRL halves it for two updates
+    written = [13 + 6 * place for place in range(4)]
+    assert tokens == [sum(written[:3])] * 2 + [sum(written)] * 2  # the failed rollout does not count
+    assert [one["responses"] for one in inspected.passes] == [3, 3, 4, 4]
+    assert all("old_per_token_logps" in one for one in inspected.passes)
+
+
+def test_importance_weights_scale_what_a_token_teaches_up_to_the_cap(random_model: Path, tmp_path: Path) -> None:
+    inspected = Inspected(load_policy(random_model), records(), tmp_path, importance_cap=1.25)
+    trainer, inputs = inspected.trainer, inspected.passes[0]
+    rows = inputs["advantages"].ne(0)
+    mask = (inputs["completion_mask"] * inputs["tool_mask"])[rows].bool()
+    own = inspected.logprobs(inputs)[rows]
+    offsets = torch.linspace(-1, 1, own.numel()).view_as(own)
+    inputs["sampling_per_token_logps"][rows] = own - offsets
+    seen: list[torch.Tensor] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            GRPOTrainer, "_compute_loss", lambda self, model, chosen: seen.append(chosen["advantages"]) or own.sum()
+        )
+        trl_grpo.ArrangedGrpo._compute_loss(trainer, trainer.model, inputs)
+    weights = (seen[0] / inputs["advantages"][rows].unsqueeze(1))[mask]
+    torch.testing.assert_close(weights, offsets.exp().clamp(max=1.25)[mask], atol=1e-4, rtol=0)
+    assert float(weights.min()) < 0.5
 
 
 def test_a_kl_term_penalizes_the_distance_from_the_model_that_training_began_with(
     random_model: Path, tmp_path: Path
 ) -> None:
-    inspected = Inspected(load_policy(random_model), records(), tmp_path, kl=0.5)
-    reference = inspected.inputs["ref_per_token_logps"]
-    learned = inspected.inputs["completion_mask"] * inspected.inputs["tool_mask"]
-    torch.testing.assert_close(inspected.logprobs() * learned, reference * learned, atol=1e-5, rtol=0)
-    noise = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in inspected.trainer.model.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=noise))
-    difference = reference - inspected.logprobs()
-    divergence = ((difference.exp() - difference - 1) * learned).sum(1) / learned.sum(1)
+    inspected = Inspected(load_policy(random_model), records(), tmp_path, aggregation="sequence_mean", kl=0.5)
+    inputs = inspected.whole()
+    reference = inputs["ref_per_token_logps"]
+    mask = inputs["completion_mask"] * inputs["tool_mask"]
+    torch.testing.assert_close(inspected.logprobs(inputs) * mask, reference * mask, atol=1e-5, rtol=0)
+    disturb(inspected.trainer.model)
+    difference = reference - inspected.logprobs(inputs)
+    divergence = ((difference.exp() - difference - 1) * mask).sum(1) / mask.sum(1)
     with_penalty, _ = inspected.loss_and_gradients()
     inspected.trainer.beta = 0.0
     without, _ = inspected.loss_and_gradients()
@@ -243,19 +332,48 @@ def test_a_kl_term_penalizes_the_distance_from_the_model_that_training_began_wit
 
 
 def test_a_failed_rollout_is_left_out_of_its_groups_mean(random_model: Path, tmp_path: Path) -> None:
-    inspected = Inspected(load_policy(random_model), records(), tmp_path, "dr_grpo")
-    advantages = sorted(inspected.inputs["advantages"].tolist())
+    inspected = Inspected(load_policy(random_model), records(), tmp_path, objective="dr_grpo")
+    advantages = sorted(value for one in inspected.passes for value in one["advantages"].tolist())
     assert advantages == pytest.approx([-1 / 3, -1 / 3, 0, 0, 0, 0, 0, 2 / 3])
 
 
 def test_rollout_logprobs_agree_with_the_trainers(coin_model: Path, tmp_path: Path) -> None:
-    made = train(coin_model, tmp_path / "rl", COIN.model_copy(update={"steps": 1, "temperature": 0.7}))[1]
+    settings = COIN.model_copy(update={"steps": 1, "temperature": 0.7})
+    (step,), made = train(coin_model, tmp_path / "rl", settings)
+    assert step.logprob_difference is not None
+    assert step.logprob_difference < 0.01
+    assert step.logprob_difference_max is not None
+    assert step.logprob_difference <= step.logprob_difference_max < 0.3
     inspected = Inspected(load_policy(coin_model), [token_record(one, 2) for one in made], tmp_path / "work")
-    inputs = inspected.inputs
+    inputs = inspected.whole()
     written = (inputs["completion_mask"] * inputs["tool_mask"]).bool()
     assert int(written.sum()) > 400
     assert int((inputs["completion_mask"] * (1 - inputs["tool_mask"])).sum()) > 200
-    assert (inspected.logprobs() - inputs["sampling_per_token_logps"])[written].abs().max() < 1e-4
+    assert (inspected.logprobs(inputs) - inputs["sampling_per_token_logps"])[written].abs().max() < 1e-4
+
+
+def test_training_stops_before_the_update_when_generator_and_trainer_disagree(
+    coin_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shifted(made: RlRollout, end_of_turn: int) -> TokenRecord:
+        record = token_record(made, end_of_turn)
+        return record.model_copy(update={"logprobs": tuple(value - 0.2 for value in record.logprobs)})
+
+    monkeypatch.setattr(training_steps, "token_record", shifted)
+    steps: list[RlStep] = []
+    message = r"differ by 0\.2\d* nats per token on average; it must be at most rl\.agreement = 0\.05: see that"
+    with pytest.raises(WorkError, match=message):
+        train_grpo(
+            coin_model,
+            coin_problems(),
+            tmp_path / "rl",
+            COIN,
+            EchoInterpreter(),
+            rollouts=RolloutSettings(),
+            on_step=steps.append,
+        )
+    assert steps == []
+    assert not (tmp_path / "rl").exists()
 
 
 # ------------------------------------------------------------------ rewards
@@ -356,6 +474,12 @@ def test_a_reasoner_without_logprobs_is_refused() -> None:
             {"prompts_per_step": 8, "mini_batch": 8},
             {},
             "4 problems have prompts within prompt_tokens = 3000; a step takes",
+        ),
+        (
+            {"micro_batch": 5},
+            {},
+            "rl.micro_batch is 5; it must divide the 16 rollouts that a process takes through an optimizer step "
+            r"\(2 problems x 8 samples / 1\): set rl.micro_batch to 4",
         ),
         ({"prompt_tokens": 3}, {}, "0 problems have prompts within prompt_tokens = 3"),
         ({}, {"status": LabelStatus.MISSING, "answer": None}, "4 of 4 problems have no label to reward against"),

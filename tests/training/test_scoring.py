@@ -66,11 +66,14 @@ def test_scores_and_gradients_with_shared_prompts_equal_those_of_each_row_alone(
     monkeypatch.setattr(scoring, "LOGITS", logits)
     made: list[int] = []
     model.get_output_embeddings().register_forward_hook(lambda head, given, output: made.append(output.numel()))
-    logprobs, entropies = score(model, *padded(rows), temperature=0.6)
+    logprobs, entropies, hidden = score(model, *padded(rows), temperature=0.6)
     assert max(made) <= max(logits, 3 * model.config.vocab_size)  # at least one token of each row of a group
     for row, one in enumerate(expected):
         torch.testing.assert_close(logprobs[row, : len(one)], one, atol=1e-5, rtol=0)
         assert (entropies[row, : len(one)] > 0).all()
+        prompt, completion = rows[row]
+        whole = model.base_model(input_ids=torch.tensor([prompt + completion])).last_hidden_state[0, len(prompt) :]
+        torch.testing.assert_close(hidden[row, : len(completion)], whole, atol=1e-4, rtol=1e-4)
     torch.stack([logprobs[row, : len(one)].sum() for row, one in enumerate(expected)]).sum().backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], atol=2e-4, rtol=1e-3, msg=name)

@@ -65,7 +65,7 @@ def test_settings_of_reinforcement_reach_trl(session: Session, passed: dict[str,
         prompts_per_step=6,
         samples=4,
         mini_batch=3,
-        micro_batch=5,
+        micro_batch=4,
         learning_rate=2e-5,
         temperature=0.8,
         top_p=0.9,
@@ -74,14 +74,24 @@ def test_settings_of_reinforcement_reach_trl(session: Session, passed: dict[str,
         clip=0.1,
         gradient_norm=0.25,
     )
-    reinforce(session, lambda rows: [], 12, settings)
+    reinforce(session, lambda rows, weights: [], 12, settings)
     config = passed["args"]
     assert_common(config, session.work)
     assert (config.loss_type, config.scale_rewards, config.beta, config.epsilon) == ("dr_grpo", "none", 0.03, 0.1)
     assert (config.learning_rate, config.lr_scheduler_type, config.max_grad_norm) == (2e-5, "constant", 0.25)
     assert (config.temperature, config.top_p, config.max_completion_length) == (0.8, 0.9, 77)
-    assert (config.per_device_train_batch_size, config.steps_per_generation, config.num_generations) == (12, 2, 4)
-    assert passed["micro_batch"] == 5
+    assert (config.per_device_train_batch_size, config.gradient_accumulation_steps) == (4, 3)
+    assert (config.steps_per_generation, config.num_generations) == (6, 4)
+    assert passed["settings"] == settings
     assert passed["train_dataset"]["prompt"] == [str(number) for number in range(12)]
-    reinforce(session, lambda rows: [], 12, settings.model_copy(update={"objective": "dapo"}))
-    assert (passed["args"].loss_type, passed["args"].scale_rewards) == ("dapo", "group")
+    reinforce(session, lambda rows, weights: [], 12, settings.model_copy(update={"objective": "dapo"}))
+    assert (passed["args"].loss_type, passed["args"].scale_rewards, passed["args"].epsilon_high) == (
+        "dapo",
+        "group",
+        0.28,
+    )
+    reinforce(session, lambda rows, weights: [], 12, settings.model_copy(update={"objective": "grpo"}))
+    assert (passed["args"].loss_type, passed["args"].epsilon_high) == ("dapo", 0.1)
+    plain = {"objective": "grpo", "aggregation": "sequence_mean", "clip_high": 0.3}
+    reinforce(session, lambda rows, weights: [], 12, settings.model_copy(update=plain))
+    assert (passed["args"].loss_type, passed["args"].epsilon_high) == ("grpo", 0.3)

@@ -237,7 +237,8 @@ class RlSettings(TrainingSettings):
     mini_batch: int = Field(64, ge=1)
     """Problems per optimizer step; divides `prompts_per_step`."""
     micro_batch: int = Field(1, ge=1)
-    """Trajectories per forward pass."""
+    """Trajectories per forward pass of one process; divides what a process takes through an optimizer step, best
+    `samples` too."""
     learning_rate: float = Field(1e-6, gt=0, le=1)
     temperature: float = Field(0.6, gt=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
@@ -263,6 +264,23 @@ class RlSettings(TrainingSettings):
     """Training ends after so many evaluations without a new best one; 0 never ends early."""
     keep: Literal["last", "best"] = "last"
     """Which weights become the model: the last, or those that were evaluated best."""
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimizer steps per rollout step."""
+        return self.prompts_per_step // self.mini_batch
+
+    @property
+    def loss_aggregation(self) -> Literal["token_mean", "sequence_mean", "sequence_sum"]:
+        """`aggregation`; where that is `objective`, the objective's own."""
+        if self.aggregation != "objective":
+            return self.aggregation
+        return "sequence_sum" if self.objective == "dr_grpo" else "token_mean"
+
+    @property
+    def clip_above(self) -> float:
+        """Upper bound of clipping: `clip_high`, or the objective's own (DAPO: arXiv 2503.14476)."""
+        return self.clip_high or (0.28 if self.objective == "dapo" else self.clip)
 
     @model_validator(mode="after")
     def _mini_batches_fill_the_step(self) -> Self:

@@ -8,8 +8,10 @@ from typing import Protocol
 
 import torch
 
+from calmstorm.errors import InputError
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Reasoner
+from calmstorm.settings import RlSettings, ServerSettings
 
 
 class TrainedWeights(Protocol):
@@ -70,3 +72,24 @@ class ProcessGenerator:
     async def close(self) -> None:
         """Stops the engine."""
         await self._reasoner.close()
+
+
+def open_generator(policy: LocalReasoner, settings: RlSettings, server: ServerSettings | None = None) -> Generator:
+    """Opens what rollouts of a training are drawn from.
+
+    Args:
+        policy: The model in training, in this process.
+        settings: Which generator it is to be.
+        server: How servers are started and asked.
+
+    Raises:
+        InputError: The generator cannot follow such a training.
+    """
+    if settings.generator != "process":
+        raise InputError(f"rl.generator is '{settings.generator}'; this version knows 'process': set it to that")
+    if settings.sharding != "none":
+        raise InputError(
+            f"rl.generator is 'process' and rl.sharding is '{settings.sharding}'; the engine in the process needs "
+            "whole weights: set rl.generator to 'server' or rl.sharding to 'none'"
+        )
+    return ProcessGenerator(policy)

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 import transformers
 
-from calmstorm.errors import InputError
 from calmstorm.progress import note
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.settings import LocalSettings, TrainingSettings
 from calmstorm.training.lora import add_adapters
+from calmstorm.training.ranks import world_size
 
 ONE_THREAD_BELOW = 50_000_000
 """Parameters below which a second CPU thread costs more than it brings."""
@@ -30,7 +30,8 @@ def load_policy(
 
     Under LoRA the weights themselves stay as they are: on a GPU they are bfloat16, and the adapters float32.
     From here on TRL, transformers and datasets write nothing but errors to the terminal. On a CPU a small model also
-    sets torch to one thread, for the whole process. Of several GPUs the first is used.
+    sets torch to one thread, for the whole process. Of several GPUs one process uses the first, and each of several its
+    own.
 
     Args:
         directory: Of the model.
@@ -40,16 +41,15 @@ def load_policy(
         local: Device, and memory of rollouts.
 
     Raises:
-        InputError: There is no such model, or more than one process is to be used.
+        InputError: There is no such model.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     for name in ("trl", "datasets", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if int(processes) > 1:
-        raise InputError(f"{processes} processes; training runs in one process: start it without a launcher")
-    if torch.cuda.device_count() > 1:
+    if world_size() > 1 and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    elif torch.cuda.device_count() > 1:
         note(f"training uses the first of {torch.cuda.device_count()} GPUs")
     adapted = settings is not None and settings.lora_rank > 0
     local = (local or LocalSettings()).model_copy(update={"dtype": "auto" if adapted else "float32"})

@@ -1,4 +1,4 @@
-"""Which of the processes that train together this one is.
+"""Which of the processes that train together this one is, and what they do together.
 
 A launcher (torchrun, accelerate) starts the same command several times and says in the environment which is which.
 Only the first writes to the run, prints, and shows progress.
@@ -7,6 +7,15 @@ Only the first writes to the run, prints, and shows progress.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from accelerate import PartialState
+
+from calmstorm.errors import CalmstormError
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -22,3 +31,54 @@ def world_size() -> int:
 def is_first() -> bool:
     """Whether this process writes what is written once."""
     return rank() == 0
+
+
+def barrier() -> None:
+    """Waits until every process has come here."""
+    if world_size() > 1:
+        _connect()
+        torch.distributed.barrier()
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """Does something in the first process only, and returns its result in every process.
+
+    Args:
+        work: Its result can be pickled.
+
+    Raises:
+        CalmstormError: What `work` raised; in every process.
+    """
+    if world_size() == 1:
+        return work()
+    _connect()
+    outcome: list[tuple[T | None, CalmstormError | None]] = [(None, None)]
+    if is_first():
+        try:
+            outcome = [(work(), None)]
+        except CalmstormError as error:
+            outcome = [(None, error)]
+    torch.distributed.broadcast_object_list(outcome, src=0)
+    result, failure = outcome[0]
+    if failure is not None:
+        raise failure
+    return result  # type: ignore[return-value]  # what `work` returned
+
+
+def gather(own: Sequence[T]) -> list[T]:
+    """Returns the items of all processes, in their order, in the first; in the others nothing.
+
+    Args:
+        own: Items of this process; they can be pickled.
+    """
+    if world_size() == 1:
+        return [*own]
+    _connect()
+    parts: list[Sequence[T]] | None = [()] * world_size() if is_first() else None
+    torch.distributed.gather_object(own, parts, dst=0)
+    return [item for part in parts or () for item in part]
+
+
+def _connect() -> None:
+    """Lets the processes talk to each other; accelerate knows the launchers, and keeps what it has made."""
+    PartialState(cpu=not torch.cuda.is_available())

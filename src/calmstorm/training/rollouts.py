@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from calmstorm.errors import InputError
 from calmstorm.grading import grade_rollout, reward
 from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
-from calmstorm.records import Author, Problem, Record, StopReason
+from calmstorm.records import Author, Problem, Record, StopReason, VerdictStatus
 from calmstorm.rollout import CodeRunner, Rollout, rollout
 from calmstorm.rollout.spans import RL_AUTHORS, response_ids, response_mask
-from calmstorm.settings import RlSettings, RolloutSettings, derive_seed
+from calmstorm.settings import RlSettings, RolloutLimits, RolloutSettings, derive_seed
 from calmstorm.training.clock import Activity, RolloutClock, TimedReasoner, TimedRunner
 from calmstorm.training.encode import prompt_ids
 
@@ -44,6 +44,8 @@ class RlRollout(Record):
     rollout: Rollout
     reward: float | None
     """1 or 0; None where our machinery failed, or there is no label."""
+    answered: bool = False
+    """Whether an answer could be read."""
 
 
 class TokenRecord(Record):
@@ -58,6 +60,8 @@ class TokenRecord(Record):
     """As many as `completion_ids`: True where the Reasoner wrote the token; only those are learned."""
     reward: float | None
     """None where the rollout says nothing about the Reasoner; it is left out of its group."""
+    answered: bool = False
+    """Whether an answer could be read; some objectives reward that."""
 
 
 async def roll_out(
@@ -78,10 +82,8 @@ async def roll_out(
         settings: Sampling and response length.
         rollouts: Bounds of executions, and concurrency.
         seed: Of the run.
-        clock: Told what rollouts are doing.
+        clock: Told what the rollouts are doing.
     """
-    clock = clock or RolloutClock()
-    writer, runner = TimedReasoner(reasoner, clock), TimedRunner(interpreter, clock)
     limits = rollouts.model_copy(update={"response_tokens": settings.response_tokens})
     slots = asyncio.Semaphore(rollouts.concurrency)
 
@@ -89,20 +91,42 @@ async def roll_out(
         own_seed = derive_seed(seed, "rl", task.step, task.problem.id, task.sample)
         sampling = Sampling(temperature=settings.temperature, top_p=settings.top_p, seed=own_seed)
         async with slots:
-            made = await rollout(writer, runner, task.prompt, limits=limits, sampling=sampling)
-            if made.stop_reason is StopReason.INFRASTRUCTURE:
-                made = await rollout(writer, runner, task.prompt, limits=limits, sampling=sampling)
-        with clock.during(Activity.SCORE):
-            return graded(task, made)
+            return await make_rollout(task, reasoner, interpreter, limits=limits, sampling=sampling, clock=clock)
 
     return list(await asyncio.gather(*map(make, tasks)))
+
+
+async def make_rollout(
+    task: RolloutTask,
+    reasoner: Reasoner,
+    interpreter: CodeRunner,
+    *,
+    limits: RolloutLimits,
+    sampling: Sampling,
+    clock: RolloutClock | None = None,
+) -> RlRollout:
+    """Makes and grades one rollout, which gets a second try where our machinery fails it."""
+    clock = clock or RolloutClock()
+    writer, runner = TimedReasoner(reasoner, clock), TimedRunner(interpreter, clock)
+    made = await rollout(writer, runner, task.prompt, limits=limits, sampling=sampling)
+    if made.stop_reason is StopReason.INFRASTRUCTURE:
+        made = await rollout(writer, runner, task.prompt, limits=limits, sampling=sampling)
+    with clock.during(Activity.SCORE):
+        return graded(task, made)
 
 
 def graded(task: RolloutTask, made: Rollout) -> RlRollout:
     """Grades a rollout: 1 for a correct one, 0 for any other, None where it says nothing about the Reasoner."""
     verdict = grade_rollout(task.problem, made.spans, made.stop_reason)
     earned = reward(verdict) if verdict.status.is_judged else None
-    return RlRollout(step=task.step, problem_id=task.problem.id, sample=task.sample, rollout=made, reward=earned)
+    return RlRollout(
+        step=task.step,
+        problem_id=task.problem.id,
+        sample=task.sample,
+        rollout=made,
+        reward=earned,
+        answered=verdict.status in (VerdictStatus.CORRECT, VerdictStatus.WRONG),
+    )
 
 
 def token_record(made: RlRollout, end_of_turn: int) -> TokenRecord:
@@ -138,4 +162,5 @@ def token_record(made: RlRollout, end_of_turn: int) -> TokenRecord:
         logprobs=tuple(logprobs),
         written=response_mask(spans, RL_AUTHORS),
         reward=made.reward,
+        answered=made.answered,
     )

@@ -7,6 +7,8 @@ Logits are made in parts and once more for the gradient: of 16,384 tokens and a 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
@@ -17,13 +19,24 @@ LOGITS = 2**26
 """Logits held at once; 256 MiB in float32."""
 
 
+class Scored(NamedTuple):
+    """What is known of the tokens of completions; values on padding mean nothing."""
+
+    logprobs: torch.Tensor
+    """(B, C)."""
+    entropies: torch.Tensor
+    """(B, C), nats, of the distribution each token was drawn from; without gradient."""
+    hidden: torch.Tensor
+    """(B, C, D), the final norm's output at each token itself: the last one is run through the model too."""
+
+
 def score(
     model: PreTrainedModel,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     completion_width: int,
     temperature: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> Scored:
     """Scores completions under the sampling distribution.
 
     Args:
@@ -32,10 +45,6 @@ def score(
         attention_mask: (B, P + C); 0 on padding.
         completion_width: C.
         temperature: Of the sampling distribution.
-
-    Returns:
-        Log-probability of each completion token (B, C), and entropy in nats of the distribution it was drawn from
-        (B, C), without gradient. Values on padding mean nothing.
     """
     prompts = [
         tuple(row[mask].tolist())
@@ -44,41 +53,33 @@ def score(
         )
     ]
     completions = input_ids[:, -completion_width:]
-    logprobs: dict[int, torch.Tensor] = {}
-    entropies: dict[int, torch.Tensor] = {}
+    by_row: dict[int, tuple[torch.Tensor, ...]] = {}
     for prompt in dict.fromkeys(prompts):
         rows = [row for row, other in enumerate(prompts) if other == prompt]
-        group_logprobs, group_entropies = _score_group(
-            model, torch.tensor([prompt], device=input_ids.device), completions[rows], temperature
-        )
-        logprobs |= dict(zip(rows, group_logprobs, strict=True))
-        entropies |= dict(zip(rows, group_entropies, strict=True))
-    order = range(len(prompts))
-    return torch.stack([logprobs[row] for row in order]), torch.stack([entropies[row] for row in order])
+        beginning = torch.tensor([prompt], device=input_ids.device)
+        scored = _score_group(model, beginning, completions[rows], temperature)
+        by_row |= dict(zip(rows, zip(*scored, strict=True), strict=True))
+    return Scored(*map(torch.stack, zip(*(by_row[row] for row in range(len(prompts))), strict=True)))
 
 
-def _score_group(
-    model: PreTrainedModel, prompt: torch.Tensor, completions: torch.Tensor, temperature: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _score_group(model: PreTrainedModel, prompt: torch.Tensor, completions: torch.Tensor, temperature: float) -> Scored:
     """Scores completions (N, C) of one prompt (1, P)."""
     count = len(completions)
     with right_padded(model):
         beginning = model.base_model(input_ids=prompt, use_cache=True)
         first = beginning.last_hidden_state[:, -1:].expand(count, -1, -1)
-        hidden = first
-        if completions.shape[1] > 1:
-            cache = beginning.past_key_values
-            cache.batch_repeat_interleave(count)
-            rest = model.base_model(input_ids=completions[:, :-1], past_key_values=cache, use_cache=True)
-            hidden = torch.cat([first, rest.last_hidden_state], dim=1)
+        cache = beginning.past_key_values
+        cache.batch_repeat_interleave(count)
+        own = model.base_model(input_ids=completions, past_key_values=cache, use_cache=True).last_hidden_state
+    hidden = torch.cat([first, own[:, :-1]], dim=1)
     head = model.get_output_embeddings()
     width = max(1, LOGITS // (count * model.config.vocab_size))
     parts = [(hidden[:, at : at + width], completions[:, at : at + width]) for at in range(0, hidden.shape[1], width)]
     if len(parts) == 1:
-        return _logprobs(head, *parts[0], temperature)
+        return Scored(*_logprobs(head, *parts[0], temperature), own)
     scored = [checkpoint(_logprobs, head, *part, temperature, use_reentrant=False) for part in parts]
     logprobs, entropies = zip(*scored, strict=True)
-    return torch.cat(logprobs, dim=1), torch.cat(entropies, dim=1)
+    return Scored(torch.cat(logprobs, dim=1), torch.cat(entropies, dim=1), own)
 
 
 def _logprobs(

@@ -6,5 +6,13 @@ numbers come out through callbacks. What differs from TRL's own behaviour, and w
 * No telemetry, no model card, no printing: the caller reports progress.
 * The rows of a training are laid out beforehand in the order in which they are used, so that a resumed training sees
   exactly what an uninterrupted one would have; TRL's samplers restart their shuffle when resumed after an epoch.
-* GRPO's loss goes through the model group by group: see `grpo.GroupwiseGrpo`.
+* GRPO's passes hold rows that belong together, and run only those that teach: see `grpo.ArrangedGrpo`.
 """
+
+from importlib.util import find_spec
+
+from calmstorm.errors import MissingExtraError
+
+for _package in ("datasets", "trl"):
+    if find_spec(_package) is None:
+        raise MissingExtraError(_package, "train")

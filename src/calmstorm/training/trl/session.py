@@ -14,6 +14,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from calmstorm.errors import WorkError
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.training.checkpoints import last_complete, mark_complete
+from calmstorm.training.ranks import barrier, is_first, on_first
 
 Logs = Mapping[str, float]
 """What the Trainer logs after an update: `loss`, `grad_norm`, `learning_rate` and more."""
@@ -80,7 +81,7 @@ class Session:
             **arguments,
         )
         trainer.remove_callback(PrinterCallback)
-        checkpoint = last_complete(self.work)
+        checkpoint = on_first(lambda: last_complete(self.work))
         try:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         except torch.OutOfMemoryError as error:
@@ -109,7 +110,9 @@ class _UpdateCallback(TrainerCallback):
         self._on_update(state.global_step, logs, seconds)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        barrier()  # every process writes a part of it
+        if is_first():
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 def bf16_pays() -> bool:
