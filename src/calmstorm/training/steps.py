@@ -51,7 +51,7 @@ class RlStep(Record):
     execute_seconds: float = 0.0
     """Part of `rollout_seconds` in which code was run and nothing was generated; of the first process."""
     score_seconds: float = 0.0
-    """Part of `rollout_seconds` in which answers were graded, and nothing was generated or run; of the first process."""
+    """Part of `rollout_seconds` in which answers were graded, and neither was done; of the first process."""
 
 
 async def _nothing(step: int, reasoner: Reasoner) -> None:
