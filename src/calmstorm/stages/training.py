@@ -102,6 +102,7 @@ def reinforce(
             rollouts=recipe.rollout,
             prompt=recipe.prompt,
             local=recipe.local,
+            server=recipe.server,
             seed=recipe.seed,
             on_step=on_step,
             on_rollout=on_rollout,

@@ -34,6 +34,8 @@ from calmstorm.training.steps import RlStep, RolloutSteps
 __all__ = ["TRAINED_OBJECTIVES", "RlStep", "completed_steps", "step_order", "train_grpo"]
 
 TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo")
+PLACE = ("generator", "servers", "sync", "instances")
+"""Settings that say where rollouts are made and not what comes of it: they may change when a training is resumed."""
 
 
 def completed_steps(output_dir: Path, settings: RlSettings) -> int:
@@ -94,7 +96,7 @@ def train_grpo(
     identity = _identity(directory, policy.prompt, problems, settings, rollouts, seed)
     work = on_first(lambda: open_work(output_dir, identity))
     with asyncio.Runner() as runner:
-        generator = open_generator(policy, settings, server)
+        generator = open_generator(policy, settings, server or ServerSettings(), work)
         steps = RolloutSteps(
             generator,
             min(policy.end_of_turn),
@@ -135,7 +137,7 @@ def _identity(
     """Returns what a resumed training must have in common with the one that was interrupted."""
     return {
         "settings": [
-            settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}),
+            settings.model_dump(exclude={"checkpoint_steps", "micro_batch", *PLACE}),
             rollouts.model_dump(exclude={"concurrency", "workers"}),
             seed,
         ],
