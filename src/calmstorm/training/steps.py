@@ -15,6 +15,7 @@ from calmstorm.records import Problem, Record, StopReason
 from calmstorm.rollout import CodeRunner
 from calmstorm.rollout.spans import response_ids
 from calmstorm.settings import RlSettings, RolloutSettings
+from calmstorm.training.clock import Activity, RolloutClock
 from calmstorm.training.generator import Generator, TrainedWeights
 from calmstorm.training.ranks import gather, in_any, is_first
 from calmstorm.training.rollouts import RlRollout, RolloutTask, TokenRecord, roll_out, token_record
@@ -52,6 +53,10 @@ class RlStep(Record):
     seconds: float
     rollout_seconds: float
     """Part of `seconds` that went into rollouts; the rest is loss and optimizer."""
+    execute_seconds: float = 0.0
+    """Part of `rollout_seconds` in which code was run and nothing was generated; of the first process."""
+    score_seconds: float = 0.0
+    """Part of `rollout_seconds` in which answers were graded, and neither was done; of the first process."""
 
 
 async def _nothing(step: int, reasoner: Reasoner) -> None:
@@ -89,6 +94,8 @@ class RolloutSteps:
     rollout_seconds: float = 0.0
     watched_seconds: float = 0.0
     """What `before_rollouts` took; no part of the step."""
+    clock: RolloutClock = field(default_factory=RolloutClock)
+    """Of the current step's rollouts in this process."""
     updates: list[tuple[Logs, float]] = field(default_factory=list)
     """Logs and seconds of each update of the current step."""
 
@@ -118,6 +125,7 @@ class RolloutSteps:
         began = time.monotonic()
         await self.before_rollouts(step, self.generator.reasoner)
         self.watched_seconds = time.monotonic() - began
+        self.clock = RolloutClock()
         made = await self._roll_out(tasks)
         failed = _failed(made)
         repeats = 0
@@ -137,7 +145,7 @@ class RolloutSteps:
 
     async def _roll_out(self, tasks: Sequence[RolloutTask]) -> list[RlRollout]:
         reasoner = self.generator.reasoner
-        return await roll_out(tasks, reasoner, self.interpreter, self.settings, self.rollouts, self.seed)
+        return await roll_out(tasks, reasoner, self.interpreter, self.settings, self.rollouts, self.seed, self.clock)
 
     def after_update(self, update: int, logs: Logs, seconds: float) -> None:
         """Counts an optimizer step; after the last one of a rollout step, reports that step."""
@@ -167,4 +175,6 @@ class RolloutSteps:
             grad_norm=fmean(logs["grad_norm"] for logs, _ in self.updates),
             seconds=sum(seconds for _, seconds in self.updates) - self.watched_seconds,
             rollout_seconds=self.rollout_seconds,
+            execute_seconds=self.clock.seconds[Activity.EXECUTE],
+            score_seconds=self.clock.seconds[Activity.SCORE],
         )
