@@ -187,7 +187,7 @@ class SftSettings(TrainingSettings):
     batch: int = Field(8, ge=1)
     """Trajectories per optimizer step."""
     micro_batch: int = Field(1, ge=1)
-    """Trajectories per forward pass; divides `batch`."""
+    """Trajectories per forward pass, of each process; divides `batch`. Fewer where a process's share asks for it."""
     epochs: float = Field(3, gt=0)
     sequence_tokens: int = Field(22000, ge=1)
     """Longer prompt-and-response pairs are left out."""
@@ -203,6 +203,16 @@ class SftSettings(TrainingSettings):
     @model_validator(mode="after")
     def _micro_batches_fill_the_batch(self) -> Self:
         return _divides(self, "micro_batch", "batch")
+
+    @model_validator(mode="after")
+    def _processes_share_the_batch(self) -> Self:
+        processes = self.processes * self.nodes
+        if self.batch % processes and not self.packing:
+            raise ValueError(
+                f"batch is {self.batch}; {processes} processes cannot share it evenly: set batch to a multiple of "
+                f"{processes}"
+            )
+        return self
 
 
 class RlSettings(TrainingSettings):

@@ -26,10 +26,9 @@ from calmstorm.settings import LocalSettings, RlSettings, RolloutSettings, Serve
 from calmstorm.training.checkpoints import completed_updates, open_work, publish
 from calmstorm.training.encode import prompt_ids
 from calmstorm.training.generator import Generator, TrainedWeights, open_generator
-from calmstorm.training.lora import merge_adapters
 from calmstorm.training.passes import passes_per_update
 from calmstorm.training.policy import load_policy
-from calmstorm.training.ranks import on_first, world_size
+from calmstorm.training.ranks import in_agreement, is_first, world_size
 from calmstorm.training.rollouts import RlRollout
 from calmstorm.training.steps import RlStep, RolloutSteps
 from calmstorm.training.watching import HeldOutScore, Watch, Watcher
@@ -41,9 +40,19 @@ if TYPE_CHECKING:
 
 __all__ = ["TRAINED_OBJECTIVES", "RlResult", "RlStep", "completed_steps", "step_order", "train_grpo"]
 
+PACE = (
+    "checkpoint_steps",
+    "micro_batch",
+    "processes",
+    "nodes",
+    "agreement",
+    "generator",
+    "servers",
+    "sync",
+    "instances",
+)
+"""Settings that may be others when a training goes on: how fast, and where rollouts are made."""
 TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo")
-PLACE = ("generator", "servers", "sync", "instances")
-"""Settings that say where rollouts are made and not what comes of it: they may change when a training is resumed."""
 
 
 class RlResult(Record):
@@ -111,16 +120,20 @@ def train_grpo(
         WorkError: Generator and trainer disagree about the probability of what was generated.
     """
     from calmstorm.training.trl.grpo import reinforce  # where verl is installed, TRL is not
-    from calmstorm.training.trl.session import Session
+    from calmstorm.training.trl.session import Session, save_trained
     from calmstorm.training.trl.weights import TrainerWeights
 
-    _check(settings, problems)
     directory = model_directory(model)
-    policy = load_policy(directory, prompt, settings, seed, local)
-    schedule = _schedule(policy, problems, settings, seed)
+
+    def load(local: LocalSettings | None) -> LocalReasoner:
+        return load_policy(directory, prompt, settings, seed, local)
+
+    with in_agreement():
+        _check(settings, problems)
+        policy = load(local)
+        schedule = _schedule(policy, problems, settings, seed)
     held_out = watch.held_out.problems if watch is not None else ()
-    identity = _identity(directory, policy.prompt, problems, held_out, settings, rollouts, seed)
-    work = on_first(lambda: open_work(output_dir, identity))
+    work = open_work(output_dir, _identity(directory, policy.prompt, problems, held_out, settings, rollouts, seed))
     watcher = Watcher(settings, watch) if watch is not None and settings.evaluation_steps else None
     with asyncio.Runner() as runner:
         generator = open_generator(policy, settings, server or ServerSettings(), work)
@@ -145,6 +158,7 @@ def train_grpo(
             updates=len(schedule) // settings.mini_batch,
             checkpoint_updates=settings.checkpoint_steps * settings.updates_per_step,
             on_update=steps.after_update,
+            sharding=settings.sharding,
             **({} if watcher is None else _best_checkpoint(watcher)),
         )
         try:
@@ -157,10 +171,11 @@ def train_grpo(
             runner.run(generator.close())
             runner.run(policy.close())
     kept = made if watcher is None or settings.keep == "last" else _restore_best(watcher, session, trainer, made)
-    if kept == 0:
-        policy = load_policy(directory, prompt, settings, seed, local)
-    merge_adapters(policy.model)
-    on_first(lambda: publish(policy.save(work / "model"), policy.prompt, output_dir))
+    if kept:
+        save_trained(trainer, policy, lambda: load(LocalSettings(device="cpu")), work / "model")
+    elif is_first():  # no weights were better than those that it began with
+        LocalReasoner(directory, local=LocalSettings(device="cpu", dtype="float32")).save(work / "model")
+    publish(work / "model", policy.prompt, output_dir)
     return RlResult(steps=made, kept=kept, score=None if watcher is None else watcher.scores.get(kept))
 
 
@@ -206,7 +221,7 @@ def _identity(
     """Returns what a resumed training must have in common with the one that was interrupted."""
     return {
         "settings": [
-            settings.model_dump(exclude={"checkpoint_steps", "micro_batch", *PLACE}),
+            settings.model_dump(exclude=set(PACE)),
             rollouts.model_dump(exclude={"concurrency", "workers"}),
             seed,
         ],
