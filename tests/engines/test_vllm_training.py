@@ -45,8 +45,8 @@ def problems(tmp_path: Path) -> Path:
 
 def post(url: str, body: object = None) -> None:
     data = json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method="POST")
-    urllib.request.urlopen(request, timeout=60).close()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310  of this machine
+    urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
 
 
 @pytest.fixture
@@ -65,7 +65,9 @@ def test_server_and_trainer_agree_after_each_of_three_weight_syncs(
     monkeypatch.setattr(session, "bf16_pays", lambda: False)  # rounding to bfloat16 moves them by more than that
     run = tmp_path / "run"
     given = settings({**SMALL, "rl.steps": 4, "rl.servers": borrowed.url})
-    main(["rl", str(run), "--recipe", "pocket", "--problems", str(problems), *given])
+    with pytest.raises(SystemExit) as ended:
+        main(["rl", str(run), "--recipe", "pocket", "--problems", str(problems), *given])
+    assert ended.value.code == 0
     steps = rows(run, "rl")
     assert [step["step"] for step in steps] == [1, 2, 3, 4]
     assert all(step["grad_norm"] > 0 for step in steps[:3])
