@@ -220,7 +220,9 @@ class RlSettings(TrainingSettings):
     """Where rollouts of engine `trl` come from: the engine in the training process, or vLLM servers, which get the
     weights after each step."""
     servers: str | None = None
-    """Base URLs of those servers, separated by commas; None starts them by `server.command`."""
+    """Base URLs of those servers, separated by commas; None starts `instances` of them by `server.command`."""
+    instances: int = Field(1, ge=1)
+    """Servers that are started for rollouts, each on a GPU of its own behind the `processes` that train."""
     sync: Literal["nccl", "reload"] = "nccl"
     """How weights reach servers: from GPU to GPU, or by a directory that both see."""
     agreement: float = Field(0.05, gt=0)

@@ -17,6 +17,7 @@ from calmstorm.rollout import CodeRunner
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe, RlSettings
 from calmstorm.stages.cards import write_card
+from calmstorm.stages.engines import reinforce_by_verl, require_engine
 from calmstorm.stages.watching import HeldOutProblems, held_out, watch_of
 
 if TYPE_CHECKING:
@@ -91,15 +92,18 @@ def reinforce(
     Raises:
         InputError: There are too few problems, one has no label, or `start` is no model.
     """
-    from calmstorm.training.grpo import completed_steps, train_grpo
-
-    output = model_path(run, stage)
+    output, settings = model_path(run, stage), recipe.rl
+    trained, watched = held_out(problems, test, evaluate_on, settings, recipe.seed)
     if output.exists():
-        trained, _ = held_out(problems, test, evaluate_on, recipe.rl, recipe.seed)
         write_card(run, recipe, stage, output, start, trained)
         return
-    settings = recipe.rl
-    trained, watched = held_out(problems, test, evaluate_on, settings, recipe.seed)
+    require_engine(recipe)
+    if settings.engine == "verl":
+        reinforce_by_verl(run, recipe, start, trained, stage, output, watched)
+        write_card(run, recipe, stage, output, start, trained)
+        return
+    from calmstorm.training.grpo import completed_steps, train_grpo
+
     done = completed_steps(output, settings)
     for log in (stage, f"{stage}_rollouts"):
         run.drop(log, lambda row: row["step"] > done)
@@ -123,6 +127,7 @@ def reinforce(
             rollouts=recipe.rollout,
             prompt=recipe.prompt,
             local=recipe.local,
+            server=recipe.server,
             seed=recipe.seed,
             on_step=on_step,
             on_rollout=on_rollout,

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["TRAINED_OBJECTIVES", "RlResult", "RlStep", "completed_steps", "step_order", "train_grpo"]
 
 TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo")
+PLACE = ("generator", "servers", "sync", "instances")
+"""Settings that say where rollouts are made and not what comes of it: they may change when a training is resumed."""
 
 
 class RlResult(Record):
@@ -121,7 +123,7 @@ def train_grpo(
     work = on_first(lambda: open_work(output_dir, identity))
     watcher = Watcher(settings, watch) if watch is not None and settings.evaluation_steps else None
     with asyncio.Runner() as runner:
-        generator = open_generator(policy, settings, server)
+        generator = open_generator(policy, settings, server or ServerSettings(), work)
         steps = RolloutSteps(
             generator,
             min(policy.end_of_turn),
@@ -204,7 +206,7 @@ def _identity(
     """Returns what a resumed training must have in common with the one that was interrupted."""
     return {
         "settings": [
-            settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}),
+            settings.model_dump(exclude={"checkpoint_steps", "micro_batch", *PLACE}),
             rollouts.model_dump(exclude={"concurrency", "workers"}),
             seed,
         ],
