@@ -2,15 +2,15 @@
 
 Execution output is masked, there is no KL term by default, and rollouts are drawn from the very weights that are
 trained. A killed training goes on from its last complete checkpoint, with the same problems in the same order. Several
-processes train together: each makes the rollouts of its own problems, the first writes. Not covered: `carft`, the verl
-engine.
+processes train together: each makes the rollouts of its own problems, the first writes. Objective `carft` is GRPO with
+a contrastive loss beside it (`calmstorm.training.carft`). Not covered: the verl engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from calmstorm.errors import InputError
@@ -18,9 +18,10 @@ from calmstorm.grading import is_gradable
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Prefix
 from calmstorm.reasoner.weights import model_directory
-from calmstorm.records import Problem
+from calmstorm.records import GoldenTrajectory, Problem
 from calmstorm.rollout import CodeRunner
-from calmstorm.settings import LocalSettings, RlSettings, RolloutSettings, ServerSettings
+from calmstorm.settings import CarftSettings, LocalSettings, RlSettings, RolloutSettings, ServerSettings
+from calmstorm.training.carft.contrast import Contrast, check_contrast, contrast_of
 from calmstorm.training.checkpoints import completed_updates, open_work, publish
 from calmstorm.training.encode import prompt_ids
 from calmstorm.training.generator import open_generator
@@ -30,12 +31,13 @@ from calmstorm.training.policy import load_policy
 from calmstorm.training.ranks import on_first, world_size
 from calmstorm.training.rollouts import RlRollout
 from calmstorm.training.steps import RlStep, RolloutSteps
+from calmstorm.training.trl.carft import reinforce_contrastively, with_partial_rewards
 from calmstorm.training.trl.grpo import reinforce
 from calmstorm.training.trl.session import Session
 
 __all__ = ["TRAINED_OBJECTIVES", "RlStep", "completed_steps", "step_order", "train_grpo"]
 
-TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo")
+TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo", "carft")
 
 
 def completed_steps(output_dir: Path, settings: RlSettings) -> int:
@@ -57,6 +59,8 @@ def train_grpo(
     prompt: str | None = None,
     local: LocalSettings | None = None,
     server: ServerSettings | None = None,
+    carft: CarftSettings | None = None,
+    annotated: Mapping[str, GoldenTrajectory] | None = None,
     seed: int = 1,
     on_step: Callable[[RlStep], None] = lambda step: None,
     on_rollout: Callable[[RlRollout], None] = lambda rollout: None,
@@ -76,6 +80,8 @@ def train_grpo(
         prompt: Name of the prompt that problems are put in; None means the one that the model asks for.
         local: Device, and memory that rollouts may take.
         server: How servers are started and asked, where rollouts come from such.
+        carft: The contrastive loss of objective `carft`; None means the defaults.
+        annotated: Annotated trajectories of that objective, by problem id.
         seed: Order of the problems, and sampling.
         on_step: Gets every step, after its update.
         on_rollout: Gets every rollout of a step, before its update. After a resume, those of steps after
@@ -86,11 +92,15 @@ def train_grpo(
             output exists, or an unfinished training with other arguments is in its place.
         WorkError: Generator and trainer disagree about the probability of what was generated.
     """
-    _check(settings, problems)
+    carft = carft or CarftSettings()
+    _check(settings, carft, problems)
     directory = model_directory(model)
     policy = load_policy(directory, prompt, settings, seed, local)
     schedule = _schedule(policy, problems, settings, seed)
-    identity = _identity(directory, policy.prompt, problems, settings, rollouts, seed)
+    contrast = None
+    if settings.objective == "carft" and carft.coefficient > 0:  # with 0 it is GRPO, bit for bit
+        contrast = contrast_of([problem for problem, _ in schedule], annotated or {}, policy, settings, carft)
+    identity = _identity(directory, policy.prompt, problems, settings, rollouts, seed, carft, contrast)
     work = on_first(lambda: open_work(output_dir, identity))
     with asyncio.Runner() as runner:
         generator = open_generator(policy, settings, server)
@@ -115,7 +125,12 @@ def train_grpo(
             on_update=steps.after_update,
         )
         try:
-            reinforce(session, steps.roll_out, len(schedule), settings)
+            if contrast is not None:
+                reinforce_contrastively(session, steps.roll_out, len(schedule), settings, contrast)
+            elif settings.objective == "carft":
+                reinforce(session, with_partial_rewards(steps.roll_out, carft), len(schedule), settings)
+            else:
+                reinforce(session, steps.roll_out, len(schedule), settings)
         finally:
             runner.run(generator.close())
             runner.run(policy.close())
@@ -130,8 +145,14 @@ def _identity(
     settings: RlSettings,
     rollouts: RolloutSettings,
     seed: int,
+    carft: CarftSettings,
+    contrast: Contrast | None,
 ) -> dict[str, object]:
     """Returns what a resumed training must have in common with the one that was interrupted."""
+    of_carft = {
+        "carft": carft.model_dump(exclude={"annotated"}),
+        "annotated": None if contrast is None else {key: one.token_ids for key, one in contrast.annotated.items()},
+    }
     return {
         "settings": [
             settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}),
@@ -141,6 +162,7 @@ def _identity(
         "model": str(model.resolve()),
         "prompt": prompt,
         "problems": [problem.model_dump(mode="json") for problem in problems],
+        **(of_carft if settings.objective == "carft" else {}),
     }
 
 
@@ -184,13 +206,16 @@ def step_order(problems: int, settings: RlSettings, seed: int) -> list[int]:
     return order[: steps * per_step]
 
 
-def _check(settings: RlSettings, problems: Sequence[Problem]) -> None:
+def _check(settings: RlSettings, carft: CarftSettings, problems: Sequence[Problem]) -> None:
     if settings.objective not in TRAINED_OBJECTIVES or settings.engine != "trl":
         raise InputError(
             f"rl.objective is '{settings.objective}' on engine '{settings.engine}'; this trainer knows "
             f"{', '.join(TRAINED_OBJECTIVES)} on engine 'trl': choose one of them"
         )
-    passes_per_update(settings, world_size())
+    if settings.objective == "carft":
+        check_contrast(settings, carft, world_size())
+    else:
+        passes_per_update(settings, world_size())
     unlabelled = [problem.id for problem in problems if not is_gradable(problem)]
     if unlabelled:
         raise InputError(
