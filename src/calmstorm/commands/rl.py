@@ -40,7 +40,7 @@ def rl(
         ),
     ] = None,
     recipe: options.RecipeName = None,
-    objective: Annotated[str | None, typer.Option("--objective", help="grpo, dr_grpo or dapo.")] = None,
+    objective: Annotated[str | None, typer.Option("--objective", help="grpo, dr_grpo, dapo or carft.")] = None,
     engine: Annotated[str | None, typer.Option("--engine", help="trl.")] = None,
     folder: options.Folder = None,
     download: options.Download = False,
@@ -51,7 +51,10 @@ def rl(
     seed: options.Seed = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Reinforce a model with GRPO: binary reward, execution output masked. Run it again to resume."""
+    """Reinforce a model with GRPO: binary reward, execution output masked. Run it again to resume.
+
+    Objective carft adds a contrastive loss against annotated trajectories: those of --set carft.annotated=RUN.
+    """
     from calmstorm.grading import is_gradable
     from calmstorm.interpreter import Interpreter
     from calmstorm.problems.benchmarks import open_problems
@@ -76,7 +79,8 @@ def rl(
         gradable = [problem for problem in given if is_gradable(problem)]
         if len(gradable) < len(given):
             note(f"{len(given) - len(gradable)} of {len(given)} problems have no usable label and are left out")
-        keep_config(directory, config.model_copy(update={"rl": settings.rl}), frozenset({"rl"}))
+        changes = {"rl": settings.rl, "carft": settings.carft}
+        keep_config(directory, config.model_copy(update=changes), frozenset(changes))
         reinforce(directory, settings, base, gradable, interpreter)
     emit({"model": str(target)}) if as_json else say(str(target))
 

@@ -82,6 +82,7 @@ def reinforce(
     done = completed_steps(output, settings)
     for log in (stage, f"{stage}_rollouts"):
         run.drop(log, lambda row: row["step"] > done)
+    annotated = _annotated(run, recipe) if settings.objective == "carft" and recipe.carft.coefficient else {}
     total = settings.steps or settings.epochs * (len(problems) // settings.prompts_per_step)
     with run.stage(stage), track(stage, total, done) as advance:
 
@@ -102,8 +103,16 @@ def reinforce(
             rollouts=recipe.rollout,
             prompt=recipe.prompt,
             local=recipe.local,
+            carft=recipe.carft,
+            annotated=annotated,
             seed=recipe.seed,
             on_step=on_step,
             on_rollout=on_rollout,
         )
     note(f"{stage}: {total} steps from {start}")
+
+
+def _annotated(run: RunDirectory, recipe: Recipe) -> dict[str, GoldenTrajectory]:
+    from calmstorm.training.carft.annotated import read_annotated
+
+    return read_annotated(recipe.carft.annotated or run.path)

@@ -241,7 +241,7 @@ def reinforce(
     prompts: int,
     settings: RlSettings,
     *,
-    kind: type[ArrangedGrpo] = ArrangedGrpo,
+    kind: type[ArrangedGrpo] | None = None,
     rows_per_problem: int | None = None,
     **arguments: Any,  # noqa: ANN401
 ) -> None:
@@ -253,7 +253,7 @@ def reinforce(
             returns a record for each of them. Every process gets prompts of its own.
         prompts: How many prompts the whole training has; they are used once each, in order.
         settings: Objective, sizes and rates.
-        kind: The trainer.
+        kind: The trainer; None means that of GRPO alone.
         rows_per_problem: How often each prompt comes, where that is not `samples` times.
         arguments: Of that trainer, beyond those of every one.
     """
@@ -297,7 +297,7 @@ def reinforce(
         **session.arguments(),
     )
     session.run(
-        kind,
+        kind or ArrangedGrpo,
         settings=settings,
         args=config,
         train_dataset=Dataset.from_dict({"prompt": [str(number) for number in spread(prompts, settings, processes)]}),
