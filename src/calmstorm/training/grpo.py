@@ -31,9 +31,6 @@ from calmstorm.training.policy import load_policy
 from calmstorm.training.ranks import on_first, world_size
 from calmstorm.training.rollouts import RlRollout
 from calmstorm.training.steps import RlStep, RolloutSteps
-from calmstorm.training.trl.carft import reinforce_contrastively, with_partial_rewards
-from calmstorm.training.trl.grpo import reinforce
-from calmstorm.training.trl.session import Session
 
 __all__ = ["TRAINED_OBJECTIVES", "RlStep", "completed_steps", "step_order", "train_grpo"]
 
@@ -92,6 +89,10 @@ def train_grpo(
             output exists, or an unfinished training with other arguments is in its place.
         WorkError: Generator and trainer disagree about the probability of what was generated.
     """
+    from calmstorm.training.trl.carft import reinforce_contrastively  # where verl is installed, TRL is not
+    from calmstorm.training.trl.grpo import reinforce
+    from calmstorm.training.trl.session import Session
+
     carft = carft or CarftSettings()
     _check(settings, carft, problems)
     directory = model_directory(model)
@@ -125,10 +126,8 @@ def train_grpo(
             on_update=steps.after_update,
         )
         try:
-            if contrast is not None:
-                reinforce_contrastively(session, steps.roll_out, len(schedule), settings, contrast)
-            elif settings.objective == "carft":
-                reinforce(session, with_partial_rewards(steps.roll_out, carft), len(schedule), settings)
+            if settings.objective == "carft":
+                reinforce_contrastively(session, steps.roll_out, len(schedule), settings, carft, contrast)
             else:
                 reinforce(session, steps.roll_out, len(schedule), settings)
         finally:
@@ -216,6 +215,15 @@ def _check(settings: RlSettings, carft: CarftSettings, problems: Sequence[Proble
         check_contrast(settings, carft, world_size())
     else:
         passes_per_update(settings, world_size())
+    check_problems(problems)
+
+
+def check_problems(problems: Sequence[Problem]) -> None:
+    """Refuses problems that cannot be trained on.
+
+    Raises:
+        InputError: One has no label to reward against, or two have the same id.
+    """
     unlabelled = [problem.id for problem in problems if not is_gradable(problem)]
     if unlabelled:
         raise InputError(

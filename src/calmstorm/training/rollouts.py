@@ -18,7 +18,7 @@ from calmstorm.reasoner.protocol import Prefix, Reasoner, Sampling
 from calmstorm.records import Author, Problem, Record, StopReason, VerdictStatus
 from calmstorm.rollout import CodeRunner, Rollout, rollout
 from calmstorm.rollout.spans import RL_AUTHORS, response_ids, response_mask
-from calmstorm.settings import RlSettings, RolloutSettings, derive_seed
+from calmstorm.settings import RlSettings, RolloutLimits, RolloutSettings, derive_seed
 from calmstorm.training.encode import prompt_ids
 
 
@@ -79,12 +79,19 @@ async def roll_out(
         own_seed = derive_seed(seed, "rl", task.step, task.problem.id, task.sample)
         sampling = Sampling(temperature=settings.temperature, top_p=settings.top_p, seed=own_seed)
         async with slots:
-            made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
-            if made.stop_reason is StopReason.INFRASTRUCTURE:
-                made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
-        return graded(task, made)
+            return await make_rollout(task, reasoner, interpreter, limits=limits, sampling=sampling)
 
     return list(await asyncio.gather(*map(make, tasks)))
+
+
+async def make_rollout(
+    task: RolloutTask, reasoner: Reasoner, interpreter: CodeRunner, *, limits: RolloutLimits, sampling: Sampling
+) -> RlRollout:
+    """Makes and grades one rollout, which gets a second try where our machinery fails it."""
+    made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
+    if made.stop_reason is StopReason.INFRASTRUCTURE:
+        made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
+    return graded(task, made)
 
 
 def graded(task: RolloutTask, made: Rollout) -> RlRollout:

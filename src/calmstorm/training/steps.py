@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from calmstorm.reasoner.protocol import Prefix, Reasoner
 from calmstorm.records import Problem, Record
@@ -16,7 +17,9 @@ from calmstorm.settings import RlSettings, RolloutSettings
 from calmstorm.training.generator import Generator, TrainedWeights
 from calmstorm.training.ranks import gather, is_first
 from calmstorm.training.rollouts import RlRollout, RolloutTask, TokenRecord, roll_out, token_record
-from calmstorm.training.trl.session import Logs
+
+if TYPE_CHECKING:
+    from calmstorm.training.trl.session import Logs
 
 
 class RlStep(Record):

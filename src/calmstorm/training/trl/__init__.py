@@ -8,3 +8,11 @@ numbers come out through callbacks. What differs from TRL's own behaviour, and w
   exactly what an uninterrupted one would have; TRL's samplers restart their shuffle when resumed after an epoch.
 * GRPO's passes hold rows that belong together, and run only those that teach: see `grpo.ArrangedGrpo`.
 """
+
+from importlib.util import find_spec
+
+from calmstorm.errors import MissingExtraError
+
+for _package in ("datasets", "trl"):
+    if find_spec(_package) is None:
+        raise MissingExtraError(_package, "train")

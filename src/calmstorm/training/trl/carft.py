@@ -223,7 +223,8 @@ class ContrastiveGrpo(ArrangedGrpo):
             return loss
         # Gradients of processes are averaged, and those of passes added.
         share = torch.stack(shares).sum() * self.carft.coefficient * self.accelerator.num_processes
-        return loss + (share - share.detach())
+        total: torch.Tensor = loss + (share - share.detach())
+        return total
 
     def _score_pass(
         self,
@@ -294,9 +295,26 @@ class _HeadStep(TrainerCallback):
 
 
 def reinforce_contrastively(
-    session: Session, roll_out: RollOut, prompts: int, settings: RlSettings, contrast: Contrast
+    session: Session,
+    roll_out: RollOut,
+    prompts: int,
+    settings: RlSettings,
+    carft: CarftSettings,
+    contrast: Contrast | None,
 ) -> None:
-    """Runs GRPO with the contrastive loss; arguments as of `grpo.reinforce`."""
+    """Runs GRPO with the contrastive loss.
+
+    Args:
+        session: As of `grpo.reinforce`.
+        roll_out: As of `grpo.reinforce`.
+        prompts: As of `grpo.reinforce`.
+        settings: As of `grpo.reinforce`.
+        carft: Variant and weights.
+        contrast: None where the coefficient is 0: nothing is embedded then.
+    """
+    if contrast is None:
+        reinforce(session, _with_partial_rewards(roll_out, carft), prompts, settings)
+        return
     groups = AnnotatedGroups(contrast, settings.samples, roll_out)
     reinforce(
         session,
@@ -310,12 +328,10 @@ def reinforce_contrastively(
     )
 
 
-def with_partial_rewards(roll_out: RollOut, settings: CarftSettings) -> RollOut:
-    """Returns `roll_out` with the reward of readable but wrong answers that needs no embedding."""
-
+def _with_partial_rewards(roll_out: RollOut, carft: CarftSettings) -> RollOut:
     def rewarded(numbers: list[int], weights: TrainedWeights) -> list[TokenRecord]:
         return [
-            record.model_copy(update={"reward": partial_reward(settings, None)})
+            record.model_copy(update={"reward": partial_reward(carft, None)})
             if record.reward == 0 and record.answered
             else record
             for record in roll_out(numbers, weights)
