@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calmstorm.commands import options
-from calmstorm.commands.console import emit, note, say
+from calmstorm.commands.console import emit, note, say, show
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
-    from calmstorm.settings import RunConfig
+    from calmstorm.settings import Recipe, RunConfig
 
 
+_OBJECTIVES_HELP = "grpo, dr_grpo, dapo or carft; both engines know each."
+_ENGINES_HELP = "trl (extra 'train'), or verl (extra 'verl', for many GPUs and nodes); they exclude each other."
 _PROBLEMS_HELP = f"{options.PROBLEMS_HELP}; without, the run's own RL part."
 
 
@@ -40,8 +43,8 @@ def rl(
         ),
     ] = None,
     recipe: options.RecipeName = None,
-    objective: Annotated[str | None, typer.Option("--objective", help="grpo, dr_grpo, dapo or carft.")] = None,
-    engine: Annotated[str | None, typer.Option("--engine", help="trl.")] = None,
+    objective: Annotated[str | None, typer.Option("--objective", help=_OBJECTIVES_HELP)] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help=_ENGINES_HELP)] = None,
     folder: options.Folder = None,
     download: options.Download = False,
     question: options.Question = None,
@@ -49,6 +52,7 @@ def rl(
     limit: options.Limit = None,
     override: options.Override = None,
     seed: options.Seed = None,
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Reinforce a model with GRPO: binary reward, execution output masked. Run it again to resume.
@@ -62,10 +66,12 @@ def rl(
     from calmstorm.runs import RunDirectory
     from calmstorm.settings import changed
     from calmstorm.stages import collect_problems, keep_config, model_path, reinforce
+    from calmstorm.stages.engines import needs_launch, require_engine
 
     config = _config(run, recipe)
     flags = {"seed": seed, "rl.objective": objective, "rl.engine": engine}
     settings = changed(config, options.changes(override, flags), str(run))
+    require_engine(settings)
     tuned, target = model_path(run, Stage.SFT), model_path(run, Stage.RL)
     base = tuned if start is None and tuned.exists() else options.base_directory(settings, start)
     if target.exists():
@@ -73,6 +79,9 @@ def rl(
     if problems is not None:
         opened, _ = open_problems(problems, folder, question=question, answer=answer, limit=limit, download=download)
         given = list(opened)
+    if dry_run or needs_launch(settings):
+        _outline(run, settings, base, settings.problems.rl if problems is None else len(given), dry_run, as_json)
+        return
     with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
         if problems is None:
             given = collect_problems(directory, settings).rl[:limit]
@@ -83,6 +92,22 @@ def rl(
         keep_config(directory, config.model_copy(update=changes), frozenset(changes))
         reinforce(directory, settings, base, gradable, interpreter)
     emit({"model": str(target)}) if as_json else say(str(target))
+
+
+def _outline(run: Path, settings: Recipe, base: str | Path, problems: int, dry_run: bool, as_json: bool) -> None:
+    """Shows what would be done; of a training on several nodes, how it is started there."""
+    from calmstorm.records import Stage
+    from calmstorm.stages import model_path
+    from calmstorm.stages.engines import outlined, write_launch
+
+    target = model_path(run, Stage.RL)
+    if dry_run:
+        show(outlined(target, settings, base, problems), as_json)
+        return
+    script = run / "launch" / "rl.sh"
+    lines = write_launch(script, target, settings, base, problems, ["calm", *sys.argv[1:]])
+    note(f"{settings.rl.nodes} nodes train together, on a Ray cluster:")
+    emit({"script": str(script), "commands": lines}) if as_json else say("\n".join(lines))
 
 
 def _config(run: Path, recipe: str | None) -> RunConfig:

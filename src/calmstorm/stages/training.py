@@ -15,6 +15,8 @@ from calmstorm.progress import note, track
 from calmstorm.records import GoldenTrajectory, Problem, Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
+from calmstorm.stages.cards import write_card
+from calmstorm.stages.engines import reinforce_by_verl, require_engine
 
 if TYPE_CHECKING:
     from calmstorm.training.grpo import RlStep
@@ -45,6 +47,7 @@ def fine_tune(
 
     output = output or model_path(run, stage)
     if output.exists():
+        write_card(run, recipe, stage, output, base, golden)
         return
     done = completed_updates(output)
     run.drop(stage, lambda row: row["step"] > done)
@@ -56,6 +59,7 @@ def fine_tune(
             advance(f"loss {step.loss:.3f}")
 
         result = train_sft(base, golden, output, recipe.sft, prompt=recipe.prompt, seed=recipe.seed, on_log=log)
+    write_card(run, recipe, stage, output, base, golden)
     left_out = f" ({result.left_out} too long)" if result.left_out else ""
     note(f"{stage}: {result.steps} steps on {result.trajectories} trajectories{left_out}")
 
@@ -73,11 +77,17 @@ def reinforce(
     Raises:
         InputError: There are too few problems, one has no label, or `start` is no model.
     """
-    from calmstorm.training.grpo import completed_steps, train_grpo
-
     output = model_path(run, stage)
     if output.exists():
+        write_card(run, recipe, stage, output, start, problems)
         return
+    require_engine(recipe)
+    if recipe.rl.engine == "verl":
+        reinforce_by_verl(run, recipe, start, problems, stage, output)
+        write_card(run, recipe, stage, output, start, problems)
+        return
+    from calmstorm.training.grpo import completed_steps, train_grpo
+
     settings = recipe.rl
     done = completed_steps(output, settings)
     for log in (stage, f"{stage}_rollouts"):
@@ -103,12 +113,14 @@ def reinforce(
             rollouts=recipe.rollout,
             prompt=recipe.prompt,
             local=recipe.local,
+            server=recipe.server,
             carft=recipe.carft,
             annotated=annotated,
             seed=recipe.seed,
             on_step=on_step,
             on_rollout=on_rollout,
         )
+    write_card(run, recipe, stage, output, start, problems)
     note(f"{stage}: {total} steps from {start}")
 
 

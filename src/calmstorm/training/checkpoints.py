@@ -64,6 +64,11 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
+def checkpoint_of(work: Path, update: int) -> Path:
+    """Returns the directory of the checkpoint of an optimizer step."""
+    return work / f"checkpoint-{update}"
+
+
 def mark_complete(checkpoint: Path) -> None:
     """Marks a checkpoint as complete; called when all its files are written."""
     write_atomically(checkpoint / MARKER, "")

@@ -7,7 +7,7 @@ Only the first writes to the run, prints, and shows progress.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -63,6 +63,34 @@ def on_first(work: Callable[[], T]) -> T:
     if failure is not None:
         raise failure
     return result  # type: ignore[return-value]  # what `work` returned
+
+
+async def await_on_first(work: Callable[[], Awaitable[T]]) -> T:
+    """Awaits something in the first process only; see `on_first`."""
+    result: T | None = None
+    failure: CalmstormError | None = None
+    if is_first():
+        try:
+            result = await work()
+        except CalmstormError as error:
+            failure = error
+
+    def told() -> T:
+        if failure is not None:
+            raise failure
+        return result  # type: ignore[return-value]  # what `work` returned
+
+    return on_first(told)
+
+
+def in_any(flag: bool) -> bool:
+    """Returns whether a flag is set in any process."""
+    if world_size() == 1:
+        return flag
+    _connect()
+    flags = [False] * world_size()
+    torch.distributed.all_gather_object(flags, flag)
+    return any(flags)
 
 
 def gather(own: Sequence[T]) -> list[T]:

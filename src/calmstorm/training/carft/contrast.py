@@ -51,6 +51,17 @@ def contrast_of(
     return Contrast(carft, [problem.id for problem in problems], responses)
 
 
+def contrast_identity(carft: CarftSettings, contrast: Contrast | None) -> dict[str, object]:
+    """Returns what a resumed training must have in common with the one that was interrupted.
+
+    Args:
+        carft: Variant and weights; where annotated trajectories were read from does not matter.
+        contrast: None where nothing is contrasted.
+    """
+    annotated = {} if contrast is None else {name: one.token_ids for name, one in contrast.annotated.items()}
+    return {"carft": carft.model_dump(exclude={"annotated"}), "annotated trajectories": annotated}
+
+
 def check_contrast(settings: RlSettings, carft: CarftSettings, processes: int) -> None:
     """Checks that settings fit the contrastive loss.
 

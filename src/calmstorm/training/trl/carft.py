@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch.nn.utils import clip_grad_norm_
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import pad
 
@@ -301,8 +301,8 @@ def reinforce_contrastively(
     settings: RlSettings,
     carft: CarftSettings,
     contrast: Contrast | None,
-) -> None:
-    """Runs GRPO with the contrastive loss.
+) -> Trainer:
+    """Runs GRPO with the contrastive loss; returns the trainer.
 
     Args:
         session: As of `grpo.reinforce`.
@@ -313,10 +313,9 @@ def reinforce_contrastively(
         contrast: None where the coefficient is 0: nothing is embedded then.
     """
     if contrast is None:
-        reinforce(session, _with_partial_rewards(roll_out, carft), prompts, settings)
-        return
+        return reinforce(session, _with_partial_rewards(roll_out, carft), prompts, settings)
     groups = AnnotatedGroups(contrast, settings.samples, roll_out)
-    reinforce(
+    return reinforce(
         session,
         groups,
         prompts,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate.utils import DistributedType
 from datasets import Dataset
+from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
 
 from calmstorm.errors import WorkError
@@ -244,8 +245,8 @@ def reinforce(
     kind: type[ArrangedGrpo] | None = None,
     rows_per_problem: int | None = None,
     **arguments: Any,  # noqa: ANN401
-) -> None:
-    """Runs TRL's GRPOTrainer on rollouts that `roll_out` makes.
+) -> Trainer:
+    """Runs TRL's GRPOTrainer on rollouts that `roll_out` makes; returns the trainer.
 
     Args:
         session: What is trained, and where its checkpoints are.
@@ -296,7 +297,7 @@ def reinforce(
         remove_unused_columns=False,
         **session.arguments(),
     )
-    session.run(
+    return session.run(
         kind or ArrangedGrpo,
         settings=settings,
         args=config,

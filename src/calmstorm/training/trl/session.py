@@ -13,8 +13,9 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from calmstorm.errors import WorkError
 from calmstorm.reasoner.local import LocalReasoner
-from calmstorm.training.checkpoints import last_complete, mark_complete
+from calmstorm.training.checkpoints import checkpoint_of, last_complete, mark_complete
 from calmstorm.training.ranks import barrier, is_first, on_first
+from calmstorm.training.watching import PatienceEnded
 
 Logs = Mapping[str, float]
 """What the Trainer logs after an update: `loss`, `grad_norm`, `learning_rate` and more."""
@@ -44,6 +45,10 @@ class Session:
     """Optimizer steps between checkpoints."""
     on_update: Callable[[int, Logs, float], None]
     """Gets the number of each update, its logs and seconds."""
+    kept_updates: int = 0
+    """Optimizer steps between checkpoints that may be the best; 0 where none is looked for."""
+    best_update: Callable[[], int | None] = lambda: None
+    """Optimizer step of the best checkpoint so far, which is kept beside the last two."""
 
     def arguments(self) -> dict[str, Any]:
         """Returns the arguments that every `TrainingArguments` of ours has."""
@@ -55,7 +60,8 @@ class Session:
             "logging_nan_inf_filter": False,
             "save_strategy": "steps",
             "save_steps": self.checkpoint_updates,
-            "save_total_limit": 2,  # while the newest is being written, an older one is complete
+            # While the newest is being written, an older one is complete.
+            "save_total_limit": 3 if self.kept_updates else 2,
             "report_to": "none",
             "disable_tqdm": True,
             "use_cpu": not torch.cuda.is_available(),
@@ -66,8 +72,11 @@ class Session:
             "dataloader_pin_memory": False,
         }
 
-    def run(self, kind: type[Trainer], **arguments: Any) -> None:  # noqa: ANN401
+    def run(self, kind: type[Trainer], **arguments: Any) -> Trainer:  # noqa: ANN401
         """Trains with a trainer of this kind, from the last complete checkpoint if there is one.
+
+        Returns:
+            The trainer, whose model is what was trained.
 
         Raises:
             WorkError: The GPU's memory does not suffice.
@@ -77,7 +86,7 @@ class Session:
         trainer = kind(
             model=self.policy.model,
             processing_class=self.policy.codec.tokenizer,
-            callbacks=[_UpdateCallback(self.on_update)],
+            callbacks=[_UpdateCallback(self)],
             **arguments,
         )
         trainer.remove_callback(PrinterCallback)
@@ -89,13 +98,21 @@ class Session:
                 f"the GPU's memory does not suffice ({str(error).splitlines()[0][:200]}): lower micro_batch or the "
                 "token limits, or train adapters with lora_rank; calm plan says what a recipe needs"
             ) from None
+        except PatienceEnded:
+            pass  # the weights are those that were evaluated last
+        return trainer
+
+    def restore(self, trainer: Trainer, update: int) -> None:
+        """Puts the weights of a checkpoint back into the model; every process takes part."""
+        trainer.state.best_model_checkpoint = str(checkpoint_of(self.work, update))
+        trainer._load_best_model()
 
 
 class _UpdateCallback(TrainerCallback):
     """Hands each update's numbers on, and marks checkpoints as complete once they are written."""
 
-    def __init__(self, on_update: Callable[[int, Logs, float], None]) -> None:
-        self._on_update = on_update
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._since = time.monotonic()
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
@@ -107,7 +124,16 @@ class _UpdateCallback(TrainerCallback):
             return
         now = time.monotonic()
         seconds, self._since = now - self._since, now
-        self._on_update(state.global_step, logs, seconds)
+        self._session.on_update(state.global_step, logs, seconds)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        session = self._session
+        if not session.kept_updates:
+            return
+        if state.global_step % session.kept_updates == 0:
+            control.should_save = True
+        best = session.best_update()
+        state.best_model_checkpoint = str(checkpoint_of(session.work, best)) if best else None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
         barrier()  # every process writes a part of it

@@ -6,6 +6,7 @@ what verl had logged before the kill is taken up first, and what comes after tha
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -59,28 +60,36 @@ class Listener:
 
 
 def plan(model: str | Path, data: VerlData, output_dir: Path, recipe: Recipe) -> tuple[VerlTraining, list[Problem]]:
-    """Returns a training and the problems that fit it; writes nothing.
+    """Returns a training and the problems whose prompts fit it; writes nothing.
 
     Raises:
         InputError: Too few problems, a setting that this engine does not know, or no such model.
     """
-    device = device_of(recipe)
-    config.check_settings(recipe, device)
+    config.check_settings(recipe, device_of(recipe))
     check_problems(data.problems)
-    directory = model_directory(model)
-    prompt = recipe.prompt or prompt_of_model(directory)
+    directory = model_directory(model).resolve()
+    recipe = recipe.model_copy(update={"prompt": recipe.prompt or prompt_of_model(directory)})
+    tokenizer = load_tokenizer(str(directory))
+    usable = fitting(data.problems, tokenizer, str(recipe.prompt), recipe.rl.prompt_tokens)
+    return outline(str(directory), len(usable), output_dir, recipe), usable
+
+
+def outline(model: str, problems: int, output_dir: Path, recipe: Recipe) -> VerlTraining:
+    """Returns a training of so many problems; reads and writes nothing.
+
+    Raises:
+        InputError: There are too few.
+    """
     settings = recipe.rl
-    usable = fitting(data.problems, load_tokenizer(str(directory)), prompt, settings.prompt_tokens)
-    steps = len(step_order(len(usable), settings, recipe.seed)) // settings.prompts_per_step
-    training = VerlTraining(
-        recipe.model_copy(update={"prompt": prompt}),
-        directory.resolve(),
+    return VerlTraining(
+        recipe,
+        model,
         work_dir(output_dir).resolve(),
-        steps,
-        len(usable) // settings.prompts_per_step,
-        device,
+        steps=len(step_order(problems, settings, recipe.seed)) // settings.prompts_per_step,
+        steps_per_pass=problems // settings.prompts_per_step,
+        device=device_of(recipe),
+        joins="RAY_ADDRESS" in os.environ,
     )
-    return training, usable
 
 
 def device_of(recipe: Recipe) -> str:
@@ -153,7 +162,7 @@ def _identity(training: VerlTraining, data: VerlData, usable: Sequence[Problem])
             recipe.carft.model_dump() if recipe.rl.objective == "carft" else None,
             recipe.seed,
         ],
-        "model": str(training.model),
+        "model": training.model,
         "prompt": recipe.prompt,
         "problems": [problem.model_dump(mode="json") for problem in usable],
         "annotated": {name: golden.model_dump(mode="json") for name, golden in (data.annotated or {}).items()},
