@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -16,6 +17,9 @@ from accelerate import PartialState
 from calmstorm.errors import CalmstormError
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(hours=6)
+"""How long processes wait for each other: longer than rollouts of the slowest take. A dead one ends the launcher."""
 
 
 def rank() -> int:
@@ -109,4 +113,4 @@ def gather(own: Sequence[T]) -> list[T]:
 
 def _connect() -> None:
     """Lets the processes talk to each other; accelerate knows the launchers, and keeps what it has made."""
-    PartialState(cpu=not torch.cuda.is_available())
+    PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
