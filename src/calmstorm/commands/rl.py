@@ -61,7 +61,10 @@ def rl(
     stage: options.LaunchedStage = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Reinforce a model with GRPO: binary reward, execution output masked. Run it again to resume."""
+    """Reinforce a model with GRPO: binary reward, execution output masked. Run it again to resume.
+
+    Objective carft adds a contrastive loss against annotated trajectories: those of --set carft.annotated=RUN.
+    """
     from calmstorm.interpreter import Interpreter
     from calmstorm.records import Stage
     from calmstorm.settings import changed
@@ -93,7 +96,8 @@ def rl(
         if given is None:
             collect_problems(directory, settings)
         if stage is None:
-            keep_config(directory, config.model_copy(update={"rl": settings.rl}), frozenset({"rl"}))
+            changes = {"rl": settings.rl, "carft": settings.carft}
+            keep_config(directory, config.model_copy(update=changes), frozenset(changes))
 
     with shared_run(run, begin) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as code:
         chosen = collect_problems(directory, settings).rl[:limit] if given is None else given

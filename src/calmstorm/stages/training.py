@@ -119,8 +119,9 @@ def reinforce(
         train_elsewhere(run, recipe, stage, "rl", start, problems)
         return
     require_engine(recipe)
+    annotated = annotated_problems(run, recipe)
     if settings.engine == "verl":
-        reinforce_by_verl(run, recipe, start, trained, stage, output, watched)
+        reinforce_by_verl(run, recipe, start, trained, stage, output, watched, annotated)
         write_card(run, recipe, stage, output, start, trained)
         return
     from calmstorm.training.grpo import completed_steps, train_grpo
@@ -150,6 +151,8 @@ def reinforce(
             prompt=recipe.prompt,
             local=recipe.local,
             server=recipe.server,
+            carft=recipe.carft,
+            annotated=annotated,
             seed=recipe.seed,
             on_step=on_step,
             on_rollout=on_rollout,
@@ -170,3 +173,16 @@ def _kept(result: RlResult, settings: RlSettings, total: int) -> str:
         share = "" if score is None or score.pass_at_1 is None else f", {percent(score.pass_at_1)} of held-out problems"
         words.append(f"weights of step {result.kept} are kept as the best{share}")
     return "; ".join(words)
+
+
+def annotated_problems(run: RunDirectory, recipe: Recipe) -> dict[str, GoldenTrajectory]:
+    """Returns the annotated trajectories of a recipe's problems; none where its objective needs none.
+
+    Raises:
+        InputError: There are none where they are to be: `carft.annotated`, or the run itself.
+    """
+    from calmstorm.training.carft.annotated import read_annotated
+
+    if recipe.rl.objective != "carft" or recipe.carft.coefficient == 0:
+        return {}
+    return read_annotated(recipe.carft.annotated or run.path)
