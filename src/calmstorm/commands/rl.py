@@ -10,14 +10,17 @@ import typer
 
 from calmstorm.commands import options
 from calmstorm.commands.console import emit, note, say, show
+from calmstorm.commands.rl_status import show_status
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
+    from calmstorm.records import Problem
     from calmstorm.settings import Recipe, RunConfig
 
 
 _OBJECTIVES_HELP = "grpo, dr_grpo, dapo or carft; both engines know each."
 _ENGINES_HELP = "trl (extra 'train'), or verl (extra 'verl', for many GPUs and nodes); they exclude each other."
+_EVALUATE_HELP = "Problems to evaluate on while training (rl.evaluation_steps); without, the run's test problems."
 _PROBLEMS_HELP = f"{options.PROBLEMS_HELP}; without, the run's own RL part."
 
 
@@ -52,10 +55,20 @@ def rl(
     limit: options.Limit = None,
     override: options.Override = None,
     seed: options.Seed = None,
+    evaluate_on: Annotated[
+        str | None,
+        typer.Option("--evaluate-on", metavar=options.PROBLEMS_METAVAR, help=_EVALUATE_HELP),
+    ] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Show steps, evaluations and checkpoints so far, and stop.")
+    ] = False,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Reinforce a model with GRPO: binary reward, execution output masked. Run it again to resume."""
+    if status:
+        show_status(run, as_json)
+        return
     from calmstorm.grading import is_gradable
     from calmstorm.interpreter import Interpreter
     from calmstorm.problems.benchmarks import open_problems
@@ -64,6 +77,7 @@ def rl(
     from calmstorm.settings import changed
     from calmstorm.stages import collect_problems, keep_config, model_path, reinforce
     from calmstorm.stages.engines import needs_launch, require_engine
+    from calmstorm.stages.watching import test_problems
 
     config = _config(run, recipe)
     flags = {"seed": seed, "rl.objective": objective, "rl.engine": engine}
@@ -86,8 +100,21 @@ def rl(
         if len(gradable) < len(given):
             note(f"{len(given) - len(gradable)} of {len(given)} problems have no usable label and are left out")
         keep_config(directory, config.model_copy(update={"rl": settings.rl}), frozenset({"rl"}))
-        reinforce(directory, settings, base, gradable, interpreter)
+        test = test_problems(directory, settings)
+        watched = _named(evaluate_on, folder, question, answer, download)
+        reinforce(directory, settings, base, gradable, interpreter, test=test, evaluate_on=watched)
     emit({"model": str(target)}) if as_json else say(str(target))
+
+
+def _named(
+    problems: str | None, folder: Path | None, question: str | None, answer: str | None, download: bool
+) -> list[Problem]:
+    """Returns the problems that --evaluate-on names; none without it."""
+    from calmstorm.problems.benchmarks import open_problems
+
+    if problems is None:
+        return []
+    return list(open_problems(problems, folder, question=question, answer=answer, download=download)[0])
 
 
 def _outline(run: Path, settings: Recipe, base: str | Path, problems: int, dry_run: bool, as_json: bool) -> None:
