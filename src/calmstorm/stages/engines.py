@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,6 +116,7 @@ def reinforce_by_verl(
     stage: Stage,
     output: Path,
     held_out: Sequence[Problem] = (),
+    annotated: Mapping[str, GoldenTrajectory] | None = None,
 ) -> None:
     """Reinforces a model by verl; steps and rewards go to files that begin with its stage.
 
@@ -126,7 +127,7 @@ def reinforce_by_verl(
     from calmstorm.training.verl.run import Listener, VerlData, plan, train_verl
 
     require_engine(recipe)
-    data = VerlData(problems, held_out, _annotated(run, recipe))
+    data = VerlData(problems, held_out, annotated or None)
     total = plan(start, data, output, recipe)[0].steps
     logged = max((row["step"] for row in run.read_rows(stage)), default=0)
     with run.stage(stage), track(stage, total, logged) as advance:
@@ -145,12 +146,3 @@ def reinforce_by_verl(
         note(f"verl trains; its output is in {output}.work/verl.log")
         train_verl(start, data, output, recipe, Listener(on_step, on_rollout, on_resume), logged)
     note(f"{stage}: {total} steps from {start}")
-
-
-def _annotated(run: RunDirectory, recipe: Recipe) -> dict[str, GoldenTrajectory] | None:
-    """Returns the annotated trajectories that CARFT learns from; None for other objectives."""
-    if recipe.rl.objective != "carft":
-        return None
-    from calmstorm.training.carft.annotated import read_annotated
-
-    return read_annotated(recipe.carft.annotated or run.path)

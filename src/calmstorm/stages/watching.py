@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calmstorm.errors import InfrastructureError, InputError
@@ -22,6 +23,7 @@ from calmstorm.records import Problem, Stage, Trajectory, Verdict, VerdictStatus
 from calmstorm.rollout import CodeRunner
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe, RlSettings
+from calmstorm.stages.problems import GENERATED, collect_problems
 
 if TYPE_CHECKING:
     from calmstorm.training.watching import HeldOutAnswer, HeldOutScore, RlEvaluation, Watch
@@ -82,6 +84,17 @@ class HeldOutProblems:
             tally.add(suite, problem_id, verdict)
         cell = tally.summary()
         return HeldOutScore(pass_at_1=cell.pass_at_1, ci95=cell.ci95, problems=cell.problems, samples=cell.samples)
+
+
+def test_problems(run: RunDirectory, recipe: Recipe) -> list[Problem]:
+    """Returns the test problems of a run, for evaluation while training; none where it has none or none is asked for.
+
+    A run that was begun with problems of its own, by `calm curate --problems`, has no test part.
+    """
+    source = recipe.problems.source
+    if not recipe.rl.evaluation_steps or (source != GENERATED and not Path(source).is_dir()):
+        return []
+    return collect_problems(run, recipe).test
 
 
 def held_out(
