@@ -35,6 +35,7 @@ COMMANDS = {
     "experiment": "Repeat the paper's experiments.",
     "report": "Write a run's report.",
     "studio": "Look at a run in the browser.",
+    "push": "Upload a trained model to the Hugging Face hub.",
     "plan": "Say what a recipe will take before it is run.",
     "pocket": "Rebuild the embedded pocket Reasoner.",
 }

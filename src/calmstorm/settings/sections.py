@@ -230,7 +230,9 @@ class RlSettings(TrainingSettings):
     """Where rollouts of engine `trl` come from: the engine in the training process, or vLLM servers, which get the
     weights after each step."""
     servers: str | None = None
-    """Base URLs of those servers, separated by commas; None starts them by `server.command`."""
+    """Base URLs of those servers, separated by commas; None starts `instances` of them by `server.command`."""
+    instances: int = Field(1, ge=1)
+    """Servers that are started for rollouts, each on a GPU of its own behind the `processes` that train."""
     sync: Literal["nccl", "reload"] = "nccl"
     """How weights reach servers: from GPU to GPU, or by a directory that both see."""
     agreement: float = Field(0.05, gt=0)
@@ -291,6 +293,16 @@ class RlSettings(TrainingSettings):
     def clip_above(self) -> float:
         """Upper bound of clipping: `clip_high`, or the objective's own (DAPO: arXiv 2503.14476)."""
         return self.clip_high or (0.28 if self.objective == "dapo" else self.clip)
+
+    @model_validator(mode="after")
+    def _the_best_is_looked_for(self) -> Self:
+        for name, wanted in (("keep", self.keep == "best"), ("patience", self.patience > 0)):
+            if wanted and not self.evaluation_steps:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; that needs evaluations while training, and evaluation_steps "
+                    "is 0: set evaluation_steps"
+                )
+        return self
 
     @model_validator(mode="after")
     def _mini_batches_fill_the_step(self) -> Self:

@@ -55,6 +55,8 @@ def is_to_be_launched(recipe: Recipe, section: Section) -> bool:
     Raises:
         InputError: A launcher has started another number of processes than it says.
     """
+    if section == "rl" and recipe.rl.engine == "verl":
+        return False  # which brings its own processes
     from calmstorm.training import launch
 
     return launch.is_to_be_launched(getattr(recipe, section))

@@ -2,39 +2,69 @@
 
 Execution output is masked, there is no KL term by default, and rollouts are drawn from the very weights that are
 trained. A killed training goes on from its last complete checkpoint, with the same problems in the same order. Several
-processes train together: each makes the rollouts of its own problems, the first writes. Not covered: `carft`, the verl
-engine.
+processes train together: each makes the rollouts of its own problems, the first writes. Objective `carft` is GRPO with
+a contrastive loss beside it (`calmstorm.training.carft`). Not covered: the verl engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from calmstorm.errors import InputError
 from calmstorm.grading import is_gradable
+from calmstorm.progress import note
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Prefix
 from calmstorm.reasoner.weights import model_directory
-from calmstorm.records import Problem
+from calmstorm.records import GoldenTrajectory, Problem, Record
 from calmstorm.rollout import CodeRunner
-from calmstorm.settings import LocalSettings, RlSettings, RolloutSettings, ServerSettings
+from calmstorm.settings import CarftSettings, LocalSettings, RlSettings, RolloutSettings, ServerSettings
+from calmstorm.training.carft.contrast import check_contrast, contrast_identity, contrast_of
 from calmstorm.training.checkpoints import completed_updates, open_work, publish
 from calmstorm.training.encode import prompt_ids
-from calmstorm.training.generator import open_generator
+from calmstorm.training.generator import Generator, TrainedWeights, open_generator
 from calmstorm.training.passes import passes_per_update
 from calmstorm.training.policy import load_policy
-from calmstorm.training.ranks import in_agreement, world_size
+from calmstorm.training.ranks import in_agreement, is_first, world_size
 from calmstorm.training.rollouts import RlRollout
 from calmstorm.training.steps import RlStep, RolloutSteps
+from calmstorm.training.watching import HeldOutScore, Watch, Watcher
 
-__all__ = ["TRAINED_OBJECTIVES", "RlStep", "completed_steps", "step_order", "train_grpo"]
+if TYPE_CHECKING:
+    from transformers import Trainer
 
-PACE = ("checkpoint_steps", "micro_batch", "processes", "nodes", "agreement")
-"""Settings that may be others when a training goes on."""
-TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo")
+    from calmstorm.training.trl.session import Session
+
+__all__ = ["TRAINED_OBJECTIVES", "RlResult", "RlStep", "completed_steps", "step_order", "train_grpo"]
+
+PACE = (
+    "checkpoint_steps",
+    "micro_batch",
+    "processes",
+    "nodes",
+    "agreement",
+    "generator",
+    "servers",
+    "sync",
+    "instances",
+)
+"""Settings that may be others when a training goes on: how fast, and where rollouts are made."""
+TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo", "carft")
+
+
+class RlResult(Record):
+    """What came of a reinforcement."""
+
+    steps: int
+    """Fewer than asked for where it ended early."""
+    kept: int
+    """Step of the published weights; 0 where they are those that it began with."""
+    score: HeldOutScore | None = None
+    """Of the published weights on held-out problems, where they were evaluated."""
 
 
 def completed_steps(output_dir: Path, settings: RlSettings) -> int:
@@ -56,10 +86,13 @@ def train_grpo(
     prompt: str | None = None,
     local: LocalSettings | None = None,
     server: ServerSettings | None = None,
+    carft: CarftSettings | None = None,
+    annotated: Mapping[str, GoldenTrajectory] | None = None,
     seed: int = 1,
     on_step: Callable[[RlStep], None] = lambda step: None,
     on_rollout: Callable[[RlRollout], None] = lambda rollout: None,
-) -> None:
+    watch: Watch | None = None,
+) -> RlResult:
     """Reinforces a model on problems with labels and writes it as a plain Hugging Face directory.
 
     Must not be called from a running event loop: it runs its own. Under a launcher every process calls it, with the
@@ -75,31 +108,48 @@ def train_grpo(
         prompt: Name of the prompt that problems are put in; None means the one that the model asks for.
         local: Device, and memory that rollouts may take.
         server: How servers are started and asked, where rollouts come from such.
+        carft: The contrastive loss of objective `carft`; None means the defaults.
+        annotated: Annotated trajectories of that objective, by problem id.
         seed: Order of the problems, and sampling.
         on_step: Gets every step, after its update.
         on_rollout: Gets every rollout of a step, before its update. After a resume, those of steps after
             `completed_steps(output_dir, settings)` come again.
+        watch: Evaluates every `settings.evaluation_steps` steps, before the first and after the last.
+
+    Returns:
+        How many steps were made, and which weights were published.
 
     Raises:
         InputError: No problem can be trained on, the objective is not one of this trainer's, sizes do not divide, the
             output exists, or an unfinished training with other arguments is in its place.
         WorkError: Generator and trainer disagree about the probability of what was generated.
     """
-    from calmstorm.training.trl.grpo import reinforce  # where verl is installed, TRL is not
+    from calmstorm.training.trl.carft import reinforce_contrastively  # where verl is installed, TRL is not
+    from calmstorm.training.trl.grpo import reinforce
     from calmstorm.training.trl.session import Session, save_trained
+    from calmstorm.training.trl.weights import TrainerWeights
 
     directory = model_directory(model)
+    carft = carft or CarftSettings()
 
     def load(local: LocalSettings | None) -> LocalReasoner:
         return load_policy(directory, prompt, settings, seed, local)
 
+    contrast = None
     with in_agreement():
-        _check(settings, problems)
+        _check(settings, carft, problems)
         policy = load(local)
         schedule = _schedule(policy, problems, settings, seed)
-    work = open_work(output_dir, _identity(directory, policy.prompt, problems, settings, rollouts, seed))
+        if settings.objective == "carft" and carft.coefficient > 0:  # with 0 it is GRPO, bit for bit
+            contrast = contrast_of([problem for problem, _ in schedule], annotated or {}, policy, settings, carft)
+    held_out = watch.held_out.problems if watch is not None else ()
+    identity = _identity(directory, policy.prompt, problems, held_out, settings, rollouts, seed)
+    if settings.objective == "carft":
+        identity |= contrast_identity(carft, contrast)
+    work = open_work(output_dir, identity)
+    watcher = Watcher(settings, watch) if watch is not None and settings.evaluation_steps else None
     with asyncio.Runner() as runner:
-        generator = open_generator(policy, settings, server)
+        generator = open_generator(policy, settings, server or ServerSettings(), work)
         steps = RolloutSteps(
             generator,
             min(policy.end_of_turn),
@@ -112,6 +162,8 @@ def train_grpo(
             on_step,
             on_rollout,
         )
+        if watcher is not None:
+            steps.before_rollouts = watcher.before_rollouts
         session = Session(
             policy,
             work,
@@ -120,20 +172,64 @@ def train_grpo(
             checkpoint_updates=settings.checkpoint_steps * settings.updates_per_step,
             on_update=steps.after_update,
             sharding=settings.sharding,
+            **({} if watcher is None else _best_checkpoint(watcher)),
         )
         try:
-            trainer = reinforce(session, steps.roll_out, len(schedule), settings)
+            if settings.objective == "carft":
+                trainer = reinforce_contrastively(session, steps.roll_out, len(schedule), settings, carft, contrast)
+            else:
+                trainer = reinforce(session, steps.roll_out, len(schedule), settings)
+            made = trainer.state.global_step // settings.updates_per_step
+            if watcher is not None:
+                weights = TrainerWeights(trainer, policy.codec.tokenizer)
+                runner.run(_evaluate_last(watcher, generator, weights, made))
         finally:
             runner.run(generator.close())
             runner.run(policy.close())
-    save_trained(trainer, policy, lambda: load(LocalSettings(device="cpu")), work / "model")
+    kept = made if watcher is None or settings.keep == "last" else _restore_best(watcher, session, trainer, made)
+    if kept:
+        save_trained(trainer, policy, lambda: load(LocalSettings(device="cpu")), work / "model")
+    elif is_first():  # no weights were better than those that it began with
+        LocalReasoner(directory, local=LocalSettings(device="cpu", dtype="float32")).save(work / "model")
     publish(work / "model", policy.prompt, output_dir)
+    return RlResult(steps=made, kept=kept, score=None if watcher is None else watcher.scores.get(kept))
+
+
+def _best_checkpoint(watcher: Watcher) -> dict[str, Any]:
+    """Returns what a session has to know so that the checkpoint with the best weights is there in the end."""
+    settings = watcher.settings
+    if settings.keep == "last":
+        return {}
+
+    def best_update() -> int | None:
+        return None if watcher.best is None else watcher.best * settings.updates_per_step
+
+    return {"kept_updates": settings.evaluation_steps * settings.updates_per_step, "best_update": best_update}
+
+
+async def _evaluate_last(watcher: Watcher, generator: Generator, weights: TrainedWeights, made: int) -> None:
+    """Evaluates the weights after the last update."""
+    if made not in watcher.scores:
+        await generator.sync(weights, made + 1)
+        await watcher.evaluate(made, generator.reasoner)
+
+
+def _restore_best(watcher: Watcher, session: Session, trainer: Trainer, made: int) -> int:
+    """Puts the best weights back into the model in training; returns their step, 0 for those it began with."""
+    best = watcher.best
+    if best is None:
+        note("no evaluation while training succeeded, so that none is best: the last weights are kept")
+        return made
+    if 0 < best < made:
+        session.restore(trainer, best * watcher.settings.updates_per_step)
+    return best
 
 
 def _identity(
     model: Path,
     prompt: str,
     problems: Sequence[Problem],
+    held_out: Sequence[Problem],
     settings: RlSettings,
     rollouts: RolloutSettings,
     seed: int,
@@ -148,6 +244,7 @@ def _identity(
         "model": str(model.resolve()),
         "prompt": prompt,
         "problems": [problem.model_dump(mode="json") for problem in problems],
+        "held-out problems": [problem.model_dump(mode="json") for problem in held_out],
     }
 
 
@@ -191,13 +288,16 @@ def step_order(problems: int, settings: RlSettings, seed: int) -> list[int]:
     return order[: steps * per_step]
 
 
-def _check(settings: RlSettings, problems: Sequence[Problem]) -> None:
+def _check(settings: RlSettings, carft: CarftSettings, problems: Sequence[Problem]) -> None:
     if settings.objective not in TRAINED_OBJECTIVES or settings.engine != "trl":
         raise InputError(
             f"rl.objective is '{settings.objective}' on engine '{settings.engine}'; this trainer knows "
             f"{', '.join(TRAINED_OBJECTIVES)} on engine 'trl': choose one of them"
         )
-    passes_per_update(settings, world_size())
+    if settings.objective == "carft":
+        check_contrast(settings, carft, world_size())
+    else:
+        passes_per_update(settings, world_size())
     check_problems(problems)
 
 

@@ -11,7 +11,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
@@ -52,19 +52,28 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def connect() -> None:
-    """Brings the processes together, once; the libraries that train go on with these connections."""
+def connect(alone: bool = False) -> None:
+    """Brings the processes together, once; the libraries that train go on with these connections.
+
+    Args:
+        alone: Also where there is one process only, for libraries that ask for connections all the same.
+    """
     import torch
     from torch import distributed
 
-    if world_size() == 1 or distributed.is_initialized():
+    if distributed.is_initialized() or (world_size() == 1 and not alone):
         return
+    backend = "gloo"
     if torch.cuda.is_available():
+        backend = "cuda:nccl,cpu:gloo"
         torch.cuda.set_device(local_rank())
-        distributed.init_process_group("cuda:nccl,cpu:gloo", timeout=PATIENCE)
     else:
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"  # else "cpu:1" and so on, which no optimizer can be loaded to
-        distributed.init_process_group("gloo", timeout=PATIENCE)
+    if launched():
+        distributed.init_process_group(backend, timeout=PATIENCE)
+    else:
+        os.environ.setdefault("LOCAL_RANK", "0")  # what DeepSpeed asks for
+        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
 
 
 def barrier() -> None:
@@ -89,13 +98,64 @@ def begin() -> None:
 
 def part() -> None:
     """Ends the connections between processes, when all have come here."""
-    if world_size() == 1:
-        return
     from torch import distributed
 
     if distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
+    if not launched():
+        os.environ.pop("LOCAL_RANK", None)
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """Does something in the first process only, and returns its result in every process.
+
+    Args:
+        work: Its result can be pickled.
+
+    Raises:
+        CalmstormError: What `work` failed in; in every process.
+    """
+    if world_size() == 1:
+        return work()
+    result: list[T | None] = [None]
+    with in_agreement():
+        if is_first():
+            result = [work()]
+    from torch import distributed
+
+    distributed.broadcast_object_list(result, src=0)
+    return result[0]  # type: ignore[return-value]  # what `work` returned
+
+
+async def await_on_first(work: Callable[[], Awaitable[T]]) -> T:
+    """Awaits something in the first process only; see `on_first`."""
+    result: T | None = None
+    failure: CalmstormError | None = None
+    if is_first():
+        try:
+            result = await work()
+        except CalmstormError as error:
+            failure = error
+
+    def told() -> T:
+        if failure is not None:
+            raise failure
+        return result  # type: ignore[return-value]  # what `work` returned
+
+    return on_first(told)
+
+
+def in_any(flag: bool) -> bool:
+    """Returns whether a flag is set in any process."""
+    if world_size() == 1:
+        return flag
+    connect()
+    import torch
+
+    flags = [False] * world_size()
+    torch.distributed.all_gather_object(flags, flag)
+    return any(flags)
 
 
 def gather(own: Sequence[T]) -> list[T]:

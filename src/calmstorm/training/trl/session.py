@@ -14,13 +14,15 @@ from typing import Any
 
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers.integrations import unset_hf_deepspeed_config
 
 from calmstorm.errors import WorkError
 from calmstorm.reasoner.local import LocalReasoner
-from calmstorm.training.checkpoints import last_complete, mark_complete
+from calmstorm.training.checkpoints import checkpoint_of, last_complete, mark_complete
 from calmstorm.training.lora import merge_adapters
-from calmstorm.training.ranks import PATIENCE, is_first
+from calmstorm.training.ranks import PATIENCE, connect, is_first
 from calmstorm.training.sharding import Sharding, trainer_arguments
+from calmstorm.training.watching import PatienceEnded
 
 Logs = Mapping[str, float]
 """What the Trainer logs after an update: `loss`, `grad_norm`, `learning_rate`, `eval_loss` and more."""
@@ -53,6 +55,10 @@ class Session:
     """Optimizer steps between checkpoints."""
     on_update: Callable[[int, Logs, float], None]
     """Gets the number of each update, its logs and seconds."""
+    kept_updates: int = 0
+    """Optimizer steps between checkpoints that may be the best; 0 where none is looked for."""
+    best_update: Callable[[], int | None] = lambda: None
+    """Optimizer step of the best checkpoint so far, which is kept beside the last two."""
     sharding: Sharding = "none"
     pass_tokens: int = 0
     """Tokens of the longest forward pass of a training on whole sequences; 0 where prompts are shared."""
@@ -70,6 +76,8 @@ class Session:
             "metric_for_best_model": "eval_loss",
             "greater_is_better": False,
         }
+        if self.sharding != "none":
+            connect(alone=True)
         return {
             **trainer_arguments(self.sharding, self._checkpointing()),
             **(validation if self.validates else {}),
@@ -80,7 +88,8 @@ class Session:
             "logging_nan_inf_filter": False,
             "save_strategy": "steps",
             "save_steps": self.checkpoint_updates,
-            "save_total_limit": 2,  # while the newest is being written, an older one is complete
+            # While the newest is being written, an older one is complete.
+            "save_total_limit": 3 if self.kept_updates else 2,
             "report_to": "none",
             "disable_tqdm": True,
             "use_cpu": self._on_cpu,
@@ -115,7 +124,7 @@ class Session:
         trainer = kind(
             model=self.policy.model,
             processing_class=self.policy.codec.tokenizer,
-            callbacks=[_UpdateCallback(self.on_update)],
+            callbacks=[_UpdateCallback(self)],
             **arguments,
         )
         trainer.remove_callback(PrinterCallback)
@@ -127,7 +136,14 @@ class Session:
                 f"the GPU's memory does not suffice ({str(error).splitlines()[0][:200]}): lower micro_batch or the "
                 "token limits, or train adapters with lora_rank; calm plan says what a recipe needs"
             ) from None
+        except PatienceEnded:
+            pass  # the weights are those that were evaluated last
         return trainer
+
+    def restore(self, trainer: Trainer, update: int) -> None:
+        """Puts the weights of a checkpoint back into the model; every process takes part."""
+        trainer.state.best_model_checkpoint = str(checkpoint_of(self.work, update))
+        trainer._load_best_model()
 
 
 def save_trained(trainer: Trainer, policy: LocalReasoner, whole: Callable[[], LocalReasoner], directory: Path) -> Path:
@@ -147,6 +163,7 @@ def save_trained(trainer: Trainer, policy: LocalReasoner, whole: Callable[[], Lo
         return directory
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if is_first():
+        unset_hf_deepspeed_config()  # while it is set, models are loaded as shards
         saved = whole()
         kept = {name: value for name, value in state.items() if name in saved.model.state_dict()}
         saved.model.load_state_dict(kept, strict=not saved.model.config.tie_word_embeddings)
@@ -159,8 +176,8 @@ def save_trained(trainer: Trainer, policy: LocalReasoner, whole: Callable[[], Lo
 class _UpdateCallback(TrainerCallback):
     """Hands each update's numbers on, and marks checkpoints as complete once they are written."""
 
-    def __init__(self, on_update: Callable[[int, Logs, float], None]) -> None:
-        self._on_update = on_update
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._since = time.monotonic()
         self._held: tuple[int, Logs, float] | None = None  # an update that is still to be validated
 
@@ -176,12 +193,21 @@ class _UpdateCallback(TrainerCallback):
         if control.should_evaluate:
             self._held = state.global_step, dict(logs), seconds
         else:
-            self._on_update(state.global_step, logs, seconds)
+            self._session.on_update(state.global_step, logs, seconds)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        session = self._session
+        if not session.kept_updates:
+            return
+        if state.global_step % session.kept_updates == 0:
+            control.should_save = True
+        best = session.best_update()
+        state.best_model_checkpoint = str(checkpoint_of(session.work, best)) if best else None
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
         if self._held is not None:
             step, logs, seconds = self._held
-            self._on_update(step, {**logs, "eval_loss": kwargs["metrics"]["eval_loss"]}, seconds)
+            self._session.on_update(step, {**logs, "eval_loss": kwargs["metrics"]["eval_loss"]}, seconds)
         self._held, self._since = None, time.monotonic()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import math
 import os
@@ -15,23 +14,18 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from calmstorm.atomic import write_atomically
 from calmstorm.errors import InputError
 from calmstorm.settings import Recipe, RlSettings
+from calmstorm.training.verl.plugin import AGENT_LOOP, CPU_ROLLOUT, VARIABLE
+from calmstorm.training.verl.recipe import KEY
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-AGENT_LOOP = "calmstorm"
-"""Name of the package's rollout loop among verl's agent loops."""
-CPU_ROLLOUT = "calmstorm"
-"""Name of the in-process engine among verl's rollout engines."""
-RECIPE = "actor_rollout_ref.calmstorm"
-"""Where the recipe stands, as JSON, for what runs inside verl's processes."""
-DEVICE_VARIABLE = "CALM_VERL"
-"""Environment variable by which the plugin knows what to register, in every process."""
+RECIPE = f"actor_rollout_ref.{KEY}"
 PROJECT = "calmstorm"
 
 CONFIG_NAME = "verl"
@@ -52,6 +46,12 @@ CPU_OBJECT_STORE_BYTES = 256 * 2**20
 
 _VARIABLES = "ray_kwargs.ray_init.runtime_env.env_vars"
 
+_OWN_RAY: dict[str, object] = {
+    "ray_kwargs.ray_init.address": "local",  # never one that happens to run here
+    "ray_kwargs.ray_init._node_ip_address": "127.0.0.1",
+    "ray_kwargs.ray_init.include_dashboard": False,
+}
+
 _AGGREGATION = {
     "token_mean": "token-mean",
     "sequence_mean": "seq-mean-token-mean",
@@ -65,8 +65,8 @@ class VerlTraining:
 
     recipe: Recipe
     """With its prompt named."""
-    model: Path
-    """Directory of the model to start from."""
+    model: str
+    """Directory of the model to start from; where nothing is started, its name."""
     work: Path
     """Work directory; on a cluster every node sees it."""
     steps: int
@@ -75,6 +75,8 @@ class VerlTraining:
     """Rollout steps in one pass over the problems."""
     device: str
     """`cuda` or `cpu`."""
+    joins: bool = False
+    """Whether a Ray cluster is joined, which RAY_ADDRESS names, instead of one started for this training."""
     resume_from: Path | None = None
     """Directory of a checkpoint, `global_step_<n>`."""
 
@@ -142,7 +144,7 @@ def values(training: VerlTraining) -> dict[str, object]:
         **_rollout(training),
         **_trainer(training),
         **(_cpu(training) if training.device == "cpu" else _gpu(training)),
-        RECIPE: recipe.model_dump_json(),
+        RECIPE: recipe.model_dump_json(include={*Recipe.model_fields}),  # a run's own settings have more
     }
 
 
@@ -164,7 +166,7 @@ def _data(training: VerlTraining) -> dict[str, object]:
 def _model(training: VerlTraining) -> dict[str, object]:
     settings, actor = training.recipe.rl, "actor_rollout_ref.actor"
     return {
-        "actor_rollout_ref.model.path": str(training.model),
+        "actor_rollout_ref.model.path": training.model,
         f"{actor}.strategy": "fsdp2",
         f"{actor}.ppo_mini_batch_size": settings.mini_batch,
         f"{actor}.optim.lr": settings.learning_rate,
@@ -215,9 +217,9 @@ def _trainer(training: VerlTraining) -> dict[str, object]:
         "trainer.resume_from_path": None if resume is None else str(resume),
         "trainer.v1.trainer_mode": settings.mode,
         # Ray gives these to every process, wherever it runs.
-        f"{_VARIABLES}.{DEVICE_VARIABLE}": training.device,
+        f"{_VARIABLES}.{VARIABLE}": training.device,
         f"{_VARIABLES}.VERL_FILE_LOGGER_PATH": str(training.work / METRICS),
-        "ray_kwargs.ray_init.include_dashboard": False,
+        **({} if training.joins else _OWN_RAY),
     }
 
 
@@ -282,6 +284,12 @@ def _cpu(training: VerlTraining) -> dict[str, object]:
         "actor_rollout_ref.rollout.name": CPU_ROLLOUT,
         "actor_rollout_ref.rollout.agent.num_workers": settings.nodes,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+        **({} if training.joins else _cpu_ray(settings)),
+    }
+
+
+def _cpu_ray(settings: RlSettings) -> dict[str, object]:
+    return {
         "ray_kwargs.ray_init.num_cpus": CPU_LOGICAL_CPUS,
         "ray_kwargs.ray_init.num_gpus": settings.processes,  # logical: verl places one worker on each
         "ray_kwargs.ray_init.object_store_memory": CPU_OBJECT_STORE_BYTES,
@@ -303,8 +311,8 @@ def compose(training: VerlTraining) -> DictConfig:
     Raises:
         InputError: A setting is nothing that this engine can do, or verl refuses it.
     """
-    changes = values(training)
-    os.environ[DEVICE_VARIABLE] = training.device
+    changed = values(training)
+    os.environ[VARIABLE] = training.device
     with _quiet():
         import hydra
         import verl
@@ -313,7 +321,7 @@ def compose(training: VerlTraining) -> DictConfig:
     folder = Path(verl.__file__).parent / "trainer" / "config"
     with hydra.initialize_config_dir(str(folder), version_base=None):
         config: DictConfig = hydra.compose("ppo_trainer")
-    for key, value in changes.items():
+    for key, value in changed.items():
         OmegaConf.update(config, key, value, force_add=key.startswith(_ADDED))
     _validate(config)
     return config
@@ -373,10 +381,6 @@ def write(config: DictConfig, work: Path) -> Path:
     return path
 
 
-def shown(training: VerlTraining) -> str:
-    """Returns what differs from verl's defaults, one `key: value` a line."""
-    return "\n".join(f"{key}: {json.dumps(value, default=str)}" for key, value in _readable(values(training)).items())
-
-
-def _readable(changes: dict[str, object]) -> dict[str, Any]:
-    return {key: value for key, value in sorted(changes.items()) if key != RECIPE}
+def changes(training: VerlTraining) -> dict[str, object]:
+    """Returns what differs from verl's defaults, for a person: without the recipe, which is known."""
+    return {key: value for key, value in sorted(values(training).items()) if key != RECIPE}

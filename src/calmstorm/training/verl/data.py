@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from calmstorm.errors import InputError, MissingExtraError
 from calmstorm.reasoner.prompting import chat, user_message
 from calmstorm.records import GoldenTrajectory, Problem
+from calmstorm.training.verl.recipe import RowInfo
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,17 +33,18 @@ def row(
         annotated: Its annotated trajectory, for CARFT.
         held_out: Whether it is evaluated on instead of trained on.
     """
+    info = RowInfo(
+        index=index,
+        problem=problem.model_dump_json(by_alias=True),
+        annotated="" if annotated is None else annotated.model_dump_json(by_alias=True),
+        held_out=held_out,
+    )
     return {
         "data_source": problem.suite or "problems",
         "prompt": [{"role": "user", "content": user_message(prompt, problem.question)}],
         "ability": "optimization modeling",
         "reward_model": {"style": "rule", "ground_truth": problem.id},
-        "extra_info": {
-            "index": index,
-            "problem": problem.model_dump_json(by_alias=True),
-            "annotated": "" if annotated is None else annotated.model_dump_json(by_alias=True),
-            "held_out": held_out,
-        },
+        "extra_info": info.model_dump(),
     }
 
 

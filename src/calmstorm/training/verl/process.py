@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from calmstorm.errors import InfrastructureError
-from calmstorm.training.verl.config import DEVICE_VARIABLE
+from calmstorm.training.verl.plugin import VARIABLE
 
 MARK = "CALMSTORM_VERL_WORK"
 """Names the work directory in the environment of every process of a training."""
@@ -47,7 +47,7 @@ def environment(work: Path, device: str) -> dict[str, str]:
     """Returns the environment of a training's processes."""
     own = {
         MARK: str(work),
-        DEVICE_VARIABLE: device,
+        VARIABLE: device,
         "HYDRA_FULL_ERROR": "1",
         "RAY_DEDUP_LOGS": "0",
         "RAY_USAGE_STATS_ENABLED": "0",

@@ -6,6 +6,7 @@ what verl had logged before the kill is taken up first, and what comes after tha
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,8 @@ from calmstorm.reasoner.weights import model_directory
 from calmstorm.records import GoldenTrajectory, Problem
 from calmstorm.settings import Recipe, RlSettings
 from calmstorm.training.checkpoints import open_work, publish, work_dir
-from calmstorm.training.grpo import RlStep, check_problems, step_order
+from calmstorm.training.grpo import check_problems, step_order
+from calmstorm.training.steps import RlStep
 from calmstorm.training.verl import config
 from calmstorm.training.verl.checkpoints import checkpoint, keep_only, resume_step, whole_steps
 from calmstorm.training.verl.config import VerlTraining
@@ -59,28 +61,36 @@ class Listener:
 
 
 def plan(model: str | Path, data: VerlData, output_dir: Path, recipe: Recipe) -> tuple[VerlTraining, list[Problem]]:
-    """Returns a training and the problems that fit it; writes nothing.
+    """Returns a training and the problems whose prompts fit it; writes nothing.
 
     Raises:
         InputError: Too few problems, a setting that this engine does not know, or no such model.
     """
-    device = device_of(recipe)
-    config.check_settings(recipe, device)
+    config.check_settings(recipe, device_of(recipe))
     check_problems(data.problems)
-    directory = model_directory(model)
-    prompt = recipe.prompt or prompt_of_model(directory)
+    directory = model_directory(model).resolve()
+    recipe = recipe.model_copy(update={"prompt": recipe.prompt or prompt_of_model(directory)})
+    tokenizer = load_tokenizer(str(directory))
+    usable = fitting(data.problems, tokenizer, str(recipe.prompt), recipe.rl.prompt_tokens)
+    return outline(str(directory), len(usable), output_dir, recipe), usable
+
+
+def outline(model: str, problems: int, output_dir: Path, recipe: Recipe) -> VerlTraining:
+    """Returns a training of so many problems; reads and writes nothing.
+
+    Raises:
+        InputError: There are too few.
+    """
     settings = recipe.rl
-    usable = fitting(data.problems, load_tokenizer(str(directory)), prompt, settings.prompt_tokens)
-    steps = len(step_order(len(usable), settings, recipe.seed)) // settings.prompts_per_step
-    training = VerlTraining(
-        recipe.model_copy(update={"prompt": prompt}),
-        directory.resolve(),
+    return VerlTraining(
+        recipe,
+        model,
         work_dir(output_dir).resolve(),
-        steps,
-        len(usable) // settings.prompts_per_step,
-        device,
+        steps=len(step_order(problems, settings, recipe.seed)) // settings.prompts_per_step,
+        steps_per_pass=problems // settings.prompts_per_step,
+        device=device_of(recipe),
+        joins="RAY_ADDRESS" in os.environ,
     )
-    return training, usable
 
 
 def device_of(recipe: Recipe) -> str:
@@ -117,7 +127,7 @@ def train_verl(
     training, usable = plan(model, data, output_dir, recipe)
     checked = config.compose(training)  # nothing is written for what verl refuses
     work = open_work(output_dir, _identity(training, data, usable)).resolve()
-    follower = _Follower(training, listener, logged)
+    follower = Follower(training, listener, logged)
     training = follower.catch_up()
     if training.resume_from is not None:
         checked = config.compose(training)
@@ -153,17 +163,18 @@ def _identity(training: VerlTraining, data: VerlData, usable: Sequence[Problem])
             recipe.carft.model_dump() if recipe.rl.objective == "carft" else None,
             recipe.seed,
         ],
-        "model": str(training.model),
+        "model": training.model,
         "prompt": recipe.prompt,
         "problems": [problem.model_dump(mode="json") for problem in usable],
         "annotated": {name: golden.model_dump(mode="json") for name, golden in (data.annotated or {}).items()},
     }
 
 
-class _Follower:
+class Follower:
     """Tells the listener of each step that verl logs, once and in order."""
 
     def __init__(self, training: VerlTraining, listener: Listener, logged: int) -> None:
+        """Takes a training, whom to tell, and the last step that it was told of before."""
         self._training, self._listener = training, listener
         self.told = logged
         """The last step that the listener knows."""
@@ -173,7 +184,7 @@ class _Follower:
         """Takes up what was logged before a kill; returns the training as it goes on."""
         work = self._training.work
         self._listener.on_resume(self.told)  # rollouts may be told of a step that is not
-        self._tell(self._logged(), wait=False)
+        self.tell_new(wait=False)
         step = resume_step(work / config.CHECKPOINTS, self.told)
         keep_only(work / config.CHECKPOINTS, {step})
         for place in (config.ROLLOUTS, "hydra"):
@@ -189,7 +200,7 @@ class _Follower:
         ended = False
         while not ended:
             ended = check_ended(process, self._training.work)
-            self._tell(self._logged(), wait=not ended)
+            self.tell_new(wait=not ended)
             if not ended:
                 time.sleep(_POLL_SECONDS)
 
@@ -205,9 +216,14 @@ class _Follower:
         self._read_to += len(whole)
         return parse_steps(whole.decode().splitlines())
 
-    def _tell(self, steps: Sequence[LoggedStep], wait: bool) -> None:
+    def tell_new(self, wait: bool) -> None:
+        """Tells of the steps that were logged since the last call.
+
+        Args:
+            wait: Whether rollouts that are not dumped yet are waited for, some seconds.
+        """
         folder = self._training.work / config.ROLLOUTS
-        for logged in steps:
+        for logged in self._logged():
             if logged.step <= self.told:
                 continue
             rollouts = read_rollouts(folder, logged.step)
