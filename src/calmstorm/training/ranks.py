@@ -60,6 +60,7 @@ def connect(alone: bool = False) -> None:
     """
     import torch
     from torch import distributed
+    from torch._C._distributed_c10d import HashStore
 
     if distributed.is_initialized() or (world_size() == 1 and not alone):
         return
@@ -73,7 +74,7 @@ def connect(alone: bool = False) -> None:
         distributed.init_process_group(backend, timeout=PATIENCE)
     else:
         os.environ.setdefault("LOCAL_RANK", "0")  # what DeepSpeed asks for
-        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+        distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
 
 
 def barrier() -> None:
