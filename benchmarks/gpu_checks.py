@@ -43,7 +43,7 @@ _VERSION = "from importlib import metadata as m; print(*(d.version for d in m.di
 class Size(NamedTuple):
     """How large the checks are."""
 
-    shape: dict[str, int]
+    shape: dict[str, Any]
     """Of the random model."""
     tokens: int
     """Of the trajectory that is trained on, and of the context."""
@@ -186,7 +186,7 @@ def calm_plan(recipe: str, model: Path, tokens: int) -> float:
     """Returns the GiB that `calm plan` gives for fine-tuning a model on one GPU."""
     given = {"reasoner": model, "sft.sequence_tokens": tokens, "sft.micro_batch": 1}
     options = [word for key, value in given.items() for word in ("--set", f"{key}={value}")]
-    command = [CALM, "plan", recipe, "--gpus", "1", *options, "--json"]
+    command = [str(CALM), "plan", recipe, "--gpus", "1", *options, "--json"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
     needs: dict[str, float] = json.loads(printed)["memory_gib"]
     return sum(value for name, value in needs.items() if name.startswith("sft_"))
