@@ -21,7 +21,7 @@ from calmstorm.settings import Recipe
 from calmstorm.training.verl.recipe import rows_per_problem
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 900
+SECONDS = 2400
 
 
 def verl_python() -> Path | None:

@@ -249,6 +249,35 @@ def check_checkpoint(model: Path) -> dict[str, Any]:
     return {"began_the_same": began, "same": same, "went_on_the_same": went_on, "files": files}
 
 
+def check_interpreter(model: Path) -> dict[str, Any]:
+    """What a node's interpreter prints before and after its actor dies, once to be restarted, once for good."""
+    import asyncio
+
+    import ray
+
+    from calmstorm.errors import InfrastructureError
+    from calmstorm.training.verl.interpreter import NodeRunner
+
+    async def printed() -> list[str]:
+        runner, said = NodeRunner(1, "unsafe"), []
+        said.append((await runner.arun("print(1)")).stdout)
+        ray.kill(runner._actor, no_restart=False)
+        said.append((await runner.arun("print(2)")).stdout)
+        ray.kill(runner._actor, no_restart=True)
+        try:
+            await runner.arun("print(3)")
+        except InfrastructureError:
+            said.append("lost")
+        said.append((await runner.arun("print(4)")).stdout)
+        return said
+
+    ray.init(num_cpus=1, include_dashboard=False, object_store_memory=100 * 2**20)
+    try:
+        return {"said": asyncio.run(printed())}
+    finally:
+        ray.shutdown()
+
+
 if __name__ == "__main__":
     set_up()
     import verl  # noqa: F401  the plugin comes before anything of torch.distributed

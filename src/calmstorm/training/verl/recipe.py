@@ -12,6 +12,9 @@ from calmstorm.settings import Recipe
 KEY = "calmstorm"
 """`actor_rollout_ref.calmstorm` holds the recipe as JSON; that section reaches trainer, workers and agent loops."""
 
+INTERPRETER_NAME = "calmstorm_interpreter_"
+"""Beginning of the names of the actors that run code; the id of the node follows."""
+
 
 def recipe_of(actor_rollout_ref: Any) -> Recipe:  # noqa: ANN401
     """Returns the recipe from a section `actor_rollout_ref` of verl's configuration.
