@@ -35,6 +35,7 @@ COMMANDS = {
     "experiment": "Repeat the paper's experiments.",
     "report": "Write a run's report.",
     "studio": "Look at a run in the browser.",
+    "push": "Upload a trained model to the Hugging Face hub.",
     "plan": "Say what a recipe will take before it is run.",
     "pocket": "Rebuild the embedded pocket Reasoner.",
 }
@@ -129,7 +130,7 @@ def _common(
 def _run(words: list[str], debug: bool) -> int:
     try:
         command = typer.main.get_command(build())
-        status = command.main(args=words, prog_name="calm", standalone_mode=False)
+        status = command.main(args=words, prog_name="calm", standalone_mode=False, obj=words)
         sys.stdout.flush()
         if status == INTERRUPTED:  # typer turns Ctrl-C into a status
             raise KeyboardInterrupt
@@ -138,14 +139,18 @@ def _run(words: list[str], debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        _show(debug, "interrupted; what was finished is kept: run the command again, with --resume where it has that")
+        if "CALM_LAUNCHED_BY" not in os.environ:  # else the process that launched this one says so
+            kept = "what was finished is kept: run the command again, with --resume where it has that"
+            _show(debug, f"interrupted; {kept}")
         return INTERRUPTED
-    except (InputError, MissingExtraError) as error:
-        _show(debug, str(error))
-        return 2
     except CalmstormError as error:
-        _show(debug, str(error))
-        return 1
+        if not error.reported:
+            _show(debug, str(error))
+        if error.agreed:
+            from calmstorm.training.ranks import part
+
+            part()  # a launcher ends all when one ends: the line is out first
+        return 2 if isinstance(error, InputError | MissingExtraError) else 1
     except _USAGE_ERROR as error:
         _show(debug, _usage(error))
         return 2
@@ -169,9 +174,11 @@ def _usage(error: Exception) -> str:
 
 
 def _show(debug: bool, message: str) -> None:
+    silent = getattr(sys.stderr, "name", None) == os.devnull  # one of many processes, but this happened to it alone
+    stream = sys.__stderr__ if silent else sys.stderr
     if debug:
-        traceback.print_exc()
-    print("calm: " + " ".join(message.split()), file=sys.stderr, flush=True)
+        traceback.print_exc(file=stream)
+    print("calm: " + " ".join(message.split()), file=stream, flush=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,11 @@ A Reasoner's failure is never an exception: it is data, recorded in its trajecto
 class CalmstormError(Exception):
     """Base of everything this package raises on purpose."""
 
+    agreed = False
+    """All processes that work together have failed in it."""
+    reported = False
+    """Another process has said so already."""
+
 
 class InputError(CalmstormError):
     """The user gave something unusable.

@@ -18,6 +18,7 @@ from calmstorm.reasoner.opening import pocket_directory
 from calmstorm.reasoner.prompting import user_message
 from calmstorm.records import Problem
 from calmstorm.settings import Recipe
+from calmstorm.training.verl.recipe import rows_per_problem
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 900
@@ -89,6 +90,7 @@ def train(
         "OMP_NUM_THREADS": "1",
         "RAY_DEDUP_LOGS": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_prestart_worker_first_driver": "0",  # or one process for each of the CPUs that Ray is told of
         "TOKENIZERS_PARALLELISM": "false",
         **(variables or {}),
     }
@@ -141,13 +143,14 @@ def _overrides(directory: Path, recipe: Recipe, model: Path) -> list[str]:
         f"{actor}.ppo_micro_batch_size_per_gpu={rl.micro_batch}",
         f"{rollout}.log_prob_micro_batch_size_per_gpu={rl.micro_batch}",
         f"{rollout}.name=calmstorm",
-        f"{rollout}.n={rl.samples + (rl.objective == 'carft')}",
+        f"{rollout}.n={rows_per_problem(recipe)}",
         f"{rollout}.tensor_model_parallel_size=1",
         f"{rollout}.temperature={rl.temperature}",
         f"{rollout}.top_p={rl.top_p}",
         f"{rollout}.calculate_log_probs=True",
         f"{rollout}.agent.num_workers=1",
         f"{rollout}.agent.default_agent_loop=calmstorm",
+        "reward.num_workers=1",
         "algorithm.rollout_correction.rollout_is=token",
         f"algorithm.rollout_correction.rollout_is_threshold={rl.importance_cap}",
         "trainer.device=cpu",

@@ -111,6 +111,8 @@ class CompletionServer:
         self.disconnects = 0
         """Clients that went away before they were answered."""
         self.healthy = True
+        self.pages: dict[str, Callable[[Any], dict[str, Any] | Fault]] = {}
+        """What is answered elsewhere than below `/v1`, by path, given the body of the request."""
         self.context = 4096
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -197,7 +199,7 @@ class CompletionServer:
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         if method == "GET":
             self.probes += 1
-            writer.write(self._looked_up(path))
+            writer.write((await self._page(path, None))[0] if path in self.pages else self._looked_up(path))
             await writer.drain()
             return True
         self.count += 1
@@ -205,7 +207,10 @@ class CompletionServer:
         self.peak = max(self.peak, self.active)
         gone = asyncio.ensure_future(reader.read(1))
         try:
-            answer = asyncio.ensure_future(self._answer(json.loads(body), headers.get("authorization")))
+            if path.startswith("/v1/"):
+                answer = asyncio.ensure_future(self._answer(json.loads(body), headers.get("authorization")))
+            else:
+                answer = asyncio.ensure_future(self._page(path, json.loads(body or b"null")))
             await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 self.disconnects += 1
@@ -230,6 +235,14 @@ class CompletionServer:
             ]
             return _response(200, json.dumps({"object": "list", "data": rows}).encode())
         return _response(404, b"{}")
+
+    async def _page(self, path: str, body: Any) -> tuple[bytes, bool]:
+        if path not in self.pages:
+            return _response(404, b"{}"), False
+        answer = self.pages[path](body)
+        if isinstance(answer, Fault):
+            return _response(answer.status, answer.body), False
+        return _response(200, json.dumps(answer).encode()), False
 
     async def _answer(self, body: dict[str, Any], key: str | None) -> tuple[bytes, bool]:
         call = Call(body, self.codec, self.count - 1, key)

@@ -11,7 +11,7 @@ find_spec = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if name == {missing!r} else find_spec(name, package)
 from calmstorm.errors import MissingExtraError
 try:
-    import calmstorm.training
+    import calmstorm.training.trl
 except MissingExtraError as error:
     print(error)
 """

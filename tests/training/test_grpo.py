@@ -303,12 +303,15 @@ def test_importance_weights_scale_what_a_token_teaches_up_to_the_cap(random_mode
     offsets = torch.linspace(-1, 1, own.numel()).view_as(own)
     inputs["sampling_per_token_logps"][rows] = own - offsets
     seen: list[torch.Tensor] = []
+
+    def watched(self: Any, model: Any, chosen: dict[str, Any]) -> torch.Tensor:
+        seen.append(chosen["advantages"])
+        return torch.zeros(())
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            GRPOTrainer, "_compute_loss", lambda self, model, chosen: seen.append(chosen["advantages"]) or own.sum()
-        )
+        patch.setattr(GRPOTrainer, "_compute_loss", watched)
         trl_grpo.ArrangedGrpo._compute_loss(trainer, trainer.model, inputs)
-    weights = (seen[0] / inputs["advantages"][rows].unsqueeze(1))[mask]
+    weights = (seen[0][rows] / inputs["advantages"][rows].unsqueeze(1))[mask]
     torch.testing.assert_close(weights, offsets.exp().clamp(max=1.25)[mask], atol=1e-4, rtol=0)
     assert float(weights.min()) < 0.5
 

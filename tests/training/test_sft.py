@@ -12,7 +12,8 @@ from calmstorm.errors import InputError
 from calmstorm.reasoner.prompting import prompt_of_model, user_message
 from calmstorm.settings import SftSettings
 from calmstorm.training.policy import load_policy
-from calmstorm.training.sft import SftStep, _examples, bucketed_order, train_sft
+from calmstorm.training.rows import bucketed_order
+from calmstorm.training.sft import SftStep, _examples, train_sft
 from tests.training.tiny_model import golden, ids
 
 QUICK = SftSettings(learning_rate=1e-2, batch=4, micro_batch=4, epochs=3, checkpoint_steps=100)

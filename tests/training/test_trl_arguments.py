@@ -10,6 +10,7 @@ import pytest
 from calmstorm.settings import RlSettings, SftSettings
 from calmstorm.training.encode import encode
 from calmstorm.training.policy import load_policy
+from calmstorm.training.rows import Schedule
 from calmstorm.training.trl.grpo import reinforce
 from calmstorm.training.trl.session import Session
 from calmstorm.training.trl.sft import fine_tune
@@ -48,7 +49,7 @@ def test_settings_of_fine_tuning_reach_trl(session: Session, passed: dict[str, A
     item = golden(0)
     prompt = session.policy.render(item.question)
     examples = [encode(prompt, golden(n, answer=n).trajectory, session.policy.end_of_turn) for n in range(3)]
-    fine_tune(session, examples, [2, 0, 1, 2], settings)
+    fine_tune(session, Schedule([(examples[n],) for n in (2, 0, 1, 2)], 2, 3), [], settings)
     config = passed["args"]
     assert_common(config, session.work)
     assert (config.learning_rate, config.lr_scheduler_type, config.warmup_steps) == (3e-4, "linear", 0.25)

@@ -62,6 +62,10 @@ Question = Annotated[str | None, typer.Option("--question", help="Column of the 
 Answer = Annotated[str | None, typer.Option("--answer", help="Column of the label.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many rows of each source.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the settings and stop.")]
+Launch = Annotated[
+    bool, typer.Option("--launch", help="Start the processes that the recipe wants here, instead of saying how to.")
+]
+LaunchedStage = Annotated[str | None, typer.Option("--stage", hidden=True, help="Of a pipeline that started this.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 REPLIES = "replies.sqlite"

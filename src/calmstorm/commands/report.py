@@ -38,10 +38,15 @@ def report(
     The folder holds every table as Markdown, CSV and LaTeX, and a page for each problem.
     """
     from calmstorm.report import report_json, write_reports
+    from calmstorm.runs import RunDirectory
+    from calmstorm.stages.cards import refresh_cards
 
     if len(runs) > 1 and out is None:
         raise InputError("a report on several runs belongs to none of them; name a folder for it with --out")
     folder = out or runs[0]
+    if out is None:
+        with RunDirectory(folder, readonly=True) as run:
+            refresh_cards(run)
     reported = write_reports(runs, folder, pages=pages)
     names = [f"{printable(numbers.run.name)}: " if len(runs) > 1 else "" for numbers in reported.runs]
     for name, numbers in zip(names, reported.runs, strict=True):

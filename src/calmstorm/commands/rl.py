@@ -10,9 +10,12 @@ import typer
 
 from calmstorm.commands import options
 from calmstorm.commands.console import emit, note, say, show
+from calmstorm.commands.launching import start_or_say
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
+    from calmstorm.records import Problem
+    from calmstorm.runs import RunDirectory
     from calmstorm.settings import Recipe, RunConfig
 
 
@@ -27,6 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def rl(
+    context: typer.Context,
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="Run directory; a new one needs --recipe.", show_default=False)
     ],
@@ -50,43 +54,51 @@ def rl(
     question: options.Question = None,
     answer: options.Answer = None,
     limit: options.Limit = None,
+    launch: options.Launch = False,
     override: options.Override = None,
     seed: options.Seed = None,
     dry_run: options.DryRun = False,
+    stage: options.LaunchedStage = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Reinforce a model with GRPO: binary reward, execution output masked. Run it again to resume."""
-    from calmstorm.grading import is_gradable
     from calmstorm.interpreter import Interpreter
-    from calmstorm.problems.benchmarks import open_problems
     from calmstorm.records import Stage
-    from calmstorm.runs import RunDirectory
     from calmstorm.settings import changed
-    from calmstorm.stages import collect_problems, keep_config, model_path, reinforce
+    from calmstorm.stages import collect_problems, is_to_be_launched, keep_config, model_path, reinforce, shared_run
     from calmstorm.stages.engines import needs_launch, require_engine
+    from calmstorm.training import ranks
 
-    config = _config(run, recipe)
-    flags = {"seed": seed, "rl.objective": objective, "rl.engine": engine}
-    settings = changed(config, options.changes(override, flags), str(run))
-    require_engine(settings)
-    tuned, target = model_path(run, Stage.SFT), model_path(run, Stage.RL)
-    base = tuned if start is None and tuned.exists() else options.base_directory(settings, start)
-    if target.exists():
-        raise InputError(f"{target} exists; a trained model is never overwritten: remove it first")
-    if problems is not None:
-        opened, _ = open_problems(problems, folder, question=question, answer=answer, limit=limit, download=download)
-        given = list(opened)
+    ranks.begin()
+    with ranks.in_agreement():
+        config = _config(run, recipe)
+        flags = {"seed": seed, "rl.objective": objective, "rl.engine": engine}
+        settings = changed(config, options.changes(override, flags), str(run))
+        require_engine(settings)
+        kind = Stage(stage or Stage.RL)
+        tuned, target = model_path(run, Stage.SFT), model_path(run, kind)
+        base = tuned if start is None and tuned.exists() else options.base_directory(settings, start)
+        if target.exists():
+            raise InputError(f"{target} exists; a trained model is never overwritten: remove it first")
+        given = _given(run, stage, problems, folder, question, answer, limit, download)
+        elsewhere = is_to_be_launched(settings, "rl")
     if dry_run or needs_launch(settings):
-        _outline(run, settings, base, settings.problems.rl if problems is None else len(given), dry_run, as_json)
+        _outline(run, settings, base, settings.problems.rl if given is None else len(given), dry_run, as_json)
         return
-    with RunDirectory(run) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as interpreter:
-        if problems is None:
-            given = collect_problems(directory, settings).rl[:limit]
-        gradable = [problem for problem in given if is_gradable(problem)]
-        if len(gradable) < len(given):
-            note(f"{len(given) - len(gradable)} of {len(given)} problems have no usable label and are left out")
-        keep_config(directory, config.model_copy(update={"rl": settings.rl}), frozenset({"rl"}))
-        reinforce(directory, settings, base, gradable, interpreter)
+    if elsewhere:
+        start_or_say(context, run, settings, "rl", launch, as_json)
+        return
+
+    def begin(directory: RunDirectory) -> None:
+        if given is None:
+            collect_problems(directory, settings)
+        if stage is None:
+            keep_config(directory, config.model_copy(update={"rl": settings.rl}), frozenset({"rl"}))
+
+    with shared_run(run, begin) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as code:
+        chosen = collect_problems(directory, settings).rl[:limit] if given is None else given
+        reinforce(directory, settings, base, _gradable(chosen), code, kind)
+    ranks.part()
     emit({"model": str(target)}) if as_json else say(str(target))
 
 
@@ -104,6 +116,38 @@ def _outline(run: Path, settings: Recipe, base: str | Path, problems: int, dry_r
     lines = write_launch(script, target, settings, base, problems, ["calm", *sys.argv[1:]])
     note(f"{settings.rl.nodes} nodes train together, on a Ray cluster:")
     emit({"script": str(script), "commands": lines}) if as_json else say("\n".join(lines))
+
+
+def _given(
+    run: Path,
+    stage: str | None,
+    problems: str | None,
+    folder: Path | None,
+    question: str | None,
+    answer: str | None,
+    limit: int | None,
+    download: bool,
+) -> list[Problem] | None:
+    """Returns the problems that the command names or a pipeline has written, or None where they are the run's own."""
+    from calmstorm.problems.benchmarks import open_problems
+    from calmstorm.records import Problem, Stage
+    from calmstorm.stages import launched_data
+
+    if stage is not None:
+        return launched_data(run, Stage(stage), Problem)
+    if problems is None:
+        return None
+    opened, _ = open_problems(problems, folder, question=question, answer=answer, limit=limit, download=download)
+    return list(opened)
+
+
+def _gradable(problems: list[Problem]) -> list[Problem]:
+    from calmstorm.grading import is_gradable
+
+    gradable = [problem for problem in problems if is_gradable(problem)]
+    if len(gradable) < len(problems):
+        note(f"{len(problems) - len(gradable)} of {len(problems)} problems have no usable label and are left out")
+    return gradable
 
 
 def _config(run: Path, recipe: str | None) -> RunConfig:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 Call = Callable[[openai.AsyncOpenAI], Awaitable[T]]
 """Sends one request and reads its answer; raises `AttemptError` for an answer that cannot be used."""
 
-_CLIENT_ERRORS = (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError, ValueError)
+CLIENT_ERRORS = (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError, ValueError)
 """What a client raises when server, connection or answer are not as they should be."""
 
 _BUSY = frozenset({408, 409, 425, 429})
@@ -118,7 +118,7 @@ class Endpoint:
                 # The client's own limit begins anew with every byte that arrives.
                 async with asyncio.timeout(self._settings.timeout_seconds + self._settings.connect_seconds):
                     return await call(self._client)
-            except _CLIENT_ERRORS as error:
+            except CLIENT_ERRORS as error:
                 raise self._explained(error, model) from None  # the original may quote the key
 
     @asynccontextmanager
@@ -135,7 +135,7 @@ class Endpoint:
         async with self._slots:
             try:
                 yield self._client.with_options(max_retries=self._settings.retries)
-            except _CLIENT_ERRORS as error:
+            except CLIENT_ERRORS as error:
                 explained = self._explained(error, model)
                 if isinstance(explained, AttemptError) and explained.again:
                     failed = f"{self.url} failed {self._settings.retries + 1} times ({explained})"
@@ -172,7 +172,7 @@ class Endpoint:
                 status = (await self._http.get(f"{self.url.removesuffix('/v1')}/health")).status_code
                 if status in (404, 405, 501):  # it has no such page
                     status = (await self._http.get(f"{self.url}/models", headers=self._headers)).status_code
-        except _CLIENT_ERRORS:
+        except CLIENT_ERRORS:
             return False
         return status < 500
 
@@ -192,7 +192,7 @@ class Endpoint:
             return _Listed.model_validate_json(answer.content).data
         except ValidationError:
             reason = "the answer is no list of models"
-        except _CLIENT_ERRORS as error:
+        except CLIENT_ERRORS as error:
             reason = self.describe(error)
             reached = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
         raise AttemptError(f"{self.url} does not say which models it serves ({reason})", reached=reached)

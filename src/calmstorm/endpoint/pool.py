@@ -63,6 +63,17 @@ class EndpointPool:
         self._any_up.set()
         self._out_since = 0.0
         self._reason = ""
+        self.lost = False
+        """Whether a server was left since `restore`, or since the beginning."""
+
+    def restore(self) -> None:
+        """Takes all servers for well: someone has seen to those that were left."""
+        for server in self._servers:
+            if server.probing is not None:
+                server.probing.cancel()
+            server.up, server.strikes, server.outages = True, 0, 0
+        self._any_up.set()
+        self.lost = False
 
     async def send(self, call: Call[T], model: str, *, rollout: Hashable = None, problem: Hashable = None) -> T:
         """Makes a request, again and elsewhere where it fails.
@@ -151,6 +162,7 @@ class EndpointPool:
         if not server.up or (error.reached and server.strikes < _STRIKES and rest <= _LONGEST_PAUSE):
             return
         server.up = False
+        self.lost = True
         server.outages += 1
         self._reason = str(error)
         server.probing = asyncio.create_task(self._revive(server, rest))

@@ -45,7 +45,7 @@ class ServerReasoner:
 
     def __init__(
         self,
-        urls: str | Sequence[str],
+        urls: str | Sequence[str | Endpoint],
         model: str,
         *,
         tokenizer: str | TokenizerCodec | None = None,
@@ -56,7 +56,7 @@ class ServerReasoner:
         """Prepares clients; nothing is sent yet. The key is that of CALM_API_KEY, else of OPENAI_API_KEY.
 
         Args:
-            urls: Where the API is, on one server or several; "/v1" is added to a bare host.
+            urls: Where the API is, on one server or several; "/v1" is added to a bare host. Endpoints are taken over.
             model: Name the servers know the model by.
             tokenizer: The model's tokenizer, its directory or hub id; None talks in text framed in ChatML.
             prompt: Name of a prompt.
@@ -68,7 +68,8 @@ class ServerReasoner:
         """
         user_message(prompt, "")  # an unknown prompt is an error now, not at the first problem
         self._settings = settings or ServerSettings()
-        endpoints = [endpoint_at(url, self._settings) for url in ([urls] if isinstance(urls, str) else urls)]
+        given = [urls] if isinstance(urls, str) else urls
+        endpoints = [endpoint_at(url, self._settings) if isinstance(url, str) else url for url in given]
         self._pool = EndpointPool(endpoints, self._settings)
         self._model = model
         self._prompt = prompt
@@ -188,6 +189,15 @@ class ServerReasoner:
             return completion.model_copy(update={"tokens": counted})
         return completion
 
+    @property
+    def lost(self) -> bool:
+        """Whether a server was given up since `restore`, so that what failed may be asked again."""
+        return self._pool.lost
+
+    def restore(self) -> None:
+        """Takes all servers for well: someone has seen to those that were given up."""
+        self._pool.restore()
+
     async def close(self) -> None:
         """Closes the connections."""
         await self._pool.close()
@@ -199,9 +209,13 @@ def endpoint_at(url: str, settings: ServerSettings) -> Endpoint:
     Raises:
         InputError: URL or key cannot be used.
     """
+    return Endpoint(api_of(url), settings, source=SOURCE, key_variable=KEY_VARIABLE)
+
+
+def api_of(url: str) -> str:
+    """Returns the base URL of an API: "/v1" is added to a bare host."""
     bare = url.strip().rstrip("/")
-    full = f"{bare}/v1" if bare.count("/") == 2 else bare
-    return Endpoint(full, settings, source=SOURCE, key_variable=KEY_VARIABLE)
+    return f"{bare}/v1" if bare.count("/") == 2 else bare
 
 
 async def _posted(client: openai.AsyncOpenAI, body: bytes) -> bytes:

@@ -82,6 +82,16 @@ class RunDirectory:
             self._lock = -1
             _HELD.discard(self.path.resolve())
 
+    @contextlib.contextmanager
+    def left_to_others(self) -> Iterator[None]:
+        """Gives the lock to another process for the time of a block, and takes it back."""
+        self._require_writable()
+        self.close()
+        try:
+            yield
+        finally:
+            self._take()
+
     # -------------------------------------------------------------- records
 
     def append(self, name: str, record: Record | Mapping[str, object]) -> int:

@@ -187,7 +187,7 @@ class SftSettings(TrainingSettings):
     batch: int = Field(8, ge=1)
     """Trajectories per optimizer step."""
     micro_batch: int = Field(1, ge=1)
-    """Trajectories per forward pass; divides `batch`."""
+    """Trajectories per forward pass, of each process; divides `batch`. Fewer where a process's share asks for it."""
     epochs: float = Field(3, gt=0)
     sequence_tokens: int = Field(22000, ge=1)
     """Longer prompt-and-response pairs are left out."""
@@ -203,6 +203,16 @@ class SftSettings(TrainingSettings):
     @model_validator(mode="after")
     def _micro_batches_fill_the_batch(self) -> Self:
         return _divides(self, "micro_batch", "batch")
+
+    @model_validator(mode="after")
+    def _processes_share_the_batch(self) -> Self:
+        processes = self.processes * self.nodes
+        if self.batch % processes and not self.packing:
+            raise ValueError(
+                f"batch is {self.batch}; {processes} processes cannot share it evenly: set batch to a multiple of "
+                f"{processes}"
+            )
+        return self
 
 
 class RlSettings(TrainingSettings):
@@ -220,7 +230,9 @@ class RlSettings(TrainingSettings):
     """Where rollouts of engine `trl` come from: the engine in the training process, or vLLM servers, which get the
     weights after each step."""
     servers: str | None = None
-    """Base URLs of those servers, separated by commas; None starts them by `server.command`."""
+    """Base URLs of those servers, separated by commas; None starts `instances` of them by `server.command`."""
+    instances: int = Field(1, ge=1)
+    """Servers that are started for rollouts, each on a GPU of its own behind the `processes` that train."""
     sync: Literal["nccl", "reload"] = "nccl"
     """How weights reach servers: from GPU to GPU, or by a directory that both see."""
     agreement: float = Field(0.05, gt=0)
@@ -281,6 +293,16 @@ class RlSettings(TrainingSettings):
     def clip_above(self) -> float:
         """Upper bound of clipping: `clip_high`, or the objective's own (DAPO: arXiv 2503.14476)."""
         return self.clip_high or (0.28 if self.objective == "dapo" else self.clip)
+
+    @model_validator(mode="after")
+    def _the_best_is_looked_for(self) -> Self:
+        for name, wanted in (("keep", self.keep == "best"), ("patience", self.patience > 0)):
+            if wanted and not self.evaluation_steps:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; that needs evaluations while training, and evaluation_steps "
+                    "is 0: set evaluation_steps"
+                )
+        return self
 
     @model_validator(mode="after")
     def _mini_batches_fill_the_step(self) -> Self:

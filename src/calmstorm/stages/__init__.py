@@ -9,6 +9,7 @@ from calmstorm.stages.curation import MakeRunner, SampleRunner, curate, curate_w
 from calmstorm.stages.evaluation import evaluate_model
 from calmstorm.stages.flaws import KeptFlaws, find_flaws
 from calmstorm.stages.golden import Funnel, filter_golden
+from calmstorm.stages.launching import is_to_be_launched, launch_of, launched_data, shared_run
 from calmstorm.stages.problems import Parts, collect_problems, keep_problems
 from calmstorm.stages.reasoners import open_base, open_weights
 from calmstorm.stages.training import fine_tune, model_path, reinforce
@@ -30,12 +31,16 @@ __all__ = [
     "find_flaws",
     "fine_tune",
     "is_curated",
+    "is_to_be_launched",
     "keep_config",
     "keep_problems",
+    "launch_of",
+    "launched_data",
     "model_path",
     "open_base",
     "open_weights",
     "recipe_of",
     "reinforce",
     "run_config",
+    "shared_run",
 ]

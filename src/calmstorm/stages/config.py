@@ -20,6 +20,7 @@ PACE = frozenset(
         "budget",
         "prices",
         *(f"{section}.{name}" for section in ("sft", "rl") for name in ("micro_batch", "checkpoint_steps")),
+        *(f"rl.{name}" for name in ("generator", "servers", "sync", "instances")),
     }
 )
 """Settings that say how fast a run goes, where and at what cost, and not what comes of it: they may change when it is

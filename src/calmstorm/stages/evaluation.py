@@ -14,6 +14,7 @@ from calmstorm.records import Problem, Stage, Trajectory, TrajectoryKey
 from calmstorm.runs import RunDirectory
 from calmstorm.samples import Meter, failure
 from calmstorm.settings import Recipe
+from calmstorm.stages.cards import add_scores
 from calmstorm.stages.session import run_closing
 
 
@@ -51,6 +52,8 @@ def evaluate_model(
     counter = _Counter(on_trajectory)
     done = _kept(run, problems, recipe.evaluation.samples, stage, counter) if run is not None else set()
     if len(done) == total:
+        if run is not None:
+            add_scores(run, recipe, stage)
         return total
 
     with track(f"evaluate {stage}", total, len(done)) as bar:
@@ -60,6 +63,8 @@ def evaluate_model(
             await _evaluate_missing(problems, opened, interpreter, recipe, stage, done, keeper)
 
         run_closing(load, work, run, f"evaluate {stage}")
+    if run is not None:
+        add_scores(run, recipe, stage)
     return len(done)
 
 

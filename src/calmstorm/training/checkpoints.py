@@ -2,7 +2,8 @@
 
 While training runs, everything lies in `<output>.work/`. A checkpoint counts once its marker file is in it, and the
 marker is written last; any other is incomplete and removed. The finished model is written beside the checkpoints and
-renamed to `<output>`, so that an existing output directory is always a complete one.
+renamed to `<output>`, so that an existing output directory is always a complete one. Of several processes that train
+together, only the first writes and removes; the others wait for it. They see one file system.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from calmstorm.atomic import write_atomically
 from calmstorm.errors import InputError
 from calmstorm.reasoner.prompting import MODEL_SETTINGS
+from calmstorm.training.ranks import barrier, in_agreement, is_first
 
 MARKER = "complete"
 """File whose presence says that a checkpoint is complete."""
@@ -37,9 +39,16 @@ def open_work(output_dir: Path, identity: Mapping[str, object]) -> Path:
     Raises:
         InputError: The output exists, or the unfinished work is that of another training.
     """
+    work = work_dir(output_dir)
+    with in_agreement():
+        if is_first():
+            _prepare(work, output_dir, identity)
+    return work
+
+
+def _prepare(work: Path, output_dir: Path, identity: Mapping[str, object]) -> None:
     if output_dir.exists():
         raise InputError(f"{output_dir} exists; a trained model is never overwritten: remove it or name another")
-    work = work_dir(output_dir)
     work.mkdir(parents=True, exist_ok=True)
     plan = work / "plan.json"
     digests = {name: _digest(value) for name, value in identity.items()}
@@ -52,7 +61,6 @@ def open_work(output_dir: Path, identity: Mapping[str, object]) -> Path:
             f"{work} holds an unfinished training with other {', '.join(changed)}; it can only be continued "
             "unchanged: remove it to start anew"
         )
-    return work
 
 
 def _digest(value: object) -> str:
@@ -64,19 +72,28 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
+def checkpoint_of(work: Path, update: int) -> Path:
+    """Returns the directory of the checkpoint of an optimizer step."""
+    return work / f"checkpoint-{update}"
+
+
 def mark_complete(checkpoint: Path) -> None:
-    """Marks a checkpoint as complete; called when all its files are written."""
-    write_atomically(checkpoint / MARKER, "")
+    """Marks a checkpoint as complete; called by every process when it has written its files."""
+    barrier()
+    if is_first():
+        write_atomically(checkpoint / MARKER, "")
 
 
 def last_complete(work: Path) -> Path | None:
     """Returns the newest complete checkpoint and removes incomplete ones."""
+    barrier()  # the first process may be about to remove what another is looking at
     complete: list[Path] = []
     for checkpoint in sorted(work.glob("checkpoint-*"), key=step_of):
         if (checkpoint / MARKER).exists():
             complete.append(checkpoint)
-        else:
+        elif is_first():
             shutil.rmtree(checkpoint)
+    barrier()
     return complete[-1] if complete else None
 
 
@@ -87,13 +104,15 @@ def completed_updates(output_dir: Path) -> int:
 
 
 def publish(staged: Path, prompt: str, output_dir: Path) -> None:
-    """Turns a staged model directory into the finished output and removes the work directory.
+    """Turns a staged model directory into the finished output and removes the work directory; the first process does.
 
     Args:
         staged: The saved model, inside the work directory.
         prompt: Name of the prompt that it was trained with; its `calmstorm.json` says so.
         output_dir: Where the model is to stand.
     """
-    write_atomically(staged / MODEL_SETTINGS, json.dumps({"prompt": prompt}) + "\n")
-    staged.rename(output_dir)
-    shutil.rmtree(work_dir(output_dir), ignore_errors=True)
+    if is_first():
+        write_atomically(staged / MODEL_SETTINGS, json.dumps({"prompt": prompt}) + "\n")
+        staged.rename(output_dir)
+        shutil.rmtree(work_dir(output_dir), ignore_errors=True)
+    barrier()

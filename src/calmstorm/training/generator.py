@@ -40,11 +40,16 @@ class Generator(Protocol):
         """What rollouts are drawn from; gives token ids and log-probabilities."""
         ...
 
+    @property
+    def lost(self) -> bool:
+        """Whether a part of it failed since the last `sync`: rollouts that failed are made again after another."""
+        ...
+
     async def sync(self, weights: TrainedWeights, step: int) -> None:
-        """Takes over the weights, so that the rollouts of `step` are drawn from them.
+        """Takes over the weights, so that the rollouts of `step` are drawn from them; again where it `lost` a part.
 
         Raises:
-            InfrastructureError: They could not be brought to the generator.
+            WorkError: They could not be brought to the generator.
         """
         ...
 
@@ -65,6 +70,11 @@ class ProcessGenerator:
         """What rollouts are drawn from."""
         return self._reasoner
 
+    @property
+    def lost(self) -> bool:
+        """Never: it lives and dies with the training."""
+        return False
+
     async def sync(self, weights: TrainedWeights, step: int) -> None:
         """Forgets what was computed with the weights of the step before."""
         self._reasoner.reset_cache()
@@ -74,19 +84,22 @@ class ProcessGenerator:
         await self._reasoner.close()
 
 
-def open_generator(policy: LocalReasoner, settings: RlSettings, server: ServerSettings | None = None) -> Generator:
+def open_generator(policy: LocalReasoner, settings: RlSettings, server: ServerSettings, work: Path) -> Generator:
     """Opens what rollouts of a training are drawn from.
 
     Args:
         policy: The model in training, in this process.
         settings: Which generator it is to be.
         server: How servers are started and asked.
+        work: Directory of the training, which servers have to see, too.
 
     Raises:
         InputError: The generator cannot follow such a training.
     """
-    if settings.generator != "process":
-        raise InputError(f"rl.generator is '{settings.generator}'; this version knows 'process': set it to that")
+    if settings.generator == "server":
+        from calmstorm.training.server_generator import ServerGenerator
+
+        return ServerGenerator(policy, settings, server, work)
     if settings.sharding != "none":
         raise InputError(
             f"rl.generator is 'process' and rl.sharding is '{settings.sharding}'; the engine in the process needs "

@@ -12,28 +12,58 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from calmstorm.errors import InputError
 from calmstorm.grading import is_gradable
+from calmstorm.progress import note
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Prefix
 from calmstorm.reasoner.weights import model_directory
-from calmstorm.records import Problem
+from calmstorm.records import Problem, Record
 from calmstorm.rollout import CodeRunner
 from calmstorm.settings import LocalSettings, RlSettings, RolloutSettings, ServerSettings
 from calmstorm.training.checkpoints import completed_updates, open_work, publish
 from calmstorm.training.encode import prompt_ids
-from calmstorm.training.generator import open_generator
-from calmstorm.training.lora import merge_adapters
+from calmstorm.training.generator import Generator, TrainedWeights, open_generator
 from calmstorm.training.passes import passes_per_update
 from calmstorm.training.policy import load_policy
-from calmstorm.training.ranks import on_first, world_size
+from calmstorm.training.ranks import in_agreement, is_first, world_size
 from calmstorm.training.rollouts import RlRollout
 from calmstorm.training.steps import RlStep, RolloutSteps
+from calmstorm.training.watching import HeldOutScore, Watch, Watcher
 
-__all__ = ["TRAINED_OBJECTIVES", "RlStep", "completed_steps", "step_order", "train_grpo"]
+if TYPE_CHECKING:
+    from transformers import Trainer
 
+    from calmstorm.training.trl.session import Session
+
+__all__ = ["TRAINED_OBJECTIVES", "RlResult", "RlStep", "completed_steps", "step_order", "train_grpo"]
+
+PACE = (
+    "checkpoint_steps",
+    "micro_batch",
+    "processes",
+    "nodes",
+    "agreement",
+    "generator",
+    "servers",
+    "sync",
+    "instances",
+)
+"""Settings that may be others when a training goes on: how fast, and where rollouts are made."""
 TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo")
+
+
+class RlResult(Record):
+    """What came of a reinforcement."""
+
+    steps: int
+    """Fewer than asked for where it ended early."""
+    kept: int
+    """Step of the published weights; 0 where they are those that it began with."""
+    score: HeldOutScore | None = None
+    """Of the published weights on held-out problems, where they were evaluated."""
 
 
 def completed_steps(output_dir: Path, settings: RlSettings) -> int:
@@ -58,7 +88,8 @@ def train_grpo(
     seed: int = 1,
     on_step: Callable[[RlStep], None] = lambda step: None,
     on_rollout: Callable[[RlRollout], None] = lambda rollout: None,
-) -> None:
+    watch: Watch | None = None,
+) -> RlResult:
     """Reinforces a model on problems with labels and writes it as a plain Hugging Face directory.
 
     Must not be called from a running event loop: it runs its own. Under a launcher every process calls it, with the
@@ -78,6 +109,10 @@ def train_grpo(
         on_step: Gets every step, after its update.
         on_rollout: Gets every rollout of a step, before its update. After a resume, those of steps after
             `completed_steps(output_dir, settings)` come again.
+        watch: Evaluates every `settings.evaluation_steps` steps, before the first and after the last.
+
+    Returns:
+        How many steps were made, and which weights were published.
 
     Raises:
         InputError: No problem can be trained on, the objective is not one of this trainer's, sizes do not divide, the
@@ -85,16 +120,23 @@ def train_grpo(
         WorkError: Generator and trainer disagree about the probability of what was generated.
     """
     from calmstorm.training.trl.grpo import reinforce  # where verl is installed, TRL is not
-    from calmstorm.training.trl.session import Session
+    from calmstorm.training.trl.session import Session, save_trained
+    from calmstorm.training.trl.weights import TrainerWeights
 
-    _check(settings, problems)
     directory = model_directory(model)
-    policy = load_policy(directory, prompt, settings, seed, local)
-    schedule = _schedule(policy, problems, settings, seed)
-    identity = _identity(directory, policy.prompt, problems, settings, rollouts, seed)
-    work = on_first(lambda: open_work(output_dir, identity))
+
+    def load(local: LocalSettings | None) -> LocalReasoner:
+        return load_policy(directory, prompt, settings, seed, local)
+
+    with in_agreement():
+        _check(settings, problems)
+        policy = load(local)
+        schedule = _schedule(policy, problems, settings, seed)
+    held_out = watch.held_out.problems if watch is not None else ()
+    work = open_work(output_dir, _identity(directory, policy.prompt, problems, held_out, settings, rollouts, seed))
+    watcher = Watcher(settings, watch) if watch is not None and settings.evaluation_steps else None
     with asyncio.Runner() as runner:
-        generator = open_generator(policy, settings, server)
+        generator = open_generator(policy, settings, server or ServerSettings(), work)
         steps = RolloutSteps(
             generator,
             min(policy.end_of_turn),
@@ -107,6 +149,8 @@ def train_grpo(
             on_step,
             on_rollout,
         )
+        if watcher is not None:
+            steps.before_rollouts = watcher.before_rollouts
         session = Session(
             policy,
             work,
@@ -114,20 +158,62 @@ def train_grpo(
             updates=len(schedule) // settings.mini_batch,
             checkpoint_updates=settings.checkpoint_steps * settings.updates_per_step,
             on_update=steps.after_update,
+            sharding=settings.sharding,
+            **({} if watcher is None else _best_checkpoint(watcher)),
         )
         try:
-            reinforce(session, steps.roll_out, len(schedule), settings)
+            trainer = reinforce(session, steps.roll_out, len(schedule), settings)
+            made = trainer.state.global_step // settings.updates_per_step
+            if watcher is not None:
+                weights = TrainerWeights(trainer, policy.codec.tokenizer)
+                runner.run(_evaluate_last(watcher, generator, weights, made))
         finally:
             runner.run(generator.close())
             runner.run(policy.close())
-    merge_adapters(policy.model)
-    on_first(lambda: publish(policy.save(work / "model"), policy.prompt, output_dir))
+    kept = made if watcher is None or settings.keep == "last" else _restore_best(watcher, session, trainer, made)
+    if kept:
+        save_trained(trainer, policy, lambda: load(LocalSettings(device="cpu")), work / "model")
+    elif is_first():  # no weights were better than those that it began with
+        LocalReasoner(directory, local=LocalSettings(device="cpu", dtype="float32")).save(work / "model")
+    publish(work / "model", policy.prompt, output_dir)
+    return RlResult(steps=made, kept=kept, score=None if watcher is None else watcher.scores.get(kept))
+
+
+def _best_checkpoint(watcher: Watcher) -> dict[str, Any]:
+    """Returns what a session has to know so that the checkpoint with the best weights is there in the end."""
+    settings = watcher.settings
+    if settings.keep == "last":
+        return {}
+
+    def best_update() -> int | None:
+        return None if watcher.best is None else watcher.best * settings.updates_per_step
+
+    return {"kept_updates": settings.evaluation_steps * settings.updates_per_step, "best_update": best_update}
+
+
+async def _evaluate_last(watcher: Watcher, generator: Generator, weights: TrainedWeights, made: int) -> None:
+    """Evaluates the weights after the last update."""
+    if made not in watcher.scores:
+        await generator.sync(weights, made + 1)
+        await watcher.evaluate(made, generator.reasoner)
+
+
+def _restore_best(watcher: Watcher, session: Session, trainer: Trainer, made: int) -> int:
+    """Puts the best weights back into the model in training; returns their step, 0 for those it began with."""
+    best = watcher.best
+    if best is None:
+        note("no evaluation while training succeeded, so that none is best: the last weights are kept")
+        return made
+    if 0 < best < made:
+        session.restore(trainer, best * watcher.settings.updates_per_step)
+    return best
 
 
 def _identity(
     model: Path,
     prompt: str,
     problems: Sequence[Problem],
+    held_out: Sequence[Problem],
     settings: RlSettings,
     rollouts: RolloutSettings,
     seed: int,
@@ -135,13 +221,14 @@ def _identity(
     """Returns what a resumed training must have in common with the one that was interrupted."""
     return {
         "settings": [
-            settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}),
+            settings.model_dump(exclude=set(PACE)),
             rollouts.model_dump(exclude={"concurrency", "workers"}),
             seed,
         ],
         "model": str(model.resolve()),
         "prompt": prompt,
         "problems": [problem.model_dump(mode="json") for problem in problems],
+        "held-out problems": [problem.model_dump(mode="json") for problem in held_out],
     }
 
 

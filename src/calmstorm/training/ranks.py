@@ -1,26 +1,40 @@
-"""Which of the processes that train together this one is, and what they do together.
+"""Which of the processes that train together this one is, and how they wait for each other.
 
 A launcher (torchrun, accelerate) starts the same command several times and says in the environment which is which.
-Only the first writes to the run, prints, and shows progress.
+Only the first writes to the run, prints, and shows progress. What one of them refuses, all refuse, so that none is left
+waiting for it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Callable, Sequence
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
-import torch
-from accelerate import PartialState
-
-from calmstorm.errors import CalmstormError
+from calmstorm.errors import CalmstormError, InputError, MissingExtraError, WorkError
 
 T = TypeVar("T")
+
+LAUNCHED_BY = "CALM_LAUNCHED_BY"
+"""Variable with the number of the process that has launched this one and waits for it."""
+_PR_SET_PDEATHSIG = 1
+PATIENCE = timedelta(hours=4)
+"""How long processes wait for one that is late: rollouts of one may take far longer than those of the others."""
 
 
 def rank() -> int:
     """Returns the number of this process, from 0; 0 where there is no launcher."""
     return int(os.environ.get("RANK", "0"))
+
+
+def local_rank() -> int:
+    """Returns the number of this process among those of its node, from 0."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def world_size() -> int:
@@ -33,11 +47,54 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def launched() -> bool:
+    """Whether a launcher has started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def connect() -> None:
+    """Brings the processes together, once; the libraries that train go on with these connections."""
+    import torch
+    from torch import distributed
+
+    if world_size() == 1 or distributed.is_initialized():
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank())
+        distributed.init_process_group("cuda:nccl,cpu:gloo", timeout=PATIENCE)
+    else:
+        distributed.init_process_group("gloo", timeout=PATIENCE)
+
+
 def barrier() -> None:
-    """Waits until every process has come here."""
-    if world_size() > 1:
-        _connect()
-        torch.distributed.barrier()
+    """Returns when all processes have come here."""
+    if world_size() == 1:
+        return
+    connect()
+    from accelerate import PartialState
+
+    PartialState().wait_for_everyone()
+
+
+def begin() -> None:
+    """Prepares a process that a launcher has started: all but the first are silent, and none outlives its launcher."""
+    if not is_first():
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  as long as the process lives
+    if LAUNCHED_BY in os.environ:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != int(os.environ[LAUNCHED_BY]):  # it ended before we asked
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def part() -> None:
+    """Ends the connections between processes, when all have come here."""
+    if world_size() == 1:
+        return
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def on_first(work: Callable[[], T]) -> T:
@@ -47,22 +104,48 @@ def on_first(work: Callable[[], T]) -> T:
         work: Its result can be pickled.
 
     Raises:
-        CalmstormError: What `work` raised; in every process.
+        CalmstormError: What `work` failed in; in every process.
     """
     if world_size() == 1:
         return work()
-    _connect()
-    outcome: list[tuple[T | None, CalmstormError | None]] = [(None, None)]
+    result: list[T | None] = [None]
+    with in_agreement():
+        if is_first():
+            result = [work()]
+    from torch import distributed
+
+    distributed.broadcast_object_list(result, src=0)
+    return result[0]  # type: ignore[return-value]  # what `work` returned
+
+
+async def await_on_first(work: Callable[[], Awaitable[T]]) -> T:
+    """Awaits something in the first process only; see `on_first`."""
+    result: T | None = None
+    failure: CalmstormError | None = None
     if is_first():
         try:
-            outcome = [(work(), None)]
+            result = await work()
         except CalmstormError as error:
-            outcome = [(None, error)]
-    torch.distributed.broadcast_object_list(outcome, src=0)
-    result, failure = outcome[0]
-    if failure is not None:
-        raise failure
-    return result  # type: ignore[return-value]  # what `work` returned
+            failure = error
+
+    def told() -> T:
+        if failure is not None:
+            raise failure
+        return result  # type: ignore[return-value]  # what `work` returned
+
+    return on_first(told)
+
+
+def in_any(flag: bool) -> bool:
+    """Returns whether a flag is set in any process."""
+    if world_size() == 1:
+        return flag
+    connect()
+    import torch
+
+    flags = [False] * world_size()
+    torch.distributed.all_gather_object(flags, flag)
+    return any(flags)
 
 
 def gather(own: Sequence[T]) -> list[T]:
@@ -73,12 +156,39 @@ def gather(own: Sequence[T]) -> list[T]:
     """
     if world_size() == 1:
         return [*own]
-    _connect()
+    connect()
+    from torch import distributed
+
     parts: list[Sequence[T]] | None = [()] * world_size() if is_first() else None
-    torch.distributed.gather_object(own, parts, dst=0)
+    distributed.gather_object(own, parts, dst=0)
     return [item for part in parts or () for item in part]
 
 
-def _connect() -> None:
-    """Lets the processes talk to each other; accelerate knows the launchers, and keeps what it has made."""
-    PartialState(cpu=not torch.cuda.is_available())
+@contextmanager
+def in_agreement() -> Iterator[None]:
+    """Waits for all processes at the end of the block; what one of them fails in there, all fail in.
+
+    Raises:
+        CalmstormError: What the first of them failed in.
+    """
+    if world_size() == 1:
+        yield
+        return
+    failure: CalmstormError | None = None
+    try:
+        yield
+    except CalmstormError as error:
+        failure = error
+    connect()
+    from torch import distributed
+
+    failures: list[tuple[bool, str] | None] = [None] * world_size()
+    mine = failure and (isinstance(failure, InputError | MissingExtraError), str(failure))
+    distributed.all_gather_object(failures, mine)
+    first = next((other for other in failures if other is not None), None)
+    if first is None:
+        return
+    bad_input, message = first
+    agreed = InputError(message) if bad_input else WorkError(message)
+    agreed.agreed, agreed.reported = True, not is_first()
+    raise agreed from failure

@@ -19,6 +19,7 @@ from calmstorm.records import Author, Problem, Record, StopReason, VerdictStatus
 from calmstorm.rollout import CodeRunner, Rollout, rollout
 from calmstorm.rollout.spans import RL_AUTHORS, response_ids, response_mask
 from calmstorm.settings import RlSettings, RolloutLimits, RolloutSettings, derive_seed
+from calmstorm.training.clock import Activity, RolloutClock, TimedReasoner, TimedRunner
 from calmstorm.training.encode import prompt_ids
 
 
@@ -70,8 +71,19 @@ async def roll_out(
     settings: RlSettings,
     rollouts: RolloutSettings,
     seed: int,
+    clock: RolloutClock | None = None,
 ) -> list[RlRollout]:
-    """Makes and grades all rollouts, at most `rollouts.concurrency` at a time; in the order of `tasks`."""
+    """Makes and grades all rollouts, at most `rollouts.concurrency` at a time; in the order of `tasks`.
+
+    Args:
+        tasks: What to make.
+        reasoner: Who writes.
+        interpreter: Who runs what is written.
+        settings: Sampling and response length.
+        rollouts: Bounds of executions, and concurrency.
+        seed: Of the run.
+        clock: Told what the rollouts are doing.
+    """
     limits = rollouts.model_copy(update={"response_tokens": settings.response_tokens})
     slots = asyncio.Semaphore(rollouts.concurrency)
 
@@ -79,19 +91,28 @@ async def roll_out(
         own_seed = derive_seed(seed, "rl", task.step, task.problem.id, task.sample)
         sampling = Sampling(temperature=settings.temperature, top_p=settings.top_p, seed=own_seed)
         async with slots:
-            return await make_rollout(task, reasoner, interpreter, limits=limits, sampling=sampling)
+            return await make_rollout(task, reasoner, interpreter, limits=limits, sampling=sampling, clock=clock)
 
     return list(await asyncio.gather(*map(make, tasks)))
 
 
 async def make_rollout(
-    task: RolloutTask, reasoner: Reasoner, interpreter: CodeRunner, *, limits: RolloutLimits, sampling: Sampling
+    task: RolloutTask,
+    reasoner: Reasoner,
+    interpreter: CodeRunner,
+    *,
+    limits: RolloutLimits,
+    sampling: Sampling,
+    clock: RolloutClock | None = None,
 ) -> RlRollout:
     """Makes and grades one rollout, which gets a second try where our machinery fails it."""
-    made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
+    clock = clock or RolloutClock()
+    writer, runner = TimedReasoner(reasoner, clock), TimedRunner(interpreter, clock)
+    made = await rollout(writer, runner, task.prompt, limits=limits, sampling=sampling)
     if made.stop_reason is StopReason.INFRASTRUCTURE:
-        made = await rollout(reasoner, interpreter, task.prompt, limits=limits, sampling=sampling)
-    return graded(task, made)
+        made = await rollout(writer, runner, task.prompt, limits=limits, sampling=sampling)
+    with clock.during(Activity.SCORE):
+        return graded(task, made)
 
 
 def graded(task: RolloutTask, made: Rollout) -> RlRollout:

@@ -1,7 +1,8 @@
 """Supervised fine-tuning on golden trajectories: the gentle first stage (paper section 3.3, table 5).
 
 Which tokens are learned is decided in `calmstorm.training.encode`. A killed training goes on from its last complete
-checkpoint when it is called again with the same arguments. Not covered: packing, more than one process.
+checkpoint when it is called again with the same arguments. Under a launcher every process calls it alike and trains
+with its share of each batch; the first writes the files.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from calmstorm.errors import InputError
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.weights import model_directory
 from calmstorm.records import GoldenTrajectory, Record
-from calmstorm.settings import SftSettings
+from calmstorm.settings import LocalSettings, SftSettings
 from calmstorm.training.checkpoints import open_work, publish
 from calmstorm.training.encode import Example, encode
-from calmstorm.training.lora import merge_adapters
 from calmstorm.training.policy import load_policy
-from calmstorm.training.trl.session import Logs, Session
+from calmstorm.training.ranks import in_agreement, world_size
+from calmstorm.training.rows import schedule
+from calmstorm.training.trl.session import Logs, Session, save_trained
 from calmstorm.training.trl.sft import fine_tune
 
-BUCKET_BATCHES = 16
-"""Batches among which sequences are sorted by length: enough to save most padding, few enough to keep the shuffle."""
+PACE = ("checkpoint_steps", "micro_batch", "processes", "nodes")
+"""Settings that may be others when a training goes on."""
 
 
 class SftStep(Record):
@@ -36,6 +38,8 @@ class SftStep(Record):
     """Passes over the data made so far."""
     loss: float
     """Mean cross-entropy of the learned tokens, nats."""
+    validation_loss: float | None = None
+    """Mean over the held-out trajectories of their mean cross-entropy, nats, where the step was validated."""
     learning_rate: float
     seconds: float
 
@@ -49,6 +53,10 @@ class SftResult(Record):
     learned_tokens: int
     """Of one epoch."""
     steps: int
+    validated: int = 0
+    """Trajectories that were held out for validation."""
+    best_step: int | None = None
+    """Whose weights are the model, where there was validation; None means the last one's."""
 
 
 def train_sft(
@@ -78,53 +86,91 @@ def train_sft(
             arguments is in its place.
     """
     directory = model_directory(model)
-    policy = load_policy(directory, prompt, settings, seed)
-    examples, left_out = _examples(policy, golden, settings.sequence_tokens)
-    rows = max(1, round(settings.epochs * len(examples)))
-    steps = math.ceil(rows / settings.batch)
+
+    def load(local: LocalSettings | None = None) -> LocalReasoner:
+        return load_policy(directory, prompt, settings, seed, local)
+
+    policy = load()
+    with in_agreement():
+        learned, held_out = split(golden, settings.validation, seed)
+        examples, left_out = _examples(policy, learned, settings.sequence_tokens)
+        validation = _examples(policy, held_out, settings.sequence_tokens)[0] if held_out else []
+        sequences = max(1, round(settings.epochs * len(examples)))
+        plan = schedule(examples, sequences, settings, seed)
+    steps = math.ceil(sequences / settings.batch)
     identity = {
-        "settings": [settings.model_dump(exclude={"checkpoint_steps", "micro_batch"}), seed],
+        "settings": [settings.model_dump(exclude=set(PACE)), seed],
+        "processes": world_size(),
         "model": str(directory.resolve()),
         "prompt": policy.prompt,
-        "trajectories": [example.input_ids for example in examples],
+        "trajectories": [example.input_ids for example in (*examples, *validation)],
     }
     work = open_work(output_dir, identity)
 
     def log(step: int, logs: Logs, seconds: float) -> None:
-        epoch = min(step * settings.batch, rows) / len(examples)
-        on_log(SftStep(step=step, epoch=epoch, loss=logs["loss"], learning_rate=logs["learning_rate"], seconds=seconds))
+        epoch = min(step * settings.batch, sequences) / len(examples)
+        rate, validated = logs["learning_rate"], logs.get("eval_loss")
+        on_log(
+            SftStep(
+                step=step,
+                epoch=epoch,
+                loss=logs["loss"],
+                validation_loss=validated,
+                learning_rate=rate,
+                seconds=seconds,
+            )
+        )
 
-    order = bucketed_order([len(example.input_ids) for example in examples], rows, settings.batch, seed)
-    fine_tune(Session(policy, work, seed, steps, settings.checkpoint_steps, log), examples, order, settings)
-    merge_adapters(policy.model)
-    publish(policy.save(work / "model"), policy.prompt, output_dir)
-    learned = sum(example.learned for example in examples)
-    return SftResult(trajectories=len(examples), left_out=left_out, learned_tokens=learned, steps=steps)
+    session = Session(
+        policy,
+        work,
+        seed,
+        steps,
+        settings.checkpoint_steps,
+        log,
+        sharding=settings.sharding,
+        pass_tokens=plan.longest,
+        validates=bool(validation),
+    )
+    trainer = fine_tune(session, plan, validation, settings)
+    save_trained(trainer, policy, lambda: load(LocalSettings(device="cpu")), work / "model")
+    publish(work / "model", policy.prompt, output_dir)
+    return SftResult(
+        trajectories=len(examples),
+        left_out=left_out,
+        learned_tokens=sum(example.learned for example in examples),
+        steps=steps,
+        validated=len(validation),
+        best_step=trainer.state.best_global_step if validation else None,
+    )
 
 
-def bucketed_order(lengths: Sequence[int], rows: int, batch: int, seed: int) -> list[int]:
-    """Returns the order in which sequences are used: shuffled epoch by epoch, neighbours of like length.
+def split(
+    golden: Sequence[GoldenTrajectory], share: float, seed: int
+) -> tuple[list[GoldenTrajectory], list[GoldenTrajectory]]:
+    """Holds out all trajectories of some problems.
 
     Args:
-        lengths: Tokens of each sequence.
-        rows: How many indexes to return; more than there are sequences means several epochs.
-        batch: Sequences per optimizer step.
-        seed: Of the shuffle.
+        golden: What there is.
+        share: Of the problems that is held out; at least one problem where it is above 0.
+        seed: Which problems.
+
+    Returns:
+        What is learned, and what is held out.
+
+    Raises:
+        InputError: Nothing would be left to learn.
     """
-    shuffle = random.Random(seed)
-    stream: list[int] = []
-    while len(stream) < rows:
-        epoch = list(range(len(lengths)))
-        shuffle.shuffle(epoch)
-        stream += epoch[: rows - len(stream)]
-    order: list[int] = []
-    for start in range(0, rows, batch * BUCKET_BATCHES):
-        chunk = sorted(stream[start : start + batch * BUCKET_BATCHES], key=lengths.__getitem__)
-        batches = [chunk[at : at + batch] for at in range(0, len(chunk), batch)]
-        ragged = batches.pop() if len(batches[-1]) < batch else []  # only the last batch of all may be smaller
-        shuffle.shuffle(batches)
-        order += [index for full in batches for index in full] + ragged
-    return order
+    problems = sorted({item.trajectory.problem_id for item in golden})
+    count = max(1, round(share * len(problems))) if share else 0
+    if count >= len(problems) and count:
+        raise InputError(
+            f"validation is {share}; of {len(problems)} problems it would hold out {count} and leave none to learn: "
+            "lower sft.validation or curate more problems"
+        )
+    held_out = {*random.Random(seed).sample(problems, count)}
+    learned = [item for item in golden if item.trajectory.problem_id not in held_out]
+    return learned, [item for item in golden if item.trajectory.problem_id in held_out]
 
 
 def _examples(policy: LocalReasoner, golden: Sequence[GoldenTrajectory], limit: int) -> tuple[list[Example], int]:

@@ -9,17 +9,23 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from calmstorm.errors import WorkError
 from calmstorm.reasoner.protocol import Prefix, Reasoner
-from calmstorm.records import Problem, Record
+from calmstorm.records import Problem, Record, StopReason
 from calmstorm.rollout import CodeRunner
 from calmstorm.rollout.spans import response_ids
 from calmstorm.settings import RlSettings, RolloutSettings
+from calmstorm.training.clock import Activity, RolloutClock
 from calmstorm.training.generator import Generator, TrainedWeights
-from calmstorm.training.ranks import gather, is_first
+from calmstorm.training.ranks import gather, in_any, is_first
 from calmstorm.training.rollouts import RlRollout, RolloutTask, TokenRecord, roll_out, token_record
 
 if TYPE_CHECKING:
     from calmstorm.training.trl.session import Logs
+
+
+REPEATS = 3
+"""How often the rollouts of a step are repeated that fail because their generator was lost."""
 
 
 class RlStep(Record):
@@ -47,10 +53,19 @@ class RlStep(Record):
     seconds: float
     rollout_seconds: float
     """Part of `seconds` that went into rollouts; the rest is loss and optimizer."""
+    execute_seconds: float = 0.0
+    """Part of `rollout_seconds` in which code was run and nothing was generated; of the first process."""
+    score_seconds: float = 0.0
+    """Part of `rollout_seconds` in which answers were graded, and neither was done; of the first process."""
 
 
 async def _nothing(step: int, reasoner: Reasoner) -> None:
     """What is done before the rollouts of a step unless more is asked for."""
+
+
+def _failed(made: Sequence[RlRollout]) -> list[int]:
+    """Returns the places of rollouts that our machinery failed."""
+    return [place for place, each in enumerate(made) if each.rollout.stop_reason is StopReason.INFRASTRUCTURE]
 
 
 @dataclass
@@ -77,6 +92,10 @@ class RolloutSteps:
     made: list[RlRollout] = field(default_factory=list)
     """Rollouts of the current step, of all processes, in the order of the schedule; in the first process only."""
     rollout_seconds: float = 0.0
+    watched_seconds: float = 0.0
+    """What `before_rollouts` took; no part of the step."""
+    clock: RolloutClock = field(default_factory=RolloutClock)
+    """Of the current step's rollouts in this process."""
     updates: list[tuple[Logs, float]] = field(default_factory=list)
     """Logs and seconds of each update of the current step."""
 
@@ -97,15 +116,36 @@ class RolloutSteps:
         self.made = [made for _, made in sorted(everyone, key=lambda pair: (pair[0], pair[1].sample))]
         for rollout in self.made:
             self.on_rollout(rollout)
-        self.rollout_seconds = time.monotonic() - began
+        self.rollout_seconds = time.monotonic() - began - self.watched_seconds
         return [token_record(rollout, self.end_of_turn) for rollout in own]
 
     async def _make(self, tasks: Sequence[RolloutTask], weights: TrainedWeights) -> list[RlRollout]:
         step = tasks[0].step
         await self.generator.sync(weights, step)
+        began = time.monotonic()
+        await self.before_rollouts(step, self.generator.reasoner)
+        self.watched_seconds = time.monotonic() - began
+        self.clock = RolloutClock()
+        made = await self._roll_out(tasks)
+        failed = _failed(made)
+        repeats = 0
+        while in_any(bool(failed) and self.generator.lost):
+            if repeats == REPEATS:
+                raise WorkError(
+                    f"rollouts of step {step} failed {1 + repeats} times because their generator was lost: see to it, "
+                    "then run the same command to resume"
+                )
+            repeats += 1
+            await self.generator.sync(weights, step)
+            repeated = await self._roll_out([tasks[place] for place in failed])
+            for place, rollout in zip(failed, repeated, strict=True):
+                made[place] = rollout
+            failed = _failed(made)
+        return made
+
+    async def _roll_out(self, tasks: Sequence[RolloutTask]) -> list[RlRollout]:
         reasoner = self.generator.reasoner
-        await self.before_rollouts(step, reasoner)
-        return await roll_out(tasks, reasoner, self.interpreter, self.settings, self.rollouts, self.seed)
+        return await roll_out(tasks, reasoner, self.interpreter, self.settings, self.rollouts, self.seed, self.clock)
 
     def after_update(self, update: int, logs: Logs, seconds: float) -> None:
         """Counts an optimizer step; after the last one of a rollout step, reports that step."""
@@ -133,6 +173,8 @@ class RolloutSteps:
             logprob_difference=first.get("logprob_difference"),
             logprob_difference_max=first.get("logprob_difference_max"),
             grad_norm=fmean(logs["grad_norm"] for logs, _ in self.updates),
-            seconds=sum(seconds for _, seconds in self.updates),
+            seconds=sum(seconds for _, seconds in self.updates) - self.watched_seconds,
             rollout_seconds=self.rollout_seconds,
+            execute_seconds=self.clock.seconds[Activity.EXECUTE],
+            score_seconds=self.clock.seconds[Activity.SCORE],
         )

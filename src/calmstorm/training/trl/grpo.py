@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate.utils import DistributedType
 from datasets import Dataset
+from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
 
 from calmstorm.errors import WorkError
@@ -88,30 +89,57 @@ class ArrangedGrpo(QuietTrainer, GRPOTrainer):  # type: ignore[misc]
     # ------------------------------------------------------------------ loss
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:  # noqa: ANN401
-        """Returns the share of the mini-batch's loss that a pass has."""
+        """Returns the share of the mini-batch's loss that a pass has.
+
+        TRL gets all rows of the pass, since processes compare figures of each, but only those that teach have been run.
+        """
         rows = [row for row, taught in enumerate(self.teaches(inputs)) if taught]
-        chosen = select(inputs, rows) if rows else one_token(inputs)
-        scores = self._score(
+        self._scored = self._score_rows(model, inputs, rows)
+        inputs = dict(inputs)
+        run = torch.zeros_like(inputs["tool_mask"])
+        run[rows] = 1
+        inputs["tool_mask"] = inputs["tool_mask"] * run
+        before = inputs.get("old_per_token_logps", self._scored[0]).detach()
+        difference = before - inputs["sampling_per_token_logps"]
+        self._check_agreement(difference.abs() * learned(inputs), learned(inputs))
+        weights = difference.exp().clamp(max=self.settings.importance_cap)
+        inputs["advantages"] = inputs["advantages"].unsqueeze(1) * weights
+        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        if self.loss_type == "dapo":
+            return loss
+        # TRL takes the mean over all rows of the mini-batch; those that failed do not count.
+        passes = self.args.gradient_accumulation_steps * self.accelerator.num_processes
+        share: float = len(run) * passes / inputs["responses"]
+        return loss * share
+
+    def _score_rows(self, model: Any, inputs: Mapping[str, Any], rows: list[int]) -> Scores:  # noqa: ANN401
+        """Runs some rows of a pass, or where there are none a single token, since every pass has to be made.
+
+        Returns:
+            Log-probabilities and entropies of all rows (B, T); those that were not run have no gradient.
+        """
+        chosen = select(inputs, rows or [0])
+        if not rows:
+            for name, value in chosen.items():
+                if isinstance(value, torch.Tensor) and value.ndim == 2:
+                    chosen[name] = value[:, -1:] if name.startswith("prompt") else value[:, :1]
+        width = chosen["completion_ids"].shape[1]
+        logprobs, entropies, auxiliary = self._score(
             model,
             torch.cat([chosen["prompt_ids"], chosen["completion_ids"]], dim=1),
             torch.cat([chosen["prompt_mask"], chosen["completion_mask"]], dim=1),
-            chosen["completion_ids"].shape[1],
+            width,
             compute_entropy=True,
             compute_aux_loss=self.aux_loss_enabled,
         )
-        before = chosen.get("old_per_token_logps", scores[0]).detach()
-        difference = before - chosen["sampling_per_token_logps"]
-        self._check_agreement(difference.abs() * learned(chosen), learned(chosen))
-        weights = difference.exp().clamp(max=self.settings.importance_cap)
-        chosen["advantages"] = chosen["advantages"].unsqueeze(1) * weights
-        self._scored = scores
-        loss: torch.Tensor = super()._compute_loss(model, chosen)
-        if self.loss_type == "dapo":
-            return loss
-        # TRL takes the mean over the rows given and over passes; processes are averaged.
-        passes = self.current_gradient_accumulation_steps * self.accelerator.num_processes
-        share: float = len(chosen["advantages"]) * passes / inputs["responses"]
-        return loss * share
+        nothing = torch.zeros(inputs["completion_ids"].shape, device=logprobs.device)
+        # A ratio of one where nothing is run.
+        all_logprobs = inputs.get("old_per_token_logps", nothing).to(logprobs.dtype).clone()
+        all_entropies = nothing.clone()
+        all_logprobs[rows or [0], :width] = logprobs
+        if entropies is not None:
+            all_entropies[rows or [0], :width] = entropies.to(nothing.dtype)
+        return all_logprobs, all_entropies, auxiliary
 
     def _check_agreement(self, difference: torch.Tensor, mask: torch.Tensor) -> None:
         """Compares generator and trainer over the first mini-batch after a sync, before its update.
@@ -217,23 +245,13 @@ def select(inputs: Mapping[str, Any], rows: list[int]) -> dict[str, Any]:
     }
 
 
-def one_token(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the shortest pass there is, whose loss and gradients are exactly zero: its token does not count."""
-    chosen = select(inputs, [0])
-    for name, value in chosen.items():
-        if isinstance(value, torch.Tensor) and value.ndim == 2:
-            chosen[name] = value[:, -1:] if name.startswith("prompt") else value[:, :1]
-    chosen["tool_mask"] = torch.zeros_like(chosen["tool_mask"])
-    return chosen
-
-
 def reinforce(
     session: Session,
     roll_out: Callable[[list[int], TrainedWeights], list[TokenRecord]],
     prompts: int,
     settings: RlSettings,
-) -> None:
-    """Runs TRL's GRPOTrainer on rollouts that `roll_out` makes.
+) -> Trainer:
+    """Runs TRL's GRPOTrainer on rollouts that `roll_out` makes, and returns it.
 
     Args:
         session: What is trained, and where its checkpoints are.
@@ -280,7 +298,7 @@ def reinforce(
         remove_unused_columns=False,
         **session.arguments(),
     )
-    session.run(
+    return session.run(
         ArrangedGrpo,
         settings=settings,
         args=config,

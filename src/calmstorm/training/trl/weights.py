@@ -37,7 +37,7 @@ class TrainerWeights:
             if name in tied or ".lora_" in name:
                 continue
             layer = adapted.get(path.removesuffix(".base_layer"))
-            plain = name.replace(".base_layer.", ".")
+            plain = name.replace(".base_layer.", ".").replace("_checkpoint_wrapped_module.", "")
             if layer is None or leaf != "weight":
                 with whole([parameter]) as (value,):
                     yield plain, value

@@ -9,6 +9,7 @@ missing reward as 0, and drop a whole group for one session that raises.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from calmstorm.errors import InfrastructureError
 from calmstorm.reasoner.codec import TokenizerCodec
 from calmstorm.reasoner.prompting import chat, prompt_of_model, user_message
 from calmstorm.reasoner.protocol import Completion, CompletionStop, Prefix, Sampling
-from calmstorm.records import Problem
+from calmstorm.records import GoldenTrajectory, Problem
 from calmstorm.settings import Recipe, derive_seed
+from calmstorm.training.carft.annotated import encode_response
 from calmstorm.training.rollouts import RolloutTask, make_rollout, token_record
 from calmstorm.training.verl.interpreter import node_runner
-from calmstorm.training.verl.recipe import RowInfo, recipe_of
+from calmstorm.training.verl.recipe import RowInfo, is_contrastive, recipe_of
 
 _log = logging.getLogger(__name__)
 
@@ -102,16 +104,14 @@ class CalmAgentLoop(AgentLoopBase):  # type: ignore[misc]
         recipe = recipe_of(self.config.actor_rollout_ref)
         info = RowInfo.model_validate(row["extra_info"])
         problem = info.read_problem()
-        step, sample = int(row["global_steps"]), int(row["session_id"])
         prompt = self._render(problem, recipe)
-        if len(prompt.token_ids or ()) > self.rollout_config.prompt_length:
-            _log.warning(
-                "the prompt of %s has %d tokens, more than verl takes: left out",
-                problem.id,
-                len(prompt.token_ids or ()),
-            )
-            return self._nothing(prompt, step, "failed")
-        task = RolloutTask(step=step, problem=problem, sample=sample, prompt=prompt)
+        task = RolloutTask(int(row["global_steps"]), problem, int(row["session_id"]), prompt)
+        tokens, most = len(prompt.token_ids or ()), self.rollout_config.prompt_length
+        if tokens > most:
+            _log.warning("the prompt of %s has %d tokens, above prompt_tokens %d: left out", problem.id, tokens, most)
+            return self._nothing(task)
+        if is_contrastive(recipe) and task.sample == recipe.rl.samples and not info.held_out:
+            return self._annotated(task, info.read_annotated())
         return await self._roll_out(task, recipe, sampling_params, "rl_evaluation" if info.held_out else "rl")
 
     def _render(self, problem: Problem, recipe: Recipe) -> Prefix:
@@ -139,44 +139,68 @@ class CalmAgentLoop(AgentLoopBase):  # type: ignore[misc]
         )
         if made.reward is None:
             _log.warning("rollout %d of %s says nothing: %s", task.sample, task.problem.id, made.rollout.failure)
-            return self._nothing(task.prompt, task.step, "failed")
+            return self._nothing(task)
         record = token_record(made, self.tokenizer.eos_token_id)
+        executions = len(made.rollout.executions)
         return AgentLoopOutput(
             prompt_ids=list(record.prompt_ids),
             response_ids=list(record.completion_ids),
             response_mask=[int(own) for own in record.written],
             response_logprobs=list(record.logprobs),
             reward_score=made.reward,
-            num_turns=1 + 2 * len(made.rollout.executions),
+            num_turns=1 + 2 * executions,
             metrics=AgentLoopMetrics(),
             extra_fields={
-                "kind": "rollout",
-                "executions": len(made.rollout.executions),
+                **_told("rollout", task, reasoner.versions),
+                "executions": executions,
+                "answered": record.answered,
                 # verl counts an "acc" that is missing as wrong, so this has another name
                 "reward_extra_info": {"solved": made.reward},
-                "min_global_steps": min(reasoner.versions, default=task.step - 1),
-                "max_global_steps": max(reasoner.versions, default=task.step - 1),
             },
         )
 
-    def _nothing(self, prompt: Prefix, step: int, kind: str) -> AgentLoopOutput:
+    def _annotated(self, task: RolloutTask, golden: GoldenTrajectory | None) -> AgentLoopOutput:
+        """Returns the annotated trajectory of a problem as a row that the policy's loss does not see."""
+        if golden is None or golden.question != task.problem.question:
+            return self._nothing(task, "padding")
+        model = str(self.config.actor_rollout_ref.model.path)
+        end_of_turn = _end_of_turn(model, self.tokenizer.eos_token_id)
+        response = encode_response(golden.trajectory, TokenizerCodec(self.tokenizer), end_of_turn)
+        if len(response.token_ids) > self.rollout_config.response_length or not any(response.written):
+            return self._nothing(task, "padding")
+        row = self._nothing(task, "annotated")
+        row.response_ids = list(response.token_ids)
+        row.response_mask = [0] * len(response.token_ids)
+        row.response_logprobs = [0.0] * len(response.token_ids)
+        row.extra_fields["written"] = [int(own) for own in response.written]
+        return row
+
+    def _nothing(self, task: RolloutTask, kind: str = "failed") -> AgentLoopOutput:
         """Returns a row that nothing is learned from; it has one token, since verl allows no empty response."""
         return AgentLoopOutput(
-            prompt_ids=list(prompt.token_ids or ())[-self.rollout_config.prompt_length :],
+            prompt_ids=list(task.prompt.token_ids or ())[-self.rollout_config.prompt_length :],
             response_ids=[self.tokenizer.eos_token_id],
             response_mask=[0],
             response_logprobs=[0.0],
             reward_score=0.0,
             num_turns=0,
             metrics=AgentLoopMetrics(),
-            extra_fields={
-                "kind": kind,
-                "executions": 0,
-                "reward_extra_info": {"solved": None},
-                "min_global_steps": step - 1,
-                "max_global_steps": step - 1,
-            },
+            extra_fields=_told(kind, task, []),
         )
+
+
+def _told(kind: str, task: RolloutTask, versions: Sequence[int]) -> dict[str, Any]:
+    """Returns what the driver is told of a row (`rows.Row`), and verl of the weights that wrote it."""
+    return {
+        "kind": kind,
+        "sample": task.sample,
+        "executions": 0,
+        "answered": False,
+        "written": [],
+        "reward_extra_info": {"solved": None},
+        "min_global_steps": min(versions, default=task.step - 1),
+        "max_global_steps": max(versions, default=task.step - 1),
+    }
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,7 @@ from calmstorm.records import GoldenTrajectory, Problem, Record
 from calmstorm.settings import Recipe
 
 KEY = "calmstorm"
-"""`actor_rollout_ref.calmstorm` holds the recipe as JSON text: that section reaches trainer, workers and agent loops."""
+"""`actor_rollout_ref.calmstorm` holds the recipe as JSON; that section reaches trainer, workers and agent loops."""
 
 
 def recipe_of(actor_rollout_ref: Any) -> Recipe:  # noqa: ANN401
@@ -30,6 +30,17 @@ def recipe_of(actor_rollout_ref: Any) -> Recipe:  # noqa: ANN401
 @lru_cache(maxsize=4)
 def _parsed(text: str) -> Recipe:
     return Recipe.model_validate_json(text)
+
+
+def is_contrastive(recipe: Recipe) -> bool:
+    """Whether embeddings are needed. Where they are not, `carft` is `grpo` to the bit: nothing of CARFT is there."""
+    carft = recipe.carft
+    return recipe.rl.objective == "carft" and (carft.coefficient > 0 or carft.partial_reward == "cosine")
+
+
+def rows_per_problem(recipe: Recipe) -> int:
+    """Returns the size of verl's groups, `rollout.n`: the rollouts of a problem, and its annotated trajectory."""
+    return recipe.rl.samples + is_contrastive(recipe)
 
 
 class RowInfo(Record):

@@ -1,8 +1,8 @@
-"""verl's trainers, with what a rollout of ours needs: rows that must not count, and metrics.
+"""verl's trainers, with what rows of ours need, metrics, and the driver's part of CARFT.
 
 A row without a token that the Reasoner wrote is no rollout: our machinery failed, or an annotated trajectory stands
 there. verl knows no reward but a number, so such a row must be kept from its group by other means: it gets a group of
-its own before the advantages are computed, and its mask is empty, so no loss sees it either.
+its own before the advantages are computed, and its mask is empty, so the policy's loss does not see it either.
 """
 
 from __future__ import annotations
@@ -13,83 +13,97 @@ from statistics import fmean
 from typing import Any
 
 import torch
-import transfer_queue
-from verl.utils import tensordict_utils
+from transfer_queue import KVBatchMeta
 
 from calmstorm.errors import InfrastructureError
-from calmstorm.training.verl.recipe import recipe_of
+from calmstorm.training.verl.recipe import is_contrastive, recipe_of
+from calmstorm.training.verl.rows import Row, RowKind, read_fields, read_rows, write_fields
+
+_Metrics = dict[str, Any]
 
 
 class CalmTrainer:
-    """Mixed into each of verl's trainers."""
+    """Mixed into each of verl's trainers; `batch` is a `KVBatchMeta`, the keys of rows in the transfer queue."""
 
     config: Any
+    role_worker_mapping: dict[Any, Any]
 
-    def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:  # noqa: ANN401
-        settings = recipe_of(self.config.actor_rollout_ref).rl
-        rows = _Rows(batch)
-        metrics.update(rows.metrics())
-        gap = metrics["calm/logprob_gap"]
-        if self.config.trainer.v1.trainer_mode == "sync" and gap > settings.agreement:
+    def __init__(self, config: Any) -> None:  # noqa: ANN401
+        self._recipe = recipe_of(config.actor_rollout_ref)
+        self._contrast: Any = None
+        if is_contrastive(self._recipe):
+            from calmstorm.training.verl.carft import Contrast
+
+            self._contrast = Contrast(self._recipe, config)
+        super().__init__(config)  # type: ignore[call-arg]
+
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()  # type: ignore[misc]
+        if self._contrast is not None:
+            self.role_worker_mapping = self._contrast.workers(self.role_worker_mapping)
+
+    def _compute_old_log_prob(self, batch: Any, metrics: _Metrics) -> Any:  # noqa: ANN401
+        if self._contrast is not None:
+            self._contrast.choose_views(batch)
+        batch = super()._compute_old_log_prob(batch, metrics)  # type: ignore[misc]
+        if self._contrast is not None:
+            metrics.update(self._contrast.differentiate(batch))
+        return batch
+
+    def _compute_advantage(self, batch: Any, metrics: _Metrics) -> Any:  # noqa: ANN401
+        rows = read_rows(batch)
+        metrics.update(_metrics(rows))
+        gap = metrics["calm/logprob_gap"] = _logprob_gap(batch)
+        allowed = self._recipe.rl.agreement
+        # With other modes, part of a rollout may rightly come from older weights.
+        if self.config.trainer.v1.trainer_mode == "sync" and gap > allowed:
             raise InfrastructureError(
                 f"log-probabilities of rollout and trainer differ by {gap:.3g} nats on average; rl.agreement is "
-                f"{settings.agreement:g}: see that both run the same weights and temperature, or raise rl.agreement"
+                f"{allowed:g}: see that both compute with the same type and temperature, or raise rl.agreement"
             )
-        rows.set_apart()
+        groups = [row.group if row.kind is RowKind.ROLLOUT else f"{row.group}-{row.sample}" for row in rows]
+        write_fields(batch, uid=groups)
         return super()._compute_advantage(batch, metrics)  # type: ignore[misc]
+
+    def _log_rollout_data(self, batch: Any, timing_raw: _Metrics, rollout_data_dir: str) -> None:  # noqa: ANN401
+        """Leaves out of verl's dump of rollouts what is none."""
+        rows = read_rows(batch)
+        kept = [place for place, row in enumerate(rows) if row.kind in (RowKind.ROLLOUT, RowKind.FAILED)]
+        rollouts = KVBatchMeta(
+            partition_id=batch.partition_id,
+            keys=[batch.keys[place] for place in kept],
+            tags=[batch.tags[place] for place in kept],
+        )
+        super()._log_rollout_data(rollouts, timing_raw, rollout_data_dir)  # type: ignore[misc]
 
 
 def extended(trainer: type) -> type:
     """Returns one of verl's trainers with what is ours."""
-    return type(f"Calm{trainer.__name__}", (CalmTrainer, trainer), {})
+    return type(f"Calm{trainer.__name__}", (CalmTrainer, trainer), {"__module__": __name__})
 
 
-class _Rows:
-    """The rows of a batch, as they lie in verl's transfer queue."""
+def _metrics(rows: Sequence[Row]) -> _Metrics:
+    """Returns what a step of ours reports; means are over the rollouts."""
+    rollouts = [row for row in rows if row.kind is RowKind.ROLLOUT]
+    groups: dict[str, set[float]] = {}
+    for row in rollouts:
+        groups.setdefault(row.group, set()).add(row.reward)
+    return {
+        "calm/reward": _mean([row.reward for row in rollouts]),
+        "calm/response_tokens": _mean([len(row.token_ids) for row in rollouts]),
+        "calm/code_blocks": _mean([row.executions for row in rollouts]),
+        "calm/silent_groups": _mean([len(rewards) < 2 for rewards in groups.values()]),
+        "calm/ungraded": float(sum(row.kind is RowKind.FAILED for row in rows)),
+    }
 
-    def __init__(self, batch: Any) -> None:  # noqa: ANN401
-        self._batch = batch
-        fields = ["uid", "response_mask", "rm_scores", "rollout_log_probs", "old_log_probs", "extra_fields"]
-        data = transfer_queue.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-        self._uids: list[str] = [str(uid) for uid in data["uid"]]
-        self._masks = [mask.bool() for mask in data["response_mask"].unbind()]
-        self._rewards = [float(scores.sum()) for scores in data["rm_scores"].unbind()]
-        self._infos: list[dict[str, Any]] = [getattr(info, "data", info) for info in data["extra_fields"]]
-        self._log_probs = [
-            (old, drawn)
-            for old, drawn in zip(data["old_log_probs"].unbind(), data["rollout_log_probs"].unbind(), strict=True)
-        ]
-        self.rollouts = [place for place, mask in enumerate(self._masks) if mask.any()]
-        """Places of the rows in which the Reasoner wrote something."""
 
-    def set_apart(self) -> None:
-        """Gives each row that is no rollout a group of its own."""
-        rollouts = {*self.rollouts}
-        uids = [uid if place in rollouts else f"{uid}-{place}" for place, uid in enumerate(self._uids)]
-        if uids != self._uids:
-            fields = tensordict_utils.get_tensordict({"uid": uids})
-            transfer_queue.kv_batch_put(keys=self._batch.keys, partition_id=self._batch.partition_id, fields=fields)
-
-    def metrics(self) -> dict[str, float]:
-        """Returns what a step of ours reports; means are over the rollouts."""
-        rewards = [self._rewards[place] for place in self.rollouts]
-        groups: dict[str, set[float]] = {}
-        for place, reward in zip(self.rollouts, rewards, strict=True):
-            groups.setdefault(self._uids[place], set()).add(reward)
-        return {
-            "calm/reward": _mean(rewards),
-            "calm/response_tokens": _mean([len(self._masks[place]) for place in self.rollouts]),
-            "calm/code_blocks": _mean([self._infos[place].get("executions", 0) for place in self.rollouts]),
-            "calm/silent_groups": _mean([len(group) < 2 for group in groups.values()]),
-            "calm/ungraded": float(sum(info.get("kind") == "failed" for info in self._infos)),
-            "calm/logprob_gap": self._gap(),
-        }
-
-    def _gap(self) -> float:
-        """Returns by how much log-probabilities of rollout and trainer differ on average, nats; 0 without rollouts."""
-        gaps = [(old - drawn).abs()[mask] for (old, drawn), mask in zip(self._log_probs, self._masks, strict=True)]
-        gap = float(torch.cat(gaps).mean()) if self.rollouts else 0.0
-        return gap if math.isfinite(gap) else math.inf
+def _logprob_gap(batch: Any) -> float:  # noqa: ANN401
+    """Returns by how much log-probabilities of rollout and trainer differ on average, nats; 0 without rollouts."""
+    data = read_fields(batch, ["response_mask", "rollout_log_probs", "old_log_probs"])
+    columns = zip(data["response_mask"], data["rollout_log_probs"], data["old_log_probs"], strict=True)
+    gaps = torch.cat([(old - drawn).abs()[mask.bool()] for mask, drawn, old in columns])
+    gap = float(gaps.mean()) if len(gaps) else 0.0
+    return gap if math.isfinite(gap) else math.inf
 
 
 def _mean(values: Sequence[float]) -> float:

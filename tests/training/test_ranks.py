@@ -1,0 +1,66 @@
+"""Two processes that train together: they equal one, and they can be killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from calmstorm.training.checkpoints import work_dir
+from calmstorm.training.grpo import completed_steps
+from tests.training import train_and_die
+
+ROOT = Path(__file__).parents[2]
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+
+
+def launch(processes: int, output: Path, model: Path, last: int = 0) -> int:
+    """Trains in so many processes, which are killed after step `last`; returns the launcher's exit status."""
+    script = ["-m", "tests.training.train_and_die", "rl", model, output, output.with_suffix(".log"), last]
+    command = [*TORCHRUN, f"--nproc_per_node={processes}", *map(str, script)]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, cwd=ROOT, check=False, capture_output=True, timeout=280).returncode
+
+
+def lines(log: Path, kind: str) -> list[list[str]]:
+    return [line.split() for line in log.read_text().splitlines() if line.startswith(kind)]
+
+
+def teaching_rows(log: Path) -> list[list[int]]:
+    """Returns of each step how many rows each process had that teach something."""
+    counts = []
+    for step in {line[1] for line in lines(log, "rollout")}:
+        rewards = [float(line[4]) for line in lines(log, "rollout") if line[1] == step]
+        groups = [rewards[at : at + 4] for at in range(0, len(rewards), 4)]
+        own = [groups[:2], groups[2:]]  # as `passes.spread` gives them out
+        counts.append([sum(4 for group in part if len({*group}) > 1) for part in own])
+    return counts
+
+
+@pytest.mark.engines
+def test_two_processes_equal_one_and_go_on_after_both_are_killed(coin_model: Path, tmp_path: Path) -> None:
+    one, two, killed = tmp_path / "one", tmp_path / "two", tmp_path / "killed"
+    assert launch(1, one, coin_model) == 0
+    assert launch(2, two, coin_model) == 0
+    assert lines(two.with_suffix(".log"), "rollout") == lines(one.with_suffix(".log"), "rollout")
+    assert any(len({*counts}) > 1 for counts in teaching_rows(two.with_suffix(".log")))
+    alone, together = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+    assert alone.keys() == together.keys()
+    assert max(float((alone[name] - together[name]).abs().max()) for name in alone) < 1e-5
+
+    assert launch(2, killed, coin_model, last=5) != 0
+    done = completed_steps(killed, train_and_die.RL)
+    assert done == 4
+    log = killed.with_suffix(".log")
+    kept = [line for line in log.read_text().splitlines() if int(line.split()[1]) <= done]  # as the caller does
+    log.write_text("\n".join(kept) + "\n")
+    for left in tmp_path.glob("*.pid*"):
+        left.unlink()
+    assert launch(2, killed, coin_model) == 0
+    assert log.read_text() == two.with_suffix(".log").read_text()
+    assert (killed / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
+    assert not work_dir(killed).exists()
