@@ -123,12 +123,13 @@ def reinforce_by_verl(
         InputError: There are too few problems, or verl refuses the configuration.
         InfrastructureError: verl ended before its time.
     """
-    from calmstorm.training.verl.run import Listener, VerlData, plan, train_verl
+    from calmstorm.training.verl.follow import Listener
+    from calmstorm.training.verl.run import VerlData, plan, train_verl
 
     require_engine(recipe)
-    data = VerlData(problems, held_out, _annotated(run, recipe))
+    data = VerlData(problems, _annotated(run, recipe))
     total = plan(start, data, output, recipe)[0].steps
-    logged = max((row["step"] for row in run.read_rows(stage)), default=0)
+    logged = max((row["step"] for row in run.read_rows(stage) if "reward" in row), default=0)
     with run.stage(stage), track(stage, total, logged) as advance:
 
         def on_step(step: RlStep) -> None:
