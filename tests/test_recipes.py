@@ -50,6 +50,7 @@ def test_the_paper_s_recipe_writes_out_the_paper_s_values() -> None:
         "server.instances",
         "server.sampled_logprobs",
         "intervener.kind",
+        *("rl.processes", "rl.generator", "rl.instances"),
     }
     assert (paper["problems.sft"], paper["problems.rl"]) == tuple(
         sum(getattr(sizes, part) for sizes in PAPER_SIZES.values()) for part in ("sft", "rl")
@@ -72,6 +73,7 @@ def test_one_gpu_changes_training_and_pace_and_nothing_that_is_measured() -> Non
         "name",
         "rollout.concurrency",
         "rollout.workers",
+        "server.command",  # takes weights by NCCL or not
         "server.instances",
     }
     recipe = load_recipe("paper-1gpu")
