@@ -13,8 +13,10 @@ from calmstorm.progress import note, track
 from calmstorm.records import GoldenTrajectory, Problem, Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
+from calmstorm.stages.watching import HeldOutProblems, watch_of
 
 if TYPE_CHECKING:
+    from calmstorm.training.grpo import RlResult
     from calmstorm.training.steps import RlStep
     from calmstorm.training.verl.metrics import DumpedRollout
 
@@ -115,9 +117,21 @@ def reinforce_by_verl(
     problems: Sequence[Problem],
     stage: Stage,
     output: Path,
-    held_out: Sequence[Problem] = (),
-) -> None:
+    measure: HeldOutProblems | None = None,
+) -> tuple[RlResult, int]:
     """Reinforces a model by verl; steps and rewards go to files that begin with its stage.
+
+    Args:
+        run: Receives steps, rewards and evaluations.
+        recipe: Its settings.
+        start: What is reinforced.
+        problems: What it is trained on.
+        stage: Of the run.
+        output: Where the model will stand.
+        measure: What is evaluated on while training.
+
+    Returns:
+        What came of it, and how many steps there were to be.
 
     Raises:
         InputError: There are too few problems, or verl refuses the configuration.
@@ -126,10 +140,10 @@ def reinforce_by_verl(
     from calmstorm.training.verl.follow import Listener
     from calmstorm.training.verl.run import VerlData, plan, train_verl
 
-    require_engine(recipe)
     data = VerlData(problems, _annotated(run, recipe))
     total = plan(start, data, output, recipe)[0].steps
     logged = max((row["step"] for row in run.read_rows(stage) if "reward" in row), default=0)
+    watch = None if measure is None else watch_of(run, stage, total, measure)
     with run.stage(stage), track(stage, total, logged) as advance:
 
         def on_step(step: RlStep) -> None:
@@ -144,8 +158,9 @@ def reinforce_by_verl(
                 run.drop(log, lambda row: row["step"] > done)
 
         note(f"verl trains; its output is in {output}.work/verl.log")
-        train_verl(start, data, output, recipe, Listener(on_step, on_rollout, on_resume), logged)
-    note(f"{stage}: {total} steps from {start}")
+        result = train_verl(start, data, output, recipe, Listener(on_step, on_rollout, on_resume), logged, watch)
+    note(f"{stage}: {result.steps} steps from {start}")
+    return result, total
 
 
 def _annotated(run: RunDirectory, recipe: Recipe) -> dict[str, GoldenTrajectory] | None:

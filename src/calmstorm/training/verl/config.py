@@ -37,7 +37,8 @@ ROLLOUTS = "rollouts"
 EVALUATIONS = "evaluations"
 METRICS = "metrics.jsonl"
 
-TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo", "carft")
+CPU_WEIGHTS = "calmstorm"
+"""Name of what carries weights without a GPU (`weights`), among verl's checkpoint engines."""
 DAPO_CLIP_HIGH = 0.28
 OFFLOAD_BELOW = 8
 """GPUs below which weights and optimizer are moved to host memory while rollouts are drawn."""
@@ -98,17 +99,10 @@ def check_settings(recipe: Recipe, device: str) -> None:
             f"rl.lora_rank is {settings.lora_rank}; with engine 'verl' all weights are trained: set rl.lora_rank to 0, "
             "or take --engine trl"
         )
-    if settings.mode != "separate_async":
-        return
-    if device == "cpu":
+    if settings.mode == "separate_async" and settings.nodes * settings.processes < 2:
         raise InputError(
-            "rl.mode is 'separate_async', which moves weights from GPU to GPU; there is none here: set rl.mode to "
-            "'sync' or 'colocate_async'"
-        )
-    if settings.nodes * settings.processes < 2:
-        raise InputError(
-            "rl.mode is 'separate_async' with one GPU; rollouts and updates need GPUs of their own: raise "
-            "rl.processes or rl.nodes, or set rl.mode to 'colocate_async'"
+            f"rl.mode is 'separate_async' with one {'process' if device == 'cpu' else 'GPU'}; rollouts and updates "
+            "need their own: raise rl.processes or rl.nodes, or set rl.mode to 'colocate_async'"
         )
 
 
@@ -152,6 +146,7 @@ def values(training: VerlTraining) -> dict[str, object]:
         **_rollout(training),
         **_trainer(training),
         **(_cpu(training) if training.device == "cpu" else _gpu(training)),
+        **(_own_gpus(recipe.rl, training.device) if recipe.rl.mode == "separate_async" else {}),
         RECIPE: recipe.model_dump_json(include={*Recipe.model_fields}),  # a run's own settings have more
     }
 
@@ -237,7 +232,6 @@ def _gpu(training: VerlTraining) -> dict[str, object]:
     tokens = settings.prompt_tokens + settings.response_tokens
     offload = settings.nodes * settings.processes < OFFLOAD_BELOW
     engine = "actor_rollout_ref.actor.fsdp_config"
-    split = _own_gpus(settings) if settings.mode == "separate_async" else {}
     return {
         "actor_rollout_ref.model.enable_gradient_checkpointing": True,
         "actor_rollout_ref.actor.use_dynamic_bsz": True,
@@ -246,11 +240,10 @@ def _gpu(training: VerlTraining) -> dict[str, object]:
         f"{engine}.optimizer_offload": offload,
         "actor_rollout_ref.rollout.name": "vllm",
         "actor_rollout_ref.rollout.max_model_len": tokens,
-        **split,
     }
 
 
-def _own_gpus(settings: RlSettings) -> dict[str, object]:
+def _own_gpus(settings: RlSettings, device: str) -> dict[str, object]:
     """Returns how GPUs are shared between rollouts and updates where each has its own: nodes, else GPUs, by half."""
     if settings.nodes > 1:
         sizes = {
@@ -267,7 +260,7 @@ def _own_gpus(settings: RlSettings) -> dict[str, object]:
     return {
         **sizes,
         "actor_rollout_ref.hybrid_engine": False,
-        "actor_rollout_ref.rollout.checkpoint_engine.backend": "nccl",
+        "actor_rollout_ref.rollout.checkpoint_engine.backend": CPU_WEIGHTS if device == "cpu" else "nccl",
         "trainer.v1.separate_async.parameter_sync_step": settings.prompts_per_step // settings.mini_batch,
     }
 
@@ -292,6 +285,7 @@ def _cpu(training: VerlTraining) -> dict[str, object]:
         "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu": settings.micro_batch,
         "actor_rollout_ref.rollout.name": CPU_ROLLOUT,
         "actor_rollout_ref.rollout.agent.num_workers": settings.nodes,
+        "reward.num_workers": 1,  # never asked, and each takes a third of a GiB
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
         **({} if training.joins else _cpu_ray(settings)),
     }

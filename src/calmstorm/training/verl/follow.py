@@ -38,7 +38,7 @@ class Follower:
 
     def __init__(self, training: VerlTraining, listener: Listener, logged: int, watcher: Watcher | None = None) -> None:
         """Takes a training, whom to tell, the last step that was told before, and who chooses weights."""
-        self._training, self._listener, self._watcher = training, listener, watcher
+        self._training, self._listener, self.watcher = training, listener, watcher
         self._folder = training.work / config.CHECKPOINTS
         self.told = logged
         """The last step that the listener knows."""
@@ -50,9 +50,9 @@ class Follower:
         self._listener.on_resume(self.told)  # rollouts may be told of a step that is not
         self.tell_new(wait=False)
         step = resume_step(self._folder, self.told)
-        if self._watcher is not None:
-            known = self._watcher.scores
-            self._watcher.scores = {done: score for done, score in known.items() if done <= step}
+        if self.watcher is not None:
+            known = self.watcher.scores
+            self.watcher.scores = {done: score for done, score in known.items() if done <= step}
         keep_only(self._folder, {step, self._best})
         for place in (config.ROLLOUTS, config.EVALUATIONS, "hydra"):
             shutil.rmtree(work / place, ignore_errors=True)
@@ -74,7 +74,7 @@ class Follower:
     @property
     def is_over(self) -> bool:
         """Whether as many evaluations as `rl.patience` came after the best one."""
-        return self._watcher is not None and self._watcher.is_over()
+        return self.watcher is not None and self.watcher.is_over()
 
     @property
     def kept(self) -> int | None:
@@ -86,7 +86,7 @@ class Follower:
 
     @property
     def _best(self) -> int | None:
-        return None if self._watcher is None else self._watcher.best
+        return None if self.watcher is None else self.watcher.best
 
     def _logged(self) -> list[LoggedStep]:
         """Returns what was logged since the last call."""
@@ -114,8 +114,8 @@ class Follower:
                     self._listener.on_rollout(rollout)
                 self._listener.on_step(rl_step(logged))
                 self.told = logged.step
-            if self._watcher is not None and logged.step not in self._watcher.scores:
-                self._evaluated(self._watcher, logged, wait)
+            if self.watcher is not None and logged.step not in self.watcher.scores:
+                self._evaluated(self.watcher, logged, wait)
 
     def _evaluated(self, watcher: Watcher, logged: LoggedStep, wait: bool) -> None:
         """Scores the evaluation after a step, if there was one, and removes checkpoints that nobody needs any more."""

@@ -59,7 +59,7 @@ def parse_steps(lines: Iterable[str]) -> list[LoggedStep]:
 
 
 def read_rollouts(folder: Path, step: int) -> list[DumpedRollout]:
-    """Returns what verl dumped of a step's rollouts, or of an evaluation, so far; a line that is being written is left out."""
+    """Returns what verl dumped of a step's rollouts, or of an evaluation, so far, in whole lines."""
     path = folder / f"{step}.jsonl"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [_rollout(json.loads(line)) for line in text.splitlines(keepends=True) if line.endswith("\n")]

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from calmstorm.errors import WorkError
 from calmstorm.reasoner.codec import load_tokenizer
@@ -20,7 +19,7 @@ from calmstorm.reasoner.weights import model_directory
 from calmstorm.records import GoldenTrajectory, Problem
 from calmstorm.settings import Recipe
 from calmstorm.training.checkpoints import open_work, publish, work_dir
-from calmstorm.training.grpo import check_problems, step_order
+from calmstorm.training.grpo import RlResult, check_problems, step_order
 from calmstorm.training.verl import config
 from calmstorm.training.verl.checkpoints import checkpoint
 from calmstorm.training.verl.config import VerlTraining
@@ -39,15 +38,6 @@ class VerlData:
     """With labels that can be graded."""
     annotated: Mapping[str, GoldenTrajectory] | None = None
     """Annotated trajectories by problem id, for CARFT."""
-
-
-class VerlResult(NamedTuple):
-    """What came of a training."""
-
-    steps: int
-    """That were made."""
-    kept: int
-    """The step whose weights are the model."""
 
 
 def plan(
@@ -105,7 +95,7 @@ def train_verl(
     listener: Listener,
     logged: int = 0,
     watch: Watch | None = None,
-) -> VerlResult:
+) -> RlResult:
     """Reinforces a model by verl and writes it as a plain Hugging Face directory.
 
     Args:
@@ -137,7 +127,8 @@ def train_verl(
     if kept is None:
         raise WorkError(f"verl ended after step {follower.told} of {training.steps} without its checkpoint: {work}")
     publish(_staged(training, kept), str(training.recipe.prompt), output_dir)
-    return VerlResult(follower.told, kept)
+    score = None if follower.watcher is None else follower.watcher.scores.get(kept)
+    return RlResult(steps=follower.told, kept=kept, score=score)
 
 
 def _staged(training: VerlTraining, step: int) -> Path:

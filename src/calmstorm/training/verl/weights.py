@@ -1,4 +1,4 @@
-"""How weights reach rollout servers of their own (mode `separate_async`) without a GPU: through the object store of Ray.
+"""How weights reach rollout servers of their own (mode `separate_async`) without a GPU: by the object store of Ray.
 
 verl calls what carries weights a checkpoint engine; its own ones need GPUs. Meant for models that fit a CPU.
 """
