@@ -121,8 +121,9 @@ def reinforce(
     require_engine(recipe)
     annotated = annotated_problems(run, recipe)
     if settings.engine == "verl":
-        reinforce_by_verl(run, recipe, start, trained, stage, output, watched, annotated)
-        write_card(run, recipe, stage, output, start, trained)
+        measure = HeldOutProblems(watched, recipe, interpreter, stage) if watched else None
+        by_verl, total = reinforce_by_verl(run, recipe, start, trained, stage, output, annotated, measure)
+        write_card(run, recipe, stage, output, start, trained, _kept(by_verl, settings, total))
         return
     from calmstorm.training.grpo import completed_steps, train_grpo
 
