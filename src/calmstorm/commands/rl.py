@@ -111,6 +111,7 @@ def rl(
     def begin(directory: RunDirectory) -> None:
         if given is None:
             collect_problems(directory, settings)
+        test_problems(directory, settings)
         if stage is None:
             changes = {"rl": settings.rl, "carft": settings.carft}
             keep_config(directory, config.model_copy(update=changes), frozenset(changes))
