@@ -16,9 +16,9 @@ TILE_TOKENS, TILE_VOCABULARY = 4096, 32768
 """Logits that TRL's loss makes at once."""
 CPU_LOGITS = 2**26
 """Logits that `calmstorm.training.cpu.scoring` makes at once."""
-CPU_TILES = 9
-"""Copies of its logits that TRL's loss holds where it has no Triton."""
-CPU_SCORING_TILES = 5
+CPU_TILES = 8.25
+"""Copies of its logits that TRL's loss holds where it has no Triton, and a mask of them."""
+CPU_SCORING_TILES = 3
 """Copies of its logits that `calmstorm.training.cpu.scoring` holds."""
 KEPT_VALUES = 2**24
 """Hidden values of a pass beyond which fine-tuning on a CPU makes activations again for the gradient."""
@@ -134,9 +134,10 @@ def _activations(geometry: Geometry, tokens: int, checkpointing: bool) -> tuple[
 
 
 def _logits(geometry: Geometry, tokens: int, numbers: Numbers, *, rl: bool, on_cpu: bool) -> float:
-    """Returns bytes of the logits that are there at once."""
-    if on_cpu and rl:
-        return CPU_SCORING_TILES * numbers.logit * min(CPU_LOGITS, tokens * geometry.vocabulary)
+    """Returns bytes of the logits that are there at once, copies included."""
+    if on_cpu and rl:  # each part of the tokens has a gradient of the head, which is added to that of the others
+        head = 4.0 * geometry.vocabulary * geometry.hidden
+        return CPU_SCORING_TILES * numbers.logit * min(CPU_LOGITS, tokens * geometry.vocabulary) + head
     tile = numbers.logit * min(tokens, TILE_TOKENS) * min(geometry.vocabulary, TILE_VOCABULARY)
     return (CPU_TILES if on_cpu else 1) * tile
 
