@@ -6,12 +6,14 @@ STAMP := $(VENV)/.installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 VLLM_PINS := tests/engines/vllm.txt
+VERL_VENV := .venv-verl
+VERL_STAMP := $(VERL_VENV)/.installed
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 # more than one thread is slower for a model this small
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test vllm test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-curation bench-nodes bench-steps clean
+.PHONY: setup demo test vllm verl test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-curation bench-nodes bench-steps clean
 
 setup: $(STAMP)
 
@@ -42,10 +44,23 @@ $(VLLM_STAMP): $(VLLM_PINS)
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
+verl: $(VERL_STAMP)
+
+# verl and TRL exclude each other, and verl needs older packages than constraints.txt has: an environment of its own, whose
+# pins are those of the extra. torch first and alone, as everywhere.
+$(VERL_STAMP): pyproject.toml
+	test -x $(VERL_VENV)/bin/python || $(PYTHON) -m venv $(VERL_VENV)
+	$(VERL_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VERL_VENV)/bin/python -m pip install --quiet torch==2.13.0
+	$(VERL_VENV)/bin/python -m pip install --quiet --editable '.[verl]' 'pytest>=9,<10' 'pytest-timeout>=2.4,<3'
+	touch $@
+
 # dashscope: for the Qwen vocabulary that lies in it; what it depends on is not needed. CALM_VLLM_PYTHON names the
-# Python of a vLLM that is installed elsewhere. What cannot be installed here is skipped, and pytest says so.
+# Python of a vLLM that is installed elsewhere, CALM_VERL_PYTHON that of a verl. What cannot be installed here is skipped,
+# and pytest says so.
 test-engines: setup
 	@test -n "$$CALM_VLLM_PYTHON" || $(MAKE) vllm || echo "vLLM cannot be installed here: see the log above" >&2
+	@test -n "$$CALM_VERL_PYTHON" || $(MAKE) verl || echo "verl cannot be installed here: see the log above" >&2
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	@$(BIN)/python -m pip install --quiet --no-deps dashscope==2.0.2 || echo "there is no Qwen vocabulary" >&2
 	$(BIN)/python -m pytest -m engines -rs

@@ -29,7 +29,7 @@ def written(name: str) -> dict[str, object]:
 
 
 def test_there_are_recipes_for_the_paper_one_gpu_and_a_laptop() -> None:
-    assert NAMES == ["paper", "paper-1gpu", "pocket"]
+    assert NAMES == ["paper", "paper-1gpu", "paper-verl", "pocket"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,6 +50,7 @@ def test_the_paper_s_recipe_writes_out_the_paper_s_values() -> None:
         "server.instances",
         "server.sampled_logprobs",
         "intervener.kind",
+        *("rl.processes", "rl.generator", "rl.instances"),
     }
     assert (paper["problems.sft"], paper["problems.rl"]) == tuple(
         sum(getattr(sizes, part) for sizes in PAPER_SIZES.values()) for part in ("sft", "rl")
@@ -72,8 +73,23 @@ def test_one_gpu_changes_training_and_pace_and_nothing_that_is_measured() -> Non
         "name",
         "rollout.concurrency",
         "rollout.workers",
+        "server.command",  # takes weights by NCCL or not
         "server.instances",
     }
     recipe = load_recipe("paper-1gpu")
     assert recipe.sft.lora_rank > 0
     assert recipe.rl.lora_rank > 0
+
+
+def test_the_recipe_for_verl_is_the_paper_s_on_four_nodes_of_eight_gpus() -> None:
+    paper, verl = written("paper"), written("paper-verl")
+    changed = {key: verl.get(key) for key in paper.keys() | verl.keys() if paper.get(key) != verl.get(key)}
+    assert changed == {
+        "name": "paper-verl",
+        "rl.engine": "verl",
+        "rl.mode": "sync",
+        "rl.nodes": 4,
+        "rl.processes": 8,
+        "rl.aggregation": "token_mean",
+        "rl.importance_cap": 2.0,
+    }

@@ -59,7 +59,7 @@ def run_experiment(adaptation: Adaptation, experiment: Experiment, codec: TokenC
             fine_tune(run, recipe, adaptation.base, unguided(run, golden), Stage.CONTROL_SFT)
             adaptation.evaluate(Stage.CONTROL_SFT, problems.test, interpreter)
             start = model_path(run, Stage.CONTROL_SFT)
-            reinforce(run, recipe, start, problems.rl, interpreter, Stage.CONTROL_RL)
+            reinforce(run, recipe, start, problems.rl, interpreter, Stage.CONTROL_RL, test=problems.test)
             adaptation.evaluate(Stage.CONTROL_RL, problems.test, interpreter)
     find_flaws(run)
 

@@ -60,7 +60,8 @@ class Adaptation:
             self.curate(problems.sft, interpreter)
             fine_tune(self.run, self.recipe, self.base, self.golden())
             self.evaluate(Stage.SFT, problems.test, interpreter)
-            reinforce(self.run, self.recipe, model_path(self.run, Stage.SFT), problems.rl, interpreter)
+            start = model_path(self.run, Stage.SFT)
+            reinforce(self.run, self.recipe, start, problems.rl, interpreter, test=problems.test)
             self.evaluate(Stage.RL, problems.test, interpreter)
         find_flaws(self.run)
 

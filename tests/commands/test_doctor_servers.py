@@ -48,6 +48,22 @@ def test_a_server_that_works_lists_its_models_and_returns_token_ids(capsys: pyte
     assert (request["model"], request["max_tokens"]) == ("two", 1)
 
 
+def test_a_server_says_whether_it_takes_weights_and_has_to_where_rollouts_of_training_come_from_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with CompletionServer("x") as server:
+        name = f"server {server.url}, weight sync"
+        status, found = examine(capsys, "--reasoner", server.url)
+        assert (status, found[name]["ok"], found[name]["required"]) == (0, False, False)
+        assert "VLLM_SERVER_DEV_MODE=1" in found[name]["remedy"]
+        training = ("--recipe", "pocket", "--set", "rl.generator=server", "--set", f"rl.servers={server.url}")
+        status, found = examine(capsys, *training)
+        assert (status, found[name]["required"]) == (1, True)
+        server.pages["/is_paused"] = lambda _: {"is_paused": False}
+        status, found = examine(capsys, *training)
+        assert (status, found[name]["ok"]) == (0, True)
+
+
 def test_token_ids_need_not_come_back_where_text_goes_in_and_out(capsys: pytest.CaptureFixture[str]) -> None:
     answer = {"id": "1", "object": "text_completion", "model": "m", "choices": [{"index": 0, "text": "1"}]}
     with CompletionServer(lambda _: answer) as server:

@@ -17,14 +17,16 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
 _START_SECONDS = 300.0
-_ENVIRONMENT = {
+VARIABLES = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_SERVER_DEV_MODE": "1",
 }
+"""What a server on a CPU has in its environment; the last lets it take weights."""
 _SERVED_NAME = "pocket"
 # Chunked prefill stays off: a CPU generator has no offset, which seeded requests need when their prompt is parted.
 _OPTIONS = (
@@ -50,11 +52,7 @@ class VllmServer:
     def __init__(self, python: Path, model: Path, log: Path, *, context_tokens: int = 2048) -> None:
         self.port = free_port()
         self._log = log
-        self._command = [
-            str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
-            "--served-model-name", _SERVED_NAME, "--host", "127.0.0.1", "--port", str(self.port),
-            "--max-model-len", str(context_tokens), *_OPTIONS,
-        ]  # fmt: skip
+        self._command = [*command(python, str(model), str(self.port), context_tokens), "--served-model-name", self.name]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,7 +65,7 @@ class VllmServer:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
-                env={**os.environ, **_ENVIRONMENT},
+                env={**os.environ, **VARIABLES},
                 cwd=self._log.parent,  # a folder named vllm in the working directory would be imported
                 stdout=log,
                 stderr=log,
@@ -121,6 +119,14 @@ class VllmServer:
 
     def _last_lines(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-30:])
+
+
+def command(python: Path, model: str, port: str, context_tokens: int = 2048) -> list[str]:
+    """Returns what starts a server, word by word."""
+    return [
+        str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--host", "127.0.0.1",
+        "--port", port, "--max-model-len", str(context_tokens), *_OPTIONS,
+    ]  # fmt: skip
 
 
 def free_port() -> int:

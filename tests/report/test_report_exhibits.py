@@ -186,13 +186,14 @@ def test_figure_6_sets_the_control_beside_the_main_arm(arms: Content, demo: Cont
     figure_6 = exhibit(arms, "figure-6")
     assert not figure_6.gaps
     assert [chart.key for chart in figure_6.charts] == [
+        "figure-6-a1",
         "figure-6-a",
         "figure-6-b",
         "figure-6-c",
         "figure-6-a2",
         "figure-6-d",
     ]
-    lines = [trace["name"] for trace in figure_6.charts[0].figure.data if trace["mode"] == "lines"]
+    lines = [trace["name"] for trace in figure_6.charts[1].figure.data if trace["mode"] == "lines"]
     assert lines == ["RL with CALM", "RL without CALM"]
     (table,) = figure_6.tables
     assert [row.group for row in table.rows] == ["RL with CALM"] * 2 + ["RL without CALM"] * 2

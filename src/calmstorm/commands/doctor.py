@@ -118,6 +118,8 @@ def _probes(recipe: Recipe | None) -> list[Callable[[], Iterator[Check]]]:
     if recipe is not None and (urls := server_urls(recipe.reasoner)):
         text_only = recipe.server.text_only
         probes.append(lambda: doctor_servers.probe_reasoner(urls, recipe.model, text_only=text_only))
+    if recipe is not None and recipe.rl.generator == "server" and (trained := server_urls(recipe.rl.servers or "")):
+        probes.append(lambda: doctor_servers.probe_reasoner(trained, None, training=True))
     if recipe is not None and recipe.server.command and not server_urls(recipe.reasoner):
         probes.append(lambda: _server_command(recipe.server.command))
     needed = recipe is not None and recipe.intervener.kind in ("llm", "rules+llm")

@@ -24,13 +24,16 @@ REASONER_KEY = "CALM_API_KEY"
 _START = "start it (vllm serve MODEL --port N), or correct the address"
 
 
-def probe_reasoner(urls: Sequence[str], model: str | None, *, text_only: bool = False) -> Iterator[Check]:
+def probe_reasoner(
+    urls: Sequence[str], model: str | None, *, text_only: bool = False, training: bool = False
+) -> Iterator[Check]:
     """Yields what works of each server of a Reasoner.
 
     Args:
         urls: Base URLs.
         model: The model's name there; None takes the first that a server lists.
         text_only: Text goes in and out, so that token ids need not come back.
+        training: Reinforcement draws its rollouts there, so that it has to take weights.
     """
     for url in urls:
         name = f"server {url.rpartition('@')[2]}"
@@ -39,7 +42,7 @@ def probe_reasoner(urls: Sequence[str], model: str | None, *, text_only: bool = 
         except InputError as error:
             yield Check(name, False, True, str(error))
             continue
-        yield from asyncio.run(_closing(endpoint, _reasoner(endpoint, name, model, text_only)))
+        yield from asyncio.run(_closing(endpoint, _reasoner(endpoint, name, model, text_only, training)))
 
 
 def probe_intervener(settings: IntervenerSettings, required: bool) -> Iterator[Check]:
@@ -69,7 +72,7 @@ async def _closing(endpoint: Endpoint, probe: Any) -> list[Check]:  # noqa: ANN4
         await endpoint.close()
 
 
-async def _reasoner(endpoint: Endpoint, name: str, model: str | None, text_only: bool) -> Any:  # noqa: ANN401
+async def _reasoner(endpoint: Endpoint, name: str, model: str | None, text_only: bool, training: bool) -> Any:  # noqa: ANN401
     try:
         async with endpoint.request(model or "models") as client:
             served = [item.id for item in (await client.models.list()).data]
@@ -97,6 +100,14 @@ async def _reasoner(endpoint: Endpoint, name: str, model: str | None, text_only:
         not text_only,
         "come back" if ids else "do not come back",
         "serve the model with vLLM or SGLang, or go on in text with --set server.text_only=true (no training)",
+    )
+    takes = await endpoint.status_of("/is_paused") == 200  # a page that vLLM has where it takes weights
+    yield Check(
+        f"{name}, weight sync",
+        takes,
+        training,
+        "takes the weights in training" if takes else "takes no weights",
+        "start vLLM with VLLM_SERVER_DEV_MODE=1 in its environment; only reinforcement asks for it (rl.servers)",
     )
 
 

@@ -167,14 +167,19 @@ class Endpoint:
 
     async def alive(self) -> bool:
         """Whether the server answers, and says that it is well where it can be asked."""
+        status = await self.status_of("/health")
+        if status in (404, 405, 501):  # it has no such page
+            status = await self.status_of("/v1/models" if self.url.endswith("/v1") else "/models")
+        return status is not None and status < 500
+
+    async def status_of(self, page: str) -> int | None:
+        """Returns the status that a page beside the API is answered with; None where there is no answer."""
         try:
             async with asyncio.timeout(2 * self._settings.connect_seconds):
-                status = (await self._http.get(f"{self.url.removesuffix('/v1')}/health")).status_code
-                if status in (404, 405, 501):  # it has no such page
-                    status = (await self._http.get(f"{self.url}/models", headers=self._headers)).status_code
+                root = self.url.removesuffix("/v1")
+                return (await self._http.get(root + page, headers=self._headers)).status_code
         except CLIENT_ERRORS:
-            return False
-        return status < 500
+            return None
 
     def served(self) -> list[Served]:
         """Asks the server for its models; blocks, so that it can be asked before there is an event loop.

@@ -15,7 +15,7 @@ from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
 
 if TYPE_CHECKING:
-    from calmstorm.training.grpo import RlStep
+    from calmstorm.training.steps import RlStep
     from calmstorm.training.verl.metrics import DumpedRollout
 
 _NEEDS = {"trl": ("trl", "train", "verl"), "verl": ("verl", "verl", "train")}
@@ -127,7 +127,7 @@ def reinforce_by_verl(
     from calmstorm.training.verl.run import Listener, VerlData, plan, train_verl
 
     require_engine(recipe)
-    data = VerlData(problems, held_out, annotated)
+    data = VerlData(problems, held_out, annotated or None)
     total = plan(start, data, output, recipe)[0].steps
     logged = max((row["step"] for row in run.read_rows(stage)), default=0)
     with run.stage(stage), track(stage, total, logged) as advance:

@@ -11,17 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calmstorm.interpreter import Interpreter
+from calmstorm.printable import percent
 from calmstorm.progress import Advance, note, track
 from calmstorm.records import GoldenTrajectory, Problem, Stage
+from calmstorm.rollout import CodeRunner
 from calmstorm.runs import RunDirectory
-from calmstorm.settings import Recipe
+from calmstorm.settings import Recipe, RlSettings
 from calmstorm.stages.cards import write_card
 from calmstorm.stages.engines import reinforce_by_verl, require_engine
 from calmstorm.stages.launching import is_to_be_launched, train_elsewhere
+from calmstorm.stages.watching import HeldOutProblems, held_out, watch_of
 
 if TYPE_CHECKING:
-    from calmstorm.training.grpo import RlStep
+    from calmstorm.training.grpo import RlResult, RlStep
     from calmstorm.training.rollouts import RlRollout
     from calmstorm.training.sft import SftStep
 
@@ -87,31 +89,45 @@ def reinforce(
     recipe: Recipe,
     start: str | Path,
     problems: Sequence[Problem],
-    interpreter: Interpreter,
+    interpreter: CodeRunner,
     stage: Stage = Stage.RL,
+    *,
+    test: Sequence[Problem] = (),
+    evaluate_on: Sequence[Problem] = (),
 ) -> None:
     """Reinforces a model, unless the run has the result; steps and rewards go to files that begin with its stage.
+
+    Args:
+        run: Receives steps, rewards and, while training, evaluations.
+        recipe: Its settings.
+        start: What is reinforced.
+        problems: What it is trained on, but for those that are held out to choose weights by.
+        interpreter: Runs scripts.
+        stage: Of the run.
+        test: What is evaluated on while training, where the recipe asks for that and no weights are chosen by it.
+        evaluate_on: What is evaluated on in any case.
 
     Raises:
         InputError: There are too few problems, one has no label, or `start` is no model.
     """
-    output = model_path(run, stage)
+    output, settings = model_path(run, stage), recipe.rl
+    trained, watched = held_out(problems, test, evaluate_on, settings, recipe.seed)
     if output.exists():
-        write_card(run, recipe, stage, output, start, problems)
+        write_card(run, recipe, stage, output, start, trained)
         return
     if is_to_be_launched(recipe, "rl"):
         train_elsewhere(run, recipe, stage, "rl", start, problems)
         return
     require_engine(recipe)
-    if recipe.rl.engine == "verl":
-        reinforce_by_verl(run, recipe, start, problems, stage, output)
-        write_card(run, recipe, stage, output, start, problems)
+    annotated = annotated_problems(run, recipe)
+    if settings.engine == "verl":
+        reinforce_by_verl(run, recipe, start, trained, stage, output, watched, annotated)
+        write_card(run, recipe, stage, output, start, trained)
         return
     from calmstorm.training.grpo import completed_steps, train_grpo
 
-    settings = recipe.rl
     done = completed_steps(output, settings)
-    total = settings.steps or settings.epochs * (len(problems) // settings.prompts_per_step)
+    total = settings.steps or settings.epochs * (len(trained) // settings.prompts_per_step)
     with _logged(run, stage, (stage, f"{stage}_rollouts"), done, total) as advance:
 
         def on_step(step: RlStep) -> None:
@@ -125,9 +141,9 @@ def reinforce(
             key = {"step": rollout.step, "problem_id": rollout.problem_id, "sample": rollout.sample}
             run.append(f"{stage}_rollouts", {**key, "reward": rollout.reward})
 
-        train_grpo(
+        result = train_grpo(
             start,
-            problems,
+            trained,
             output,
             settings,
             interpreter,
@@ -135,9 +151,38 @@ def reinforce(
             prompt=recipe.prompt,
             local=recipe.local,
             server=recipe.server,
+            carft=recipe.carft,
+            annotated=annotated,
             seed=recipe.seed,
             on_step=on_step,
             on_rollout=on_rollout,
+            watch=watch_of(run, stage, done, HeldOutProblems(watched, recipe, interpreter, stage)) if watched else None,
         )
-    write_card(run, recipe, stage, output, start, problems)
-    note(f"{stage}: {total} steps from {start}")
+    weights = _kept(result, settings, total)
+    write_card(run, recipe, stage, output, start, trained, weights)
+    note(f"{stage}: {result.steps} steps from {start}{f'; {weights}' if weights else ''}")
+
+
+def _kept(result: RlResult, settings: RlSettings, total: int) -> str:
+    """Says which weights were kept, where there was a choice, and that training ended early."""
+    words = []
+    if result.steps < total:
+        words.append(f"ended early, {settings.patience} evaluations after the best")
+    if settings.keep == "best":
+        score = result.score
+        share = "" if score is None or score.pass_at_1 is None else f", {percent(score.pass_at_1)} of held-out problems"
+        words.append(f"weights of step {result.kept} are kept as the best{share}")
+    return "; ".join(words)
+
+
+def annotated_problems(run: RunDirectory, recipe: Recipe) -> dict[str, GoldenTrajectory]:
+    """Returns the annotated trajectories of a recipe's problems; none where its objective needs none.
+
+    Raises:
+        InputError: There are none where they are to be: `carft.annotated`, or the run itself.
+    """
+    from calmstorm.training.carft.annotated import read_annotated
+
+    if recipe.rl.objective != "carft" or recipe.carft.coefficient == 0:
+        return {}
+    return read_annotated(recipe.carft.annotated or run.path)

@@ -52,18 +52,26 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def connect() -> None:
-    """Brings the processes together, once; the libraries that train go on with these connections."""
+def connect(alone: bool = False) -> None:
+    """Brings the processes together, once; the libraries that train go on with these connections.
+
+    Args:
+        alone: Also where there is one process only, for libraries that ask for connections all the same.
+    """
     import torch
     from torch import distributed
 
-    if world_size() == 1 or distributed.is_initialized():
+    if distributed.is_initialized() or (world_size() == 1 and not alone):
         return
+    backend = "gloo"
     if torch.cuda.is_available():
+        backend = "cuda:nccl,cpu:gloo"
         torch.cuda.set_device(local_rank())
-        distributed.init_process_group("cuda:nccl,cpu:gloo", timeout=PATIENCE)
+    if launched():
+        distributed.init_process_group(backend, timeout=PATIENCE)
     else:
-        distributed.init_process_group("gloo", timeout=PATIENCE)
+        os.environ.setdefault("LOCAL_RANK", "0")  # what DeepSpeed asks for
+        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
 
 
 def barrier() -> None:
@@ -88,13 +96,13 @@ def begin() -> None:
 
 def part() -> None:
     """Ends the connections between processes, when all have come here."""
-    if world_size() == 1:
-        return
     from torch import distributed
 
     if distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
+    if not launched():
+        os.environ.pop("LOCAL_RANK", None)
 
 
 def on_first(work: Callable[[], T]) -> T:

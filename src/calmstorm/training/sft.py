@@ -20,7 +20,7 @@ from calmstorm.settings import LocalSettings, SftSettings
 from calmstorm.training.checkpoints import open_work, publish
 from calmstorm.training.encode import Example, encode
 from calmstorm.training.policy import load_policy
-from calmstorm.training.ranks import in_agreement, world_size
+from calmstorm.training.ranks import in_agreement, launched, part, world_size
 from calmstorm.training.rows import schedule
 from calmstorm.training.trl.session import Logs, Session, save_trained
 from calmstorm.training.trl.sft import fine_tune
@@ -135,6 +135,8 @@ def train_sft(
     trainer = fine_tune(session, plan, validation, settings)
     save_trained(trainer, policy, lambda: load(LocalSettings(device="cpu")), work / "model")
     publish(work / "model", policy.prompt, output_dir)
+    if not launched():
+        part()
     return SftResult(
         trajectories=len(examples),
         left_out=left_out,

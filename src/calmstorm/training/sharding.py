@@ -7,6 +7,7 @@ arithmetic.
 
 from __future__ import annotations
 
+import warnings
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ def trainer_arguments(sharding: Sharding, checkpointing: bool) -> dict[str, Any]
     """
     if sharding == "zero3":
         require_deepspeed()
+        _quieten_deepspeed()
         return {"deepspeed": zero3(), "gradient_checkpointing": checkpointing}
     if sharding == "fsdp2":
         return {
@@ -83,3 +85,11 @@ def require_deepspeed() -> None:
     """
     if find_spec("deepspeed") is None:
         raise MissingExtraError("deepspeed", "deepspeed")
+
+
+def _quieten_deepspeed() -> None:
+    """Keeps DeepSpeed from compiling a faster exchange between CPU processes, which takes minutes, and from warning."""
+    import deepspeed
+
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)  # it calls them
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

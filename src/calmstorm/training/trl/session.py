@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers.integrations import unset_hf_deepspeed_config
 
 from calmstorm.errors import WorkError
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.training.checkpoints import checkpoint_of, last_complete, mark_complete
 from calmstorm.training.lora import merge_adapters
-from calmstorm.training.ranks import PATIENCE, is_first
+from calmstorm.training.ranks import PATIENCE, connect, is_first
 from calmstorm.training.sharding import Sharding, trainer_arguments
 from calmstorm.training.watching import PatienceEnded
 
@@ -75,6 +76,8 @@ class Session:
             "metric_for_best_model": "eval_loss",
             "greater_is_better": False,
         }
+        if self.sharding != "none":
+            connect(alone=True)
         return {
             **trainer_arguments(self.sharding, self._checkpointing()),
             **(validation if self.validates else {}),
@@ -160,6 +163,7 @@ def save_trained(trainer: Trainer, policy: LocalReasoner, whole: Callable[[], Lo
         return directory
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if is_first():
+        unset_hf_deepspeed_config()  # while it is set, models are loaded as shards
         saved = whole()
         kept = {name: value for name, value in state.items() if name in saved.model.state_dict()}
         saved.model.load_state_dict(kept, strict=not saved.model.config.tie_word_embeddings)

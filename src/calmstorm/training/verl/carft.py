@@ -137,8 +137,8 @@ def _check(recipe: Recipe, config: Any) -> None:  # noqa: ANN401
         )
     if actor.ppo_mini_batch_size != config.data.train_batch_size or actor.ppo_epochs != 1:
         raise InputError(
-            f"rl.mini_batch is {rl.mini_batch} and rl.prompts_per_step {rl.prompts_per_step}; CARFT on verl makes one "
-            "update a step: set both to the same"
+            f"rl.mini_batch is {rl.mini_batch} of {rl.prompts_per_step} problems a step; CARFT on verl makes one "
+            "change of the weights a step: set rl.mini_batch to rl.prompts_per_step"
         )
     if actor.strategy != "fsdp2" or parallel != 1:
         raise InputError(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from calmstorm.errors import WorkError
-from calmstorm.training.grpo import RlStep
+from calmstorm.training.steps import RlStep
 
 
 class LoggedStep(NamedTuple):
@@ -82,6 +82,7 @@ def rl_step(logged: LoggedStep) -> RlStep:
             response_tokens=numbers["calm/response_tokens"],
             silent_groups=numbers["calm/silent_groups"],
             ungraded=int(numbers["calm/ungraded"]),
+            logprob_difference=numbers["calm/logprob_gap"],
             grad_norm=numbers.get("actor/grad_norm", 0.0),
             seconds=numbers["timing_s/step"],
             rollout_seconds=numbers["timing_s/gen"],

@@ -31,6 +31,7 @@ def register() -> None:
 
         use_cpu()
         _register_rollout()
+        import calmstorm.training.verl.weights  # noqa: F401  registers itself
     _register_agent_loop()
     _register_trainers()
 

@@ -15,6 +15,7 @@ import ray
 import torch
 from verl.workers.rollout.base import BaseRollout
 from verl.workers.rollout.replica import RolloutReplica, TokenOutput
+from verl.workers.rollout.utils import ensure_async_iterator
 
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import CompletionStop, Prefix, Sampling
@@ -131,11 +132,12 @@ class CpuRollout(BaseRollout):  # type: ignore[misc]
 
     def __init__(self, config: Any, model_config: Any, device_mesh: Any, replica_rank: int = -1) -> None:  # noqa: ANN401
         super().__init__(config, model_config, device_mesh)
+        self.is_leader_rank = True
         self.replica_rank = int(os.environ["RANK"]) if replica_rank < 0 else replica_rank
 
     async def update_weights(self, weights: Iterator[tuple[str, torch.Tensor]], **kwargs: Any) -> None:  # noqa: ANN401
-        """Sends all weights, whole."""
-        copied = {name: weight.detach().cpu().clone() for name, weight in weights}
+        """Sends all weights, whole, whether they come from the trainer of this process or from elsewhere."""
+        copied = {name: weight.detach().cpu().clone() async for name, weight in ensure_async_iterator(weights)}
         await ray.get_actor(f"{_NAME}{self.replica_rank}").load.remote(copied, kwargs.get("global_steps"))
 
     async def resume(self, tags: list[str]) -> None:

@@ -21,7 +21,8 @@ from calmstorm.reasoner.weights import model_directory
 from calmstorm.records import GoldenTrajectory, Problem
 from calmstorm.settings import Recipe, RlSettings
 from calmstorm.training.checkpoints import open_work, publish, work_dir
-from calmstorm.training.grpo import RlStep, check_problems, step_order
+from calmstorm.training.grpo import check_problems, step_order
+from calmstorm.training.steps import RlStep
 from calmstorm.training.verl import config
 from calmstorm.training.verl.checkpoints import checkpoint, keep_only, resume_step, whole_steps
 from calmstorm.training.verl.config import VerlTraining
@@ -126,7 +127,7 @@ def train_verl(
     training, usable = plan(model, data, output_dir, recipe)
     checked = config.compose(training)  # nothing is written for what verl refuses
     work = open_work(output_dir, _identity(training, data, usable)).resolve()
-    follower = _Follower(training, listener, logged)
+    follower = Follower(training, listener, logged)
     training = follower.catch_up()
     if training.resume_from is not None:
         checked = config.compose(training)
@@ -169,10 +170,11 @@ def _identity(training: VerlTraining, data: VerlData, usable: Sequence[Problem])
     }
 
 
-class _Follower:
+class Follower:
     """Tells the listener of each step that verl logs, once and in order."""
 
     def __init__(self, training: VerlTraining, listener: Listener, logged: int) -> None:
+        """Takes a training, whom to tell, and the last step that it was told of before."""
         self._training, self._listener = training, listener
         self.told = logged
         """The last step that the listener knows."""
@@ -182,7 +184,7 @@ class _Follower:
         """Takes up what was logged before a kill; returns the training as it goes on."""
         work = self._training.work
         self._listener.on_resume(self.told)  # rollouts may be told of a step that is not
-        self._tell(self._logged(), wait=False)
+        self.tell_new(wait=False)
         step = resume_step(work / config.CHECKPOINTS, self.told)
         keep_only(work / config.CHECKPOINTS, {step})
         for place in (config.ROLLOUTS, "hydra"):
@@ -198,7 +200,7 @@ class _Follower:
         ended = False
         while not ended:
             ended = check_ended(process, self._training.work)
-            self._tell(self._logged(), wait=not ended)
+            self.tell_new(wait=not ended)
             if not ended:
                 time.sleep(_POLL_SECONDS)
 
@@ -214,9 +216,14 @@ class _Follower:
         self._read_to += len(whole)
         return parse_steps(whole.decode().splitlines())
 
-    def _tell(self, steps: Sequence[LoggedStep], wait: bool) -> None:
+    def tell_new(self, wait: bool) -> None:
+        """Tells of the steps that were logged since the last call.
+
+        Args:
+            wait: Whether rollouts that are not dumped yet are waited for, some seconds.
+        """
         folder = self._training.work / config.ROLLOUTS
-        for logged in steps:
+        for logged in self._logged():
             if logged.step <= self.told:
                 continue
             rollouts = read_rollouts(folder, logged.step)
