@@ -31,6 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -325,9 +326,11 @@ def run_apart(name: str, words: Sequence[str], seconds: float) -> dict[str, Any]
     try:
         printed, complaints = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.communicate()
         return {"check": name, "status": "failed", "why": f"took more than {seconds:g} seconds"}
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # servers end with what started them
+        process.wait()
     for line in reversed(printed.splitlines()):
         if line.startswith('{"check"'):
             outcome: dict[str, Any] = json.loads(line)
@@ -356,6 +359,7 @@ def main() -> None:
     if not given.tiny and not torch.cuda.is_available():
         print("no GPU here: run this where there is one, or --tiny", file=sys.stderr)
         raise SystemExit(2)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left running
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="calm-gpu-", ignore_cleanup_errors=True) as work:
         words = ["--work", work, "--vllm", given.vllm, *(["--tiny"] if given.tiny else [])]
