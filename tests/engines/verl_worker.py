@@ -213,7 +213,7 @@ def _by_hand(model: Path) -> dict[str, Any]:
     from calmstorm.training.carft.head import ContrastiveHead
 
     causal: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    head = ContrastiveHead(causal.config.hidden_size, 8, derive_seed(1, "carft"))
+    head = ContrastiveHead(causal.config.hidden_size, 8, derive_seed(1, "contrastive head"))
     data, derivatives = batch(WRITTEN), some_gradient(0.1).view(ROWS, ROWS, 8)
     total = torch.zeros(())
     for row in range(ROWS):
