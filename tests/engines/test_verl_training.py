@@ -112,6 +112,7 @@ def test_carft_earns_more_from_step_to_step_and_both_engines_agree(python: Path,
 MODES = {
     "colocate_async": (),
     "separate_async": (
+        "actor_rollout_ref.hybrid_engine=False",
         "actor_rollout_ref.rollout.nnodes=1",
         "actor_rollout_ref.rollout.n_gpus_per_node=1",
         "actor_rollout_ref.rollout.checkpoint_engine.backend=calmstorm",
