@@ -112,6 +112,7 @@ def test_carft_earns_more_from_step_to_step_and_both_engines_agree(python: Path,
 MODES = {
     "colocate_async": (),
     "separate_async": (
+        "actor_rollout_ref.hybrid_engine=False",
         "actor_rollout_ref.rollout.nnodes=1",
         "actor_rollout_ref.rollout.n_gpus_per_node=1",
         "actor_rollout_ref.rollout.checkpoint_engine.backend=calmstorm",
@@ -201,3 +202,23 @@ def test_the_head_comes_back_from_a_checkpoint(python: Path) -> None:
 
 def test_an_interpreter_that_dies_is_started_again(python: Path) -> None:
     assert worker_check(python, "interpreter")["said"] == ["1\n", "2\n", "lost", "4\n"]
+
+
+def test_a_row_that_is_no_rollout_has_nothing_to_learn(python: Path) -> None:
+    found = worker_check(python, "rows")
+    assert found["tries"] == 2
+    for name in ("failed", "long", "long_annotated"):
+        row = found[name]
+        assert (len(row["response_ids"]), row["response_mask"], row["reward_score"]) == (1, [0], 0.0)
+    assert found["failed"]["extra_fields"]["kind"] == found["long"]["extra_fields"]["kind"] == "failed"
+    annotated = found["annotated"]
+    assert annotated["extra_fields"]["kind"] == "annotated"
+    assert annotated["response_ids"] == found["response"]
+    assert annotated["response_mask"] == [0] * len(found["response"])
+    assert 0 < sum(annotated["extra_fields"]["written"]) < len(found["response"])
+
+
+def test_a_failed_row_leaves_the_advantages_of_its_group_as_they_are(python: Path) -> None:
+    found = worker_check(python, "advantages")
+    assert found["apart"] == [*found["alone"], 0.0]
+    assert found["within"][:3] != found["alone"]  # so a row that is not set apart would change them

@@ -22,7 +22,7 @@ from calmstorm.training.verl.recipe import INTERPRETER_NAME as NAME
 
 def main() -> None:
     node = {"num_cpus": 16, "object_store_memory": 256 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "num_gpus": 1})
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "num_gpus": 1, "include_dashboard": False})
     cluster.add_node(**node, num_gpus=0)
     found: dict[str, tuple[str, int]] = {}
     ended = threading.Event()
