@@ -90,6 +90,7 @@ def test_a_training_killed_at_any_point_ends_with_the_same_log_and_weights(
     assert status.steps == sum("reward" in row for row in log(run))
     if line == 4:  # the second step was to be evaluated, so that it has a checkpoint
         (stored,) = [row for row in status.rows if row.checkpoint is not None]
+        assert stored.checkpoint is not None
         assert (stored.step, stored.checkpoint.complete, stored.pass_at_1) == (2, True, None)
         assert stored.checkpoint.bytes > 100_000
         (run / "models" / "rl.work" / "checkpoint-2" / "complete").unlink()
