@@ -172,7 +172,7 @@ def calm_plan(model: Path, tokens: int) -> float:
     """Returns the GiB that `calm plan` gives for fine-tuning adapters of a model."""
     given = {"reasoner": model, "sft.sequence_tokens": tokens, "sft.micro_batch": 1}
     options = [word for key, value in given.items() for word in ("--set", f"{key}={value}")]
-    command = [CALM, "plan", "paper-1gpu", "--gpus", "1", *options, "--json"]
+    command = [CALM, "plan", "paper-1gpu", *options, "--json"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
     needs: dict[str, float] = json.loads(printed)["memory_gib"]
     return sum(value for name, value in needs.items() if name.startswith("sft_"))
