@@ -18,7 +18,15 @@ from calmstorm.records import GoldenTrajectory, Problem, Trajectory
 from calmstorm.settings import CarftSettings, Recipe, load_recipe
 from calmstorm.training.rollouts import RolloutTask, roll_out
 from calmstorm.training.verl.recipe import INTERPRETER_NAME as NAME
-from tests.engines.verl_training import ROOT, Trained, easy_problems, train, verl_python
+from tests.engines.verl_training import (
+    METRICS,
+    ROOT,
+    Trained,
+    easy_problems,
+    train,
+    training_environment,
+    verl_python,
+)
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(3000)]
 
@@ -143,7 +151,10 @@ def test_carft_is_refused_where_weights_change_between_its_two_passes(python: Pa
 
 def test_agent_loops_of_two_nodes_have_an_interpreter_each(python: Path, tmp_path: Path) -> None:
     script = Path(__file__).with_name("verl_two_nodes.py")
-    with subprocess.Popen([python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
+    environment = training_environment(tmp_path / METRICS)
+    with subprocess.Popen(
+        [python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as cluster:
         assert cluster.stdin is not None
         assert cluster.stdout is not None
         address = next(line for line in cluster.stdout if line.startswith("ADDRESS ")).split()[1]
@@ -191,6 +202,12 @@ def test_the_contrastive_part_is_the_gradient_of_the_whole_loss_and_nothing_with
     assert found["with_derivatives"] > 1e-4
     assert found["by_micro_batches"] < 1e-6
     assert found["by_the_whole_loss"] < 1e-6
+
+
+def test_embeddings_belong_to_their_rows_whatever_the_micro_batches(python: Path) -> None:
+    found = worker_check(python, "embeddings")
+    assert found["rows"] == 6
+    assert found["apart"] < 1e-6 < found["rows_apart"]
 
 
 def test_the_head_comes_back_from_a_checkpoint(python: Path) -> None:

@@ -7,11 +7,8 @@ each actor, the node that it ran on and the process id of its first warm parent.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
-
-os.environ |= {"CALM_VERL": "cpu", "RAY_prestart_worker_first_driver": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 import ray
 from ray.cluster_utils import Cluster

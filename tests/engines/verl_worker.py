@@ -229,6 +229,22 @@ def _by_hand(model: Path) -> dict[str, Any]:
     return dict(causal.state_dict())
 
 
+def check_embeddings(model: Path) -> dict[str, Any]:
+    """By how much embeddings differ where verl makes up micro-batches by their tokens and restores the order."""
+    from verl.utils import tensordict_utils
+
+    made = worker("carft", model)
+
+    def embedded(**settings: object) -> Any:
+        data = batch(WRITTEN)
+        tensordict_utils.assign_non_tensor(data, compute_loss=False, **settings)
+        return made.compute_log_prob(data)["carft_z"].to_padded_tensor(0.0)
+
+    plain, mixed = embedded(), embedded(use_dynamic_bsz=True, max_token_len_per_gpu=40)
+    rows_apart = (plain[0] - plain[1]).abs().max()
+    return {"apart": float((plain - mixed).abs().max()), "rows_apart": float(rows_apart), "rows": len(plain)}
+
+
 def check_checkpoint(model: Path) -> dict[str, Any]:
     """Whether a head comes back from a checkpoint, and its optimizer with it."""
     import torch
