@@ -91,6 +91,5 @@ def test_the_recipe_for_verl_is_the_paper_s_on_four_nodes_of_eight_gpus() -> Non
         "rl.mode": "sync",
         "rl.nodes": 4,
         "rl.processes": 8,
-        "rl.aggregation": "token_mean",
         "rl.importance_cap": 2.0,
     }
