@@ -92,7 +92,6 @@ def test_the_recipe_for_verl_is_the_paper_s_on_four_nodes_of_eight_gpus() -> Non
         "rl.mode": "sync",
         "rl.nodes": 4,
         "rl.processes": 8,
-        "rl.aggregation": "token_mean",
         "rl.importance_cap": 2.0,
         "server.command": verl["server.command"],  # of servers that are not sent weights
         **dict.fromkeys(("rl.sharding", "rl.generator", "rl.instances", "rl.sync")),  # of engine trl
