@@ -1,4 +1,4 @@
-"""How weights reach rollout servers of their own (mode `separate_async`) without a GPU: through the object store of Ray.
+"""How weights reach rollout servers of their own (mode `separate_async`) without a GPU: by the object store of Ray.
 
 verl calls what carries weights a checkpoint engine; its own ones need GPUs. Meant for models that fit a CPU.
 """
@@ -45,7 +45,7 @@ def _mailbox() -> Any:  # noqa: ANN401
     return ray.remote(_Mailbox).options(name=_MAILBOX, get_if_exists=True, num_cpus=0).remote()
 
 
-@CheckpointEngineRegistry.register(NAME)  # type: ignore[untyped-decorator]
+@CheckpointEngineRegistry.register(NAME)
 class RayWeights(CheckpointEngine):  # type: ignore[misc]
     """Both ends: the first training process sends, every rollout server receives."""
 
