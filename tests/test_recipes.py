@@ -50,6 +50,9 @@ def test_the_paper_s_recipe_writes_out_the_paper_s_values() -> None:
         "server.instances",
         "server.sampled_logprobs",
         "intervener.kind",
+        "sft.processes",
+        "sft.sharding",
+        "rl.processes",
     }
     assert (paper["problems.sft"], paper["problems.rl"]) == tuple(
         sum(getattr(sizes, part) for sizes in PAPER_SIZES.values()) for part in ("sft", "rl")
