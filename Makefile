@@ -62,6 +62,8 @@ test-engines: setup
 	@test -n "$$CALM_VLLM_PYTHON" || $(MAKE) vllm || echo "vLLM cannot be installed here: see the log above" >&2
 	@test -n "$$CALM_VERL_PYTHON" || $(MAKE) verl || echo "verl cannot be installed here: see the log above" >&2
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	@DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --no-build-isolation --constraint constraints.txt \
+		--editable '.[deepspeed]' || echo "DeepSpeed cannot be installed here" >&2
 	@$(BIN)/python -m pip install --quiet --no-deps dashscope==2.0.2 || echo "there is no Qwen vocabulary" >&2
 	$(BIN)/python -m pytest -m engines -rs
 
