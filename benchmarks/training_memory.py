@@ -1,6 +1,6 @@
 """Peak memory of a training step of a random Qwen3 with the real vocabulary, beside what `calm plan` computes for it.
 
-    python benchmarks/training_memory.py [--only sft-256-16384,...] [--threads 2] [--json FILE]
+    python benchmarks/training_memory.py [--only sft-128-16384,...] [--threads 2] [--json FILE]
 
 Two layers, all 151,936 tokens, float32, one process, on a CPU: the real trainers of fine-tuning and of reinforcement.
 Two updates, the first of short sequences; the second has gradients, optimizer and activations at once. Each case runs
@@ -53,9 +53,9 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("sft", 256, 16_384, True),
+    Case("sft", 128, 16_384, True),
     Case("sft", 384, 6_144, False),
-    Case("rl", 256, 16_384, True),
+    Case("rl", 128, 16_384, True),
     Case("rl", 384, 6_144, False),
 )
 

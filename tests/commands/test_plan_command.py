@@ -198,7 +198,7 @@ def test_rollouts_in_the_training_process_share_its_gpu(capsys: pytest.CaptureFi
 def test_activations_grow_with_tokens_and_logits_do_not() -> None:
     geometry = geometry_of("Qwen/Qwen3-4B")
     assert geometry is not None
-    settings = load_recipe("paper").sft
+    settings = load_recipe("paper", {"sft.sharding": "none", "sft.processes": "1"}).sft
     short, long = (needs(geometry, settings, tokens, rl=False) for tokens in (8192, 16384))
     assert long.activations == 2 * short.activations
     tile = 2 * 4096 * 32768

@@ -18,7 +18,15 @@ from calmstorm.records import GoldenTrajectory, Problem, Trajectory
 from calmstorm.settings import CarftSettings, Recipe, load_recipe
 from calmstorm.training.rollouts import RolloutTask, roll_out
 from calmstorm.training.verl.recipe import INTERPRETER_NAME as NAME
-from tests.engines.verl_training import ROOT, Trained, easy_problems, train, verl_python
+from tests.engines.verl_training import (
+    METRICS,
+    ROOT,
+    Trained,
+    easy_problems,
+    train,
+    training_environment,
+    verl_python,
+)
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(3000)]
 
@@ -112,6 +120,7 @@ def test_carft_earns_more_from_step_to_step_and_both_engines_agree(python: Path,
 MODES = {
     "colocate_async": (),
     "separate_async": (
+        "actor_rollout_ref.hybrid_engine=False",
         "actor_rollout_ref.rollout.nnodes=1",
         "actor_rollout_ref.rollout.n_gpus_per_node=1",
         "actor_rollout_ref.rollout.checkpoint_engine.backend=calmstorm",
@@ -142,7 +151,10 @@ def test_carft_is_refused_where_weights_change_between_its_two_passes(python: Pa
 
 def test_agent_loops_of_two_nodes_have_an_interpreter_each(python: Path, tmp_path: Path) -> None:
     script = Path(__file__).with_name("verl_two_nodes.py")
-    with subprocess.Popen([python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
+    environment = training_environment(tmp_path / METRICS)
+    with subprocess.Popen(
+        [python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as cluster:
         assert cluster.stdin is not None
         assert cluster.stdout is not None
         address = next(line for line in cluster.stdout if line.startswith("ADDRESS ")).split()[1]
@@ -192,6 +204,12 @@ def test_the_contrastive_part_is_the_gradient_of_the_whole_loss_and_nothing_with
     assert found["by_the_whole_loss"] < 1e-6
 
 
+def test_embeddings_belong_to_their_rows_whatever_the_micro_batches(python: Path) -> None:
+    found = worker_check(python, "embeddings")
+    assert found["rows"] == 6
+    assert found["apart"] < 1e-6 < found["rows_apart"]
+
+
 def test_the_head_comes_back_from_a_checkpoint(python: Path) -> None:
     found = worker_check(python, "checkpoint")
     assert found["same"]
@@ -201,3 +219,23 @@ def test_the_head_comes_back_from_a_checkpoint(python: Path) -> None:
 
 def test_an_interpreter_that_dies_is_started_again(python: Path) -> None:
     assert worker_check(python, "interpreter")["said"] == ["1\n", "2\n", "lost", "4\n"]
+
+
+def test_a_row_that_is_no_rollout_has_nothing_to_learn(python: Path) -> None:
+    found = worker_check(python, "rows")
+    assert found["tries"] == 2
+    for name in ("failed", "long", "long_annotated"):
+        row = found[name]
+        assert (len(row["response_ids"]), row["response_mask"], row["reward_score"]) == (1, [0], 0.0)
+    assert found["failed"]["extra_fields"]["kind"] == found["long"]["extra_fields"]["kind"] == "failed"
+    annotated = found["annotated"]
+    assert annotated["extra_fields"]["kind"] == "annotated"
+    assert annotated["response_ids"] == found["response"]
+    assert annotated["response_mask"] == [0] * len(found["response"])
+    assert 0 < sum(annotated["extra_fields"]["written"]) < len(found["response"])
+
+
+def test_a_failed_row_leaves_the_advantages_of_its_group_as_they_are(python: Path) -> None:
+    found = worker_check(python, "advantages")
+    assert found["apart"] == [*found["alone"], 0.0]
+    assert found["within"][:3] != found["alone"]  # so a row that is not set apart would change them

@@ -28,7 +28,8 @@ def main(model: Path, output: Path, settings: dict[str, object], last: int = 0) 
 
     def log(step: SftStep) -> None:
         if ranks.is_first():
-            print("step", step.step, f"{step.loss:.5f}", step.validation_loss, flush=True)
+            validated = "" if step.validation_loss is None else f"{step.validation_loss:.5f}"
+            print("step", step.step, f"{step.loss:.5f}", validated, flush=True)
         if step.step == last:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -7,11 +7,8 @@ each actor, the node that it ran on and the process id of its first warm parent.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
-
-os.environ |= {"CALM_VERL": "cpu", "RAY_prestart_worker_first_driver": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 import ray
 from ray.cluster_utils import Cluster
@@ -22,7 +19,7 @@ from calmstorm.training.verl.recipe import INTERPRETER_NAME as NAME
 
 def main() -> None:
     node = {"num_cpus": 16, "object_store_memory": 256 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "num_gpus": 1})
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "num_gpus": 1, "include_dashboard": False})
     cluster.add_node(**node, num_gpus=0)
     found: dict[str, tuple[str, int]] = {}
     ended = threading.Event()

@@ -50,6 +50,7 @@ def difference(first: Path, second: Path) -> float:
 
 
 @pytest.mark.engines
+@pytest.mark.timeout(1200)  # four trainings
 def test_two_processes_equal_one_and_go_on_after_both_are_killed(coin_model: Path, tmp_path: Path) -> None:
     one, two, killed = tmp_path / "one", tmp_path / "two", tmp_path / "killed"
     assert launch(1, one, coin_model) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.records import Author
 from calmstorm.settings import SftSettings
+from calmstorm.training import encode as encoding
 from calmstorm.training import policy, sft
 from calmstorm.training.encode import Example
 from calmstorm.training.sft import train_sft
@@ -88,7 +90,7 @@ def test_the_gradient_is_not_zero_where_the_mask_is_missing(
     random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = Watch(monkeypatch)
-    encode = sft.encode
+    encode = encoding.encode
 
     def unmasked(*arguments: Any) -> Example:
         example = encode(*arguments)
@@ -99,6 +101,10 @@ def test_the_gradient_is_not_zero_where_the_mask_is_missing(
     assert max(watch.unlearned) > 0
 
 
+def _keep_loss(losses: list[float], step: sft.SftStep) -> None:
+    losses.append(step.loss)
+
+
 def test_packed_sequences_teach_what_they_teach_alone(
     random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +112,7 @@ def test_packed_sequences_teach_what_they_teach_alone(
     losses: dict[str, list[float]] = {"alone": [], "packed": []}
     for name, settings in (("alone", SETTINGS), ("packed", PACKED)):
         changed = settings.model_copy(update={"epochs": 3})
-        train_sft(random_model, LESSONS, tmp_path / name, changed, on_log=lambda s, n=name: losses[n].append(s.loss))
+        train_sft(random_model, LESSONS, tmp_path / name, changed, on_log=partial(_keep_loss, losses[name]))
     assert losses["packed"] == pytest.approx(losses["alone"], rel=1e-5)
     alone, packed = (load_file(tmp_path / name / "model.safetensors") for name in losses)
     base = load_file(random_model / "model.safetensors")

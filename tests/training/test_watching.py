@@ -90,6 +90,7 @@ def test_a_training_killed_at_any_point_ends_with_the_same_log_and_weights(
     assert status.steps == sum("reward" in row for row in log(run))
     if line == 4:  # the second step was to be evaluated, so that it has a checkpoint
         (stored,) = [row for row in status.rows if row.checkpoint is not None]
+        assert stored.checkpoint is not None
         assert (stored.step, stored.checkpoint.complete, stored.pass_at_1) == (2, True, None)
         assert stored.checkpoint.bytes > 100_000
         (run / "models" / "rl.work" / "checkpoint-2" / "complete").unlink()
@@ -98,6 +99,22 @@ def test_a_training_killed_at_any_point_ends_with_the_same_log_and_weights(
     watch_and_die.main(coin_model, run)
     assert log(run) == log(whole)
     assert same(weights_of(run), weights_of(whole))
+
+
+@pytest.mark.engines
+def test_two_processes_share_the_problems_and_log_what_one_does(coin_model: Path, tmp_path: Path) -> None:
+    for processes in (1, 2):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        script = ["-m", "tests.training.watch_and_die", str(coin_model), str(tmp_path / str(processes)), "0"]
+        environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*launcher, *script], env=environment, cwd=ROOT, check=False, capture_output=True, text=True, timeout=280
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert evaluations(tmp_path / "2") == evaluations(tmp_path / "1")
+    assert [score["problems"] for score in evaluations(tmp_path / "2").values()] == [4, 4, 4]
+    assert same(weights_of(tmp_path / "2"), weights_of(tmp_path / "1"))
+    assert (tmp_path / "2" / "models" / "rl" / "README.md").exists()
 
 
 def test_the_status_of_a_training_lists_steps_evaluations_and_the_best(

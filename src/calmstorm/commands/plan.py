@@ -163,7 +163,7 @@ def _memory_rows(needs: dict[str, float], gpu_gib: float) -> list[list[str]]:
     for stage in ("sft", "rl"):
         states = sum(needs[f"{stage}_{part}"] for part in ("weights", "gradients", "optimizer"))
         rest = {part: needs[f"{stage}_{part}"] for part in ("gathered", "activations", "loss")}
-        total = needs[f"{stage}_total"]
+        total = states + sum(rest.values())
         fits = "fits" if total < USABLE * gpu_gib else "DOES NOT FIT"
         parts = [f"{states:,.2f} of weights, gradients and optimizer"]
         parts += [f"{size:,.2f} of {_PARTS[part]}" for part, size in rest.items() if size]

@@ -40,8 +40,7 @@ def memory(recipe: Recipe, geometry: Geometry, gpu_gib: float) -> dict[str, floa
     }
     trained = training_needs(recipe, geometry)
     for stage, found in trained.items():
-        planned |= {f"{stage}_{part}": size / GIB for part, size in found._asdict().items()}
-        planned[f"{stage}_total"] = found.total / GIB
+        planned |= {f"{stage}_{part}": size / GIB for part, size in found._asdict().items()}  # held at once: add up
     if generates_in_process(recipe):
         # While rollouts are made there are no activations, but all states.
         cached = geometry.cache_numbers_per_token * (2 if recipe.rl.lora_rank else 4)

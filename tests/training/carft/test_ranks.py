@@ -7,11 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
 from calmstorm.training.grpo import completed_steps
 from tests.training import train_and_die
-from tests.training.test_ranks import ROOT, TORCHRUN, lines, teaching_rows
+from tests.training.test_ranks import ROOT, TORCHRUN, difference, lines, teaching_rows
 
 
 def launch(processes: int, output: Path, model: Path, last: int = 0) -> int:
@@ -20,13 +19,6 @@ def launch(processes: int, output: Path, model: Path, last: int = 0) -> int:
     command = [*TORCHRUN, f"--nproc_per_node={processes}", *map(str, script)]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, cwd=ROOT, check=False, capture_output=True, timeout=600).returncode
-
-
-def difference(first: Path, second: Path) -> float:
-    """Returns the largest one between weights."""
-    ours, theirs = (load_file(model / "model.safetensors") for model in (first, second))
-    assert ours.keys() == theirs.keys()
-    return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
 
 
 @pytest.mark.engines

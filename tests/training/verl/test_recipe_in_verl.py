@@ -27,7 +27,6 @@ def test_a_group_has_an_annotated_row_only_where_carft_needs_embeddings() -> Non
     assert rows_per_problem(recipe("carft")) == 5
     assert rows_per_problem(recipe("carft", coefficient=0.0)) == 4
     assert not is_contrastive(recipe("carft", coefficient=0.0, partial_reward="flat"))
-    assert is_contrastive(recipe("carft", coefficient=0.0, partial_reward="cosine"))
 
 
 def test_a_row_gives_back_its_problem_and_its_annotated_trajectory() -> None:

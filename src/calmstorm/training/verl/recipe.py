@@ -36,9 +36,8 @@ def _parsed(text: str) -> Recipe:
 
 
 def is_contrastive(recipe: Recipe) -> bool:
-    """Whether embeddings are needed. Where they are not, `carft` is `grpo` to the bit: nothing of CARFT is there."""
-    carft = recipe.carft
-    return recipe.rl.objective == "carft" and (carft.coefficient > 0 or carft.partial_reward == "cosine")
+    """Whether anything is embedded. Where nothing is, `carft` is `grpo` to the bit, but for partial rewards."""
+    return recipe.rl.objective == "carft" and recipe.carft.coefficient > 0
 
 
 def rows_per_problem(recipe: Recipe) -> int:
