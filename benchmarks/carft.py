@@ -13,6 +13,7 @@ killed run goes on. --report makes table, JSON and page of what there is, and tr
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 from collections import defaultdict
@@ -122,6 +123,7 @@ def _train(
                 own = changed(settings, {"seed": str(seed), **_of_arm(arm, recipe)}, arm)
                 with RunDirectory(out / "arms" / f"{arm}-{seed}") as run:
                     _reinforce(run, own, start, problems, annotated, interpreter)
+                gc.collect()  # a trainer and its callbacks know each other, and hold model and caches
                 after_each()
 
 
