@@ -169,6 +169,7 @@ def test_agent_loops_of_two_nodes_have_an_interpreter_each(python: Path, tmp_pat
             "~ray_kwargs.ray_init.object_store_memory",
             "~ray_kwargs.ray_init.include_dashboard",
             "actor_rollout_ref.rollout.agent.num_workers=2",
+            environment=environment,
         )
         cluster.stdin.close()
         found = json.loads(next(line for line in cluster.stdout if line.startswith("RESULT ")).removeprefix("RESULT "))

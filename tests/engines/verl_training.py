@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +76,7 @@ def train(
     problems: Sequence[Problem],
     *overrides: str,
     annotated: Mapping[str, str] | None = None,
-    variables: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
     model: Path | None = None,
 ) -> Trained:
     """Runs a training and returns its metrics; fails with the end of the log where verl fails."""
@@ -82,7 +84,7 @@ def train(
     write_rows(directory / "train.parquet", problems, annotated)
     write_rows(directory / "val.parquet", problems[:2])
     metrics, log = directory / METRICS, directory / "log.txt"
-    environment = {**training_environment(metrics), **(variables or {})}
+    own = training_environment(metrics) if environment is None else environment
     command = [
         str(python),
         "-m",
@@ -90,10 +92,14 @@ def train(
         *_overrides(directory, recipe, model or pocket_directory()),
         *overrides,
     ]
-    with log.open("w") as file:
-        ended = subprocess.run(
-            command, cwd=directory, env=environment, stdout=file, stderr=subprocess.STDOUT, timeout=SECONDS, check=False
-        )
+    try:
+        with log.open("w") as file:
+            ended = subprocess.run(
+                command, cwd=directory, env=own, stdout=file, stderr=subprocess.STDOUT, timeout=SECONDS, check=False
+            )
+    finally:
+        if environment is None:
+            shutil.rmtree(own["RAY_TMPDIR"], ignore_errors=True)
     said = log.read_text()
     assert ended.returncode == 0, said[-6000:]
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
@@ -101,7 +107,10 @@ def train(
 
 
 def training_environment(metrics: Path) -> dict[str, str]:
-    """The environment of all processes of a training; on a cluster it is that of the nodes."""
+    """The environment of all processes of a training; on a cluster it is that of the nodes.
+
+    Ray has a folder of its own, of a short name for its sockets: in a shared one a training would join any cluster.
+    """
     return {
         **os.environ,
         "CALM_VERL": "cpu",
@@ -110,6 +119,7 @@ def training_environment(metrics: Path) -> dict[str, str]:
         "HYDRA_FULL_ERROR": "1",
         "OMP_NUM_THREADS": "1",
         "RAY_DEDUP_LOGS": "0",
+        "RAY_TMPDIR": tempfile.mkdtemp(prefix="ray", dir="/tmp"),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_prestart_worker_first_driver": "0",  # or one process for each of the CPUs that Ray is told of
         "TOKENIZERS_PARALLELISM": "false",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import socket
 import sys
 import tempfile
@@ -355,11 +356,13 @@ def check_interpreter(model: Path) -> dict[str, Any]:
         said.append((await runner.arun("print(4)")).stdout)
         return said
 
+    os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray", dir="/tmp")
     ray.init(num_cpus=1, include_dashboard=False, object_store_memory=100 * 2**20)
     try:
         return {"said": asyncio.run(printed())}
     finally:
         ray.shutdown()
+        shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
 
 
 if __name__ == "__main__":
