@@ -50,7 +50,8 @@ def test_the_paper_s_recipe_writes_out_the_paper_s_values() -> None:
         "server.instances",
         "server.sampled_logprobs",
         "intervener.kind",
-        *("rl.processes", "rl.generator", "rl.instances"),
+        *("sft.processes", "sft.sharding"),
+        *("rl.processes", "rl.sharding", "rl.generator", "rl.instances"),
     }
     assert (paper["problems.sft"], paper["problems.rl"]) == tuple(
         sum(getattr(sizes, part) for sizes in PAPER_SIZES.values()) for part in ("sft", "rl")
@@ -92,4 +93,6 @@ def test_the_recipe_for_verl_is_the_paper_s_on_four_nodes_of_eight_gpus() -> Non
         "rl.nodes": 4,
         "rl.processes": 8,
         "rl.importance_cap": 2.0,
+        "server.command": verl["server.command"],  # of servers that are not sent weights
+        **dict.fromkeys(("rl.sharding", "rl.generator", "rl.instances", "rl.sync")),  # of engine trl
     }

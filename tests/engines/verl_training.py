@@ -21,7 +21,8 @@ from calmstorm.settings import Recipe
 from calmstorm.training.verl.recipe import rows_per_problem
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 900
+SECONDS = 2400
+METRICS = "metrics.jsonl"
 
 
 def verl_python() -> Path | None:
@@ -80,20 +81,8 @@ def train(
     directory.mkdir(parents=True, exist_ok=True)
     write_rows(directory / "train.parquet", problems, annotated)
     write_rows(directory / "val.parquet", problems[:2])
-    metrics, log = directory / "metrics.jsonl", directory / "log.txt"
-    environment = {
-        **os.environ,
-        "CALM_VERL": "cpu",
-        "VERL_FILE_LOGGER_PATH": str(metrics),
-        "HF_HUB_OFFLINE": "1",
-        "HYDRA_FULL_ERROR": "1",
-        "OMP_NUM_THREADS": "1",
-        "RAY_DEDUP_LOGS": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_prestart_worker_first_driver": "0",  # or one process for each of the CPUs that Ray is told of
-        "TOKENIZERS_PARALLELISM": "false",
-        **(variables or {}),
-    }
+    metrics, log = directory / METRICS, directory / "log.txt"
+    environment = {**training_environment(metrics), **(variables or {})}
     command = [
         str(python),
         "-m",
@@ -109,6 +98,22 @@ def train(
     assert ended.returncode == 0, said[-6000:]
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     return Trained(directory, [line["data"] for line in lines], said)
+
+
+def training_environment(metrics: Path) -> dict[str, str]:
+    """The environment of all processes of a training; on a cluster it is that of the nodes."""
+    return {
+        **os.environ,
+        "CALM_VERL": "cpu",
+        "VERL_FILE_LOGGER_PATH": str(metrics),
+        "HF_HUB_OFFLINE": "1",
+        "HYDRA_FULL_ERROR": "1",
+        "OMP_NUM_THREADS": "1",
+        "RAY_DEDUP_LOGS": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_prestart_worker_first_driver": "0",  # or one process for each of the CPUs that Ray is told of
+        "TOKENIZERS_PARALLELISM": "false",
+    }
 
 
 def _overrides(directory: Path, recipe: Recipe, model: Path) -> list[str]:

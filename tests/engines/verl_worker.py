@@ -36,8 +36,8 @@ def set_up() -> None:
     }
 
 
-def section(model: Path, objective: str, micro_batch: int, **carft: object) -> Any:
-    """The part of verl's configuration that a worker gets."""
+def configuration(model: Path, objective: str, micro_batch: int, **carft: object) -> Any:
+    """verl's whole configuration."""
     from hydra import compose, initialize_config_module
 
     from calmstorm.settings import CarftSettings, Recipe, RlSettings
@@ -46,7 +46,7 @@ def section(model: Path, objective: str, micro_batch: int, **carft: object) -> A
     recipe = Recipe(rl=rl, carft=CarftSettings(dimensions=8, **carft))
     actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
     with initialize_config_module("verl.trainer.config", version_base=None):
-        config = compose(
+        return compose(
             "ppo_trainer",
             [
                 f"+actor_rollout_ref.calmstorm='{recipe.model_dump_json()}'",
@@ -71,7 +71,6 @@ def section(model: Path, objective: str, micro_batch: int, **carft: object) -> A
                 "trainer.device=cpu",
             ],
         )
-    return config.actor_rollout_ref
 
 
 def worker(kind: str, model: Path, micro_batch: int = ROWS, **carft: object) -> Any:
@@ -81,7 +80,7 @@ def worker(kind: str, model: Path, micro_batch: int = ROWS, **carft: object) -> 
     from calmstorm.training.verl.carft import CarftWorker
 
     made = (CarftWorker if kind == "carft" else ActorRolloutRefWorker)(
-        section(model, kind, micro_batch, **carft), role="actor"
+        configuration(model, kind, micro_batch, **carft).actor_rollout_ref, role="actor"
     )
     made.init_model()
     return made
@@ -213,7 +212,7 @@ def _by_hand(model: Path) -> dict[str, Any]:
     from calmstorm.training.carft.head import ContrastiveHead
 
     causal: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    head = ContrastiveHead(causal.config.hidden_size, 8, derive_seed(1, "carft"))
+    head = ContrastiveHead(causal.config.hidden_size, 8, derive_seed(1, "contrastive head"))
     data, derivatives = batch(WRITTEN), some_gradient(0.1).view(ROWS, ROWS, 8)
     total = torch.zeros(())
     for row in range(ROWS):
@@ -228,6 +227,22 @@ def _by_hand(model: Path) -> dict[str, Any]:
         for weight in causal.parameters():
             weight -= 0.1 * (0.0 if weight.grad is None else weight.grad)
     return dict(causal.state_dict())
+
+
+def check_embeddings(model: Path) -> dict[str, Any]:
+    """By how much embeddings differ where verl makes up micro-batches by their tokens and restores the order."""
+    from verl.utils import tensordict_utils
+
+    made = worker("carft", model)
+
+    def embedded(**settings: object) -> Any:
+        data = batch(WRITTEN)
+        tensordict_utils.assign_non_tensor(data, compute_loss=False, **settings)
+        return made.compute_log_prob(data)["carft_z"].to_padded_tensor(0.0)
+
+    plain, mixed = embedded(), embedded(use_dynamic_bsz=True, max_token_len_per_gpu=40)
+    rows_apart = (plain[0] - plain[1]).abs().max()
+    return {"apart": float((plain - mixed).abs().max()), "rows_apart": float(rows_apart), "rows": len(plain)}
 
 
 def check_checkpoint(model: Path) -> dict[str, Any]:
@@ -247,6 +262,104 @@ def check_checkpoint(model: Path) -> dict[str, Any]:
         made.update_actor(batch(WRITTEN, some_gradient(0.2)))
     went_on = torch.equal(first._head.projection.weight, second._head.projection.weight)
     return {"began_the_same": began, "same": same, "went_on_the_same": went_on, "files": files}
+
+
+def check_rows(model: Path) -> dict[str, Any]:
+    """The rows that the agent loop gives where verl's servers fail, a prompt is too long, and for annotated ones."""
+    import asyncio
+
+    from transformers import AutoTokenizer
+    from verl.experimental.agent_loop.agent_loop import DictConfigWrap
+
+    from calmstorm.training.verl.agent_loop import CalmAgentLoop
+
+    tiny = runpy.run_path(str(ROOT / "tests" / "training" / "tiny_model.py"))
+    problem, golden = tiny["coin_problems"](1)[0], tiny["golden"](0, hint="Hint.")
+    golden = golden.model_copy(update={"question": problem.question})
+
+    class Servers:
+        asked = 0
+
+        async def generate(self, *given: Any, **named: Any) -> Any:
+            self.asked += 1
+            raise RuntimeError("No available servers in load balancer")
+
+    config = configuration(model, "carft", ROWS)
+    servers, tokenizer = Servers(), AutoTokenizer.from_pretrained(model)
+    parameters = {"temperature": 1.0, "top_p": 1.0, "top_k": -1}
+
+    def row(session: int, prompt: int, response: int) -> dict[str, Any]:
+        config.actor_rollout_ref.rollout.prompt_length = prompt
+        config.actor_rollout_ref.rollout.response_length = response
+        loop = CalmAgentLoop(DictConfigWrap(config), servers, tokenizer, None, object, DictConfigWrap(config.data))
+        info = {
+            "index": 0,
+            "problem": problem.model_dump_json(by_alias=True),
+            "annotated": golden.model_dump_json(by_alias=True),
+        }
+        made = asyncio.run(loop.run(dict(parameters), extra_info=info, global_steps=3, session_id=session))
+        return made.model_dump()
+
+    return {
+        "failed": row(0, 500, 400),
+        "tries": servers.asked,
+        "long": row(0, 8, 400),
+        "annotated": row(ROWS - 1, 500, 400),
+        "long_annotated": row(ROWS - 1, 500, 20),
+        "response": [token for span in golden.trajectory.spans for token in span.token_ids],
+    }
+
+
+def check_advantages(model: Path) -> dict[str, Any]:
+    """verl's own advantages of three rollouts: alone, with a failed row set apart, and with one that is not."""
+    import numpy
+    import torch
+    from verl.protocol import DataProto
+    from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
+
+    def advantages(rewards: list[float], groups: list[str], masks: list[int]) -> list[float]:
+        scores = torch.zeros(len(rewards), 2)
+        scores[:, -1] = torch.tensor(rewards)
+        tensors = {"token_level_rewards": scores, "response_mask": torch.tensor(masks)[:, None].expand(-1, 2)}
+        data = DataProto.from_dict(tensors=tensors, non_tensors={"uid": numpy.array(groups, dtype=object)})
+        keys = [f"g_{place}_0" for place in range(len(rewards))]
+        made = compute_advantage_for_multi_trajectories(data, keys, "grpo", num_repeat=len(rewards))
+        return made.batch["advantages"][:, 0].tolist()
+
+    return {
+        "alone": advantages([1.0, 0.0, 0.0], ["g"] * 3, [1, 1, 1]),
+        "apart": advantages([1.0, 0.0, 0.0, 0.0], ["g", "g", "g", "g-3"], [1, 1, 1, 0]),
+        "within": advantages([1.0, 0.0, 0.0, 0.0], ["g"] * 4, [1, 1, 1, 0]),
+    }
+
+
+def check_interpreter(model: Path) -> dict[str, Any]:
+    """What a node's interpreter prints before and after its actor dies, once to be restarted, once for good."""
+    import asyncio
+
+    import ray
+
+    from calmstorm.errors import InfrastructureError
+    from calmstorm.training.verl.interpreter import NodeRunner
+
+    async def printed() -> list[str]:
+        runner, said = NodeRunner(1, "unsafe"), []
+        said.append((await runner.arun("print(1)")).stdout)
+        ray.kill(runner._actor, no_restart=False)
+        said.append((await runner.arun("print(2)")).stdout)
+        ray.kill(runner._actor, no_restart=True)
+        try:
+            await runner.arun("print(3)")
+        except InfrastructureError:
+            said.append("lost")
+        said.append((await runner.arun("print(4)")).stdout)
+        return said
+
+    ray.init(num_cpus=1, include_dashboard=False, object_store_memory=100 * 2**20)
+    try:
+        return {"said": asyncio.run(printed())}
+    finally:
+        ray.shutdown()
 
 
 if __name__ == "__main__":

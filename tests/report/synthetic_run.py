@@ -376,12 +376,22 @@ def write_curves(root: Path, rng: random.Random, *, controlled: bool = False) ->
         }
         for i in range(1, 25)
     ]
+    along: list[dict[str, object]] = []
+    for step in range(0, 25, 6):
+        accuracy = 0.5 + 0.4 * (1 - math.exp(-step / 8))
+        score = {
+            "pass_at_1": accuracy,
+            "ci95": [accuracy - 0.1, min(1.0, accuracy + 0.1)],
+            "problems": 64,
+            "samples": 1,
+        }
+        along.append({"step": step, "evaluation": {**score, "seconds": 3.5}})
     timing = [("base", 61.2), ("curation", 88.0), ("sft", 41.5), ("sft", 9.0), ("rl", 187.4), ("report", 1.4)]
     write_rows(root / "sft.jsonl", sft)
-    write_rows(root / "rl.jsonl", rl)
+    write_rows(root / "rl.jsonl", [*rl, *along])
     if controlled:
         write_rows(root / "control_sft.jsonl", sft)
-        write_rows(root / "control_rl.jsonl", [{**row, "reward": 0.4, "response_tokens": 280.0} for row in rl])
+        write_rows(root / "control_rl.jsonl", [{**row, "reward": 0.4, "response_tokens": 280.0} for row in rl] + along)
     write_rows(root / "timing.jsonl", [{"stage": stage, "seconds": seconds} for stage, seconds in timing])
 
 

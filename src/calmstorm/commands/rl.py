@@ -11,6 +11,7 @@ import typer
 from calmstorm.commands import options
 from calmstorm.commands.console import emit, note, say, show
 from calmstorm.commands.launching import start_or_say
+from calmstorm.commands.rl_status import show_status
 from calmstorm.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _OBJECTIVES_HELP = "grpo, dr_grpo, dapo or carft; both engines know each."
 _ENGINES_HELP = "trl (extra 'train'), or verl (extra 'verl', for many GPUs and nodes); they exclude each other."
+_EVALUATE_HELP = "Problems to evaluate on while training (rl.evaluation_steps); without, the run's test problems."
 _PROBLEMS_HELP = f"{options.PROBLEMS_HELP}; without, the run's own RL part."
 
 
@@ -57,16 +59,31 @@ def rl(
     launch: options.Launch = False,
     override: options.Override = None,
     seed: options.Seed = None,
+    evaluate_on: Annotated[
+        str | None,
+        typer.Option("--evaluate-on", metavar=options.PROBLEMS_METAVAR, help=_EVALUATE_HELP),
+    ] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Show steps, evaluations and checkpoints so far, and stop.")
+    ] = False,
     dry_run: options.DryRun = False,
     stage: options.LaunchedStage = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Reinforce a model with GRPO: binary reward, execution output masked. Run it again to resume."""
+    """Reinforce a model with GRPO: binary reward, execution output masked. Run it again to resume.
+
+    Objective carft adds a contrastive loss against annotated trajectories: those of --set carft.annotated=RUN.
+    """
+    if status:
+        show_status(run, as_json)
+        return
     from calmstorm.interpreter import Interpreter
     from calmstorm.records import Stage
     from calmstorm.settings import changed
     from calmstorm.stages import collect_problems, is_to_be_launched, keep_config, model_path, reinforce, shared_run
     from calmstorm.stages.engines import needs_launch, require_engine
+    from calmstorm.stages.training import annotated_problems
+    from calmstorm.stages.watching import test_problems
     from calmstorm.training import ranks
 
     ranks.begin()
@@ -81,6 +98,8 @@ def rl(
         if target.exists():
             raise InputError(f"{target} exists; a trained model is never overwritten: remove it first")
         given = _given(run, stage, problems, folder, question, answer, limit, download)
+        watched = _named(evaluate_on, folder, question, answer, download)
+        annotated_problems(run, settings)  # a run is not begun without what its objective needs
         elsewhere = is_to_be_launched(settings, "rl")
     if dry_run or needs_launch(settings):
         _outline(run, settings, base, settings.problems.rl if given is None else len(given), dry_run, as_json)
@@ -92,14 +111,28 @@ def rl(
     def begin(directory: RunDirectory) -> None:
         if given is None:
             collect_problems(directory, settings)
+        test_problems(directory, settings)
         if stage is None:
-            keep_config(directory, config.model_copy(update={"rl": settings.rl}), frozenset({"rl"}))
+            changes = {"rl": settings.rl, "carft": settings.carft}
+            keep_config(directory, config.model_copy(update=changes), frozenset(changes))
 
     with shared_run(run, begin) as directory, Interpreter(settings.rollout.workers, settings.rollout.tier) as code:
         chosen = collect_problems(directory, settings).rl[:limit] if given is None else given
-        reinforce(directory, settings, base, _gradable(chosen), code, kind)
+        test = test_problems(directory, settings)
+        reinforce(directory, settings, base, _gradable(chosen), code, kind, test=test, evaluate_on=watched)
     ranks.part()
     emit({"model": str(target)}) if as_json else say(str(target))
+
+
+def _named(
+    problems: str | None, folder: Path | None, question: str | None, answer: str | None, download: bool
+) -> list[Problem]:
+    """Returns the problems that --evaluate-on names; none without it."""
+    from calmstorm.problems.benchmarks import open_problems
+
+    if problems is None:
+        return []
+    return list(open_problems(problems, folder, question=question, answer=answer, download=download)[0])
 
 
 def _outline(run: Path, settings: Recipe, base: str | Path, problems: int, dry_run: bool, as_json: bool) -> None:

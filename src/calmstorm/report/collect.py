@@ -29,6 +29,7 @@ from calmstorm.report.index import Outcomes, RunIndex, read_places
 from calmstorm.report.numbers import (
     Budget,
     CurationNumbers,
+    HeldOutNumbers,
     MacroNumbers,
     RunIdentity,
     RunNumbers,
@@ -94,7 +95,9 @@ def read_run(run_path: Path) -> RunReport:
     flaws, flaw_rates, annotators = _read_flaws(run)
     index = RunIndex(run, places, flaws)
     evaluation = _evaluation(tallies)
-    learning = {name: tuple(run.read_rows(name)) for name in LOGS}
+    logs = {name: tuple(run.read_rows(name)) for name in LOGS}
+    learning = {name: tuple(row for row in rows if "evaluation" not in row) for name, rows in logs.items()}
+    held_out = {name: evaluated for name, rows in logs.items() if (evaluated := _held_out(rows))}
     try:
         numbers = RunNumbers(
             run=_identity(run, len(index.problems)),
@@ -110,6 +113,7 @@ def read_run(run_path: Path) -> RunReport:
             flaw_rates=flaw_rates,
             annotators=annotators,
             learning={name: steps for name, steps in learning.items() if steps or name in METHOD_LOGS},
+            held_out=held_out,
             timing=run.seconds_by_stage(),
             versions=_versions(run.environment()),
             missing=(),
@@ -119,6 +123,18 @@ def read_run(run_path: Path) -> RunReport:
         where = ".".join(map(str, first["loc"]))
         raise WorkError(f"{run_path}: {where} cannot be reported: {first['msg']}; restore it in the run") from None
     return RunReport(numbers.model_copy(update={"missing": tuple(_missing(numbers))}), index)
+
+
+def _held_out(rows: Iterable[Mapping[str, Any]]) -> tuple[HeldOutNumbers, ...]:
+    """Returns the evaluations that stand in a log of training steps."""
+    known = HeldOutNumbers.model_fields
+    return tuple(
+        HeldOutNumbers.model_validate(
+            {"step": row["step"]} | {k: v for k, v in row["evaluation"].items() if k in known}
+        )
+        for row in rows
+        if "evaluation" in row
+    )
 
 
 # ------------------------------------------------------------------ evaluation

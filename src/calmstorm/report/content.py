@@ -9,7 +9,7 @@ from calmstorm.records import Stage
 from calmstorm.report import run_tables
 from calmstorm.report.arms import Arm, all_arms, lineages_of
 from calmstorm.report.charts.layout import Figure, Series
-from calmstorm.report.charts.lines import training
+from calmstorm.report.charts.lines import held_out_accuracy, training
 from calmstorm.report.charts.rows import accuracy, flaw_rates, funnel, interventions
 from calmstorm.report.collect import RunReport
 from calmstorm.report.exhibits.exhibit import Chart, Exhibit, suffixed
@@ -120,12 +120,17 @@ def _learning(report: RunReport, suffix: str) -> Part:
             Chart(f"rl-code{suffix}", "Code blocks", training(curve, "code_blocks"), "per response", "third"),
             Chart(f"rl-tokens{suffix}", "Response tokens", training(curve, "response_tokens"), mean, "third"),
         ]
+    along = report.numbers.held_out.get(Stage.RL, ())
+    if along:
+        accuracy = held_out_accuracy([(Series("RL", "--arm-3", "solid"), along)])
+        subtitle = "pass@1 on held-out problems, 95% interval"
+        charts.append(Chart(f"rl-accuracy{suffix}", "Accuracy along training", accuracy, subtitle, "half"))
     if logs[Stage.SFT]:
         loss = training([(Series("SFT", "--arm-2", "solid"), logs[Stage.SFT])], "loss")
         subtitle = "training loss per step, on the golden set"
         charts.append(Chart(f"sft-loss{suffix}", "Supervised fine-tuning", loss, subtitle, "half"))
     table = run_tables.learning_table(f"learning{suffix}", report.numbers)
-    return Part(report, charts, (table,))
+    return Part(report, charts, (table, run_tables.held_out_table(f"held-out{suffix}", report.numbers)))
 
 
 def _accuracy(reports: Sequence[RunReport], arms: Sequence[Arm]) -> Part:

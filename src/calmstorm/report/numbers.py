@@ -128,6 +128,18 @@ class StageFlaws(Record):
     suites: dict[str, FlawSummary]
 
 
+class HeldOutNumbers(Record):
+    """Accuracy on held-out problems at a step of training."""
+
+    step: int
+    """Steps made before; 0 is the model that training began with."""
+    pass_at_1: float | None
+    ci95: Interval | None
+    problems: int
+    samples: int
+    """Per problem."""
+
+
 class RunNumbers(Record):
     """The numbers of a run; its JSON is report.json."""
 
@@ -149,6 +161,8 @@ class RunNumbers(Record):
     annotators: tuple[str, ...]
     learning: dict[str, tuple[TrainingStep, ...]]
     """Training steps: `sft` and `rl`, and those of the experiments where there are any."""
+    held_out: dict[str, tuple[HeldOutNumbers, ...]]
+    """Evaluations while training, by the log that they stand in; only logs with any."""
     timing: dict[str, float]
     """Seconds by stage."""
     versions: dict[str, str]

@@ -167,6 +167,23 @@ def learning_table(key: str, numbers: RunNumbers) -> Table:
     return Table(key, "Start and end of training", heads, tuple(rows), "mean of the first and the last quarter")
 
 
+def held_out_table(key: str, numbers: RunNumbers) -> Table:
+    """Accuracy on held-out problems along training; no rows where nothing was evaluated while training."""
+    rows = tuple(
+        row(
+            str(evaluation.step),
+            share(evaluation.pass_at_1, evaluation.ci95),
+            number(evaluation.problems),
+            number(evaluation.samples),
+            group=STAGE_NAMES[log],
+        )
+        for log, evaluations in numbers.held_out.items()
+        for evaluation in evaluations
+    )
+    heads = columns("Steps made", "Pass@1", "Problems", "Samples per problem")
+    return Table(key, "Accuracy along training", heads, rows, "held-out problems, 95% interval")
+
+
 # ------------------------------------------------------------------ flaws
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,6 +117,7 @@ def reinforce_by_verl(
     problems: Sequence[Problem],
     stage: Stage,
     output: Path,
+    annotated: Mapping[str, GoldenTrajectory] | None = None,
     measure: HeldOutProblems | None = None,
 ) -> tuple[RlResult, int]:
     """Reinforces a model by verl; steps and rewards go to files that begin with its stage.
@@ -128,6 +129,7 @@ def reinforce_by_verl(
         problems: What it is trained on.
         stage: Of the run.
         output: Where the model will stand.
+        annotated: Annotated trajectories by problem id, for CARFT.
         measure: What is evaluated on while training.
 
     Returns:
@@ -140,7 +142,7 @@ def reinforce_by_verl(
     from calmstorm.training.verl.follow import Listener
     from calmstorm.training.verl.run import VerlData, plan, train_verl
 
-    data = VerlData(problems, _annotated(run, recipe))
+    data = VerlData(problems, annotated or None)
     total = plan(start, data, output, recipe)[0].steps
     logged = max((row["step"] for row in run.read_rows(stage) if "reward" in row), default=0)
     watch = None if measure is None else watch_of(run, stage, total, measure)
@@ -161,12 +163,3 @@ def reinforce_by_verl(
         result = train_verl(start, data, output, recipe, Listener(on_step, on_rollout, on_resume), logged, watch)
     note(f"{stage}: {result.steps} steps from {start}")
     return result, total
-
-
-def _annotated(run: RunDirectory, recipe: Recipe) -> dict[str, GoldenTrajectory] | None:
-    """Returns the annotated trajectories that CARFT learns from; None for other objectives."""
-    if recipe.rl.objective != "carft":
-        return None
-    from calmstorm.training.carft.annotated import read_annotated
-
-    return read_annotated(recipe.carft.annotated or run.path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calmstorm.errors import InfrastructureError, InputError
@@ -22,6 +23,7 @@ from calmstorm.records import Problem, Stage, Trajectory, Verdict, VerdictStatus
 from calmstorm.rollout import CodeRunner
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe, RlSettings
+from calmstorm.stages.problems import GENERATED, collect_problems
 
 if TYPE_CHECKING:
     from calmstorm.training.watching import HeldOutAnswer, HeldOutScore, RlEvaluation, Watch
@@ -84,6 +86,17 @@ class HeldOutProblems:
         return HeldOutScore(pass_at_1=cell.pass_at_1, ci95=cell.ci95, problems=cell.problems, samples=cell.samples)
 
 
+def test_problems(run: RunDirectory, recipe: Recipe) -> list[Problem]:
+    """Returns the test problems of a run, for evaluation while training; none where it has none or none is asked for.
+
+    A run that was begun with problems of its own, by `calm curate --problems`, has no test part.
+    """
+    source = recipe.problems.source
+    if not recipe.rl.evaluation_steps or (source != GENERATED and not Path(source).is_dir()):
+        return []
+    return collect_problems(run, recipe).test
+
+
 def held_out(
     problems: Sequence[Problem], test: Sequence[Problem], given: Sequence[Problem], settings: RlSettings, seed: int
 ) -> tuple[list[Problem], list[Problem]]:
@@ -105,6 +118,11 @@ def held_out(
     if not settings.evaluation_steps:
         return [*problems], []
     chooses = settings.keep == "best" or settings.patience > 0
+    if chooses and settings.engine == "verl":
+        raise InputError(
+            f"rl.keep is '{settings.keep}' and rl.patience is {settings.patience}; engine verl makes all steps and "
+            "keeps the last weights: set rl.keep to last and rl.patience to 0, or take engine trl"
+        )
     if given or (test and not chooses):
         return [*problems], _apart(_some([*filter(is_gradable, given or test)], settings, seed), problems)
     count = settings.evaluation_problems

@@ -8,11 +8,13 @@ together, only the first writes and removes; the others wait for it. They see on
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from calmstorm.atomic import write_atomically
 from calmstorm.errors import InputError
@@ -95,6 +97,28 @@ def last_complete(work: Path) -> Path | None:
             shutil.rmtree(checkpoint)
     barrier()
     return complete[-1] if complete else None
+
+
+class StoredCheckpoint(NamedTuple):
+    """A checkpoint as it lies on disk."""
+
+    update: int
+    """Optimizer step that it was written at."""
+    complete: bool
+    """False while it is being written, or where that was interrupted."""
+    bytes: int
+    written: float
+    """When it was written, seconds since the epoch."""
+
+
+def stored_checkpoints(output_dir: Path) -> list[StoredCheckpoint]:
+    """Returns the checkpoints of an unfinished training, ascending; changes nothing: another process may train."""
+    found = []
+    for path in sorted(work_dir(output_dir).glob("checkpoint-*"), key=step_of):
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            found.append(StoredCheckpoint(step_of(path), (path / MARKER).exists(), size, path.stat().st_mtime))
+    return found
 
 
 def completed_updates(output_dir: Path) -> int:

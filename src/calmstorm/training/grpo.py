@@ -2,15 +2,15 @@
 
 Execution output is masked, there is no KL term by default, and rollouts are drawn from the very weights that are
 trained. A killed training goes on from its last complete checkpoint, with the same problems in the same order. Several
-processes train together: each makes the rollouts of its own problems, the first writes. Not covered: `carft`, the verl
-engine.
+processes train together: each makes the rollouts of its own problems, the first writes. Objective `carft` is GRPO with
+a contrastive loss beside it (`calmstorm.training.carft`). Not covered: the verl engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ from calmstorm.progress import note
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.reasoner.protocol import Prefix
 from calmstorm.reasoner.weights import model_directory
-from calmstorm.records import Problem, Record
+from calmstorm.records import GoldenTrajectory, Problem, Record
 from calmstorm.rollout import CodeRunner
-from calmstorm.settings import LocalSettings, RlSettings, RolloutSettings, ServerSettings
+from calmstorm.settings import CarftSettings, LocalSettings, RlSettings, RolloutSettings, ServerSettings
+from calmstorm.training.carft.contrast import check_contrast, contrast_identity, contrast_of
 from calmstorm.training.checkpoints import completed_updates, open_work, publish
 from calmstorm.training.encode import prompt_ids
 from calmstorm.training.generator import Generator, TrainedWeights, open_generator
@@ -30,6 +31,7 @@ from calmstorm.training.passes import passes_per_update
 from calmstorm.training.policy import load_policy
 from calmstorm.training.ranks import in_agreement, is_first, world_size
 from calmstorm.training.rollouts import RlRollout
+from calmstorm.training.server_generator import check_servers
 from calmstorm.training.steps import RlStep, RolloutSteps
 from calmstorm.training.watching import HeldOutScore, Watch, Watcher
 
@@ -52,7 +54,7 @@ PACE = (
     "instances",
 )
 """Settings that may be others when a training goes on: how fast, and where rollouts are made."""
-TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo")
+TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo", "carft")
 
 
 class RlResult(Record):
@@ -85,6 +87,8 @@ def train_grpo(
     prompt: str | None = None,
     local: LocalSettings | None = None,
     server: ServerSettings | None = None,
+    carft: CarftSettings | None = None,
+    annotated: Mapping[str, GoldenTrajectory] | None = None,
     seed: int = 1,
     on_step: Callable[[RlStep], None] = lambda step: None,
     on_rollout: Callable[[RlRollout], None] = lambda rollout: None,
@@ -105,6 +109,8 @@ def train_grpo(
         prompt: Name of the prompt that problems are put in; None means the one that the model asks for.
         local: Device, and memory that rollouts may take.
         server: How servers are started and asked, where rollouts come from such.
+        carft: The contrastive loss of objective `carft`; None means the defaults.
+        annotated: Annotated trajectories of that objective, by problem id.
         seed: Order of the problems, and sampling.
         on_step: Gets every step, after its update.
         on_rollout: Gets every rollout of a step, before its update. After a resume, those of steps after
@@ -119,21 +125,31 @@ def train_grpo(
             output exists, or an unfinished training with other arguments is in its place.
         WorkError: Generator and trainer disagree about the probability of what was generated.
     """
-    from calmstorm.training.trl.grpo import reinforce  # where verl is installed, TRL is not
+    from calmstorm.training.trl.carft import reinforce_contrastively  # where verl is installed, TRL is not
+    from calmstorm.training.trl.grpo import reinforce
     from calmstorm.training.trl.session import Session, save_trained
     from calmstorm.training.trl.weights import TrainerWeights
 
     directory = model_directory(model)
+    carft = carft or CarftSettings()
 
     def load(local: LocalSettings | None) -> LocalReasoner:
         return load_policy(directory, prompt, settings, seed, local)
 
+    contrast = None
     with in_agreement():
-        _check(settings, problems)
+        _check(settings, carft, problems)
+        if settings.generator == "server":
+            check_servers(settings, server or ServerSettings())
         policy = load(local)
         schedule = _schedule(policy, problems, settings, seed)
+        if settings.objective == "carft" and carft.coefficient > 0:  # with 0 it is GRPO, bit for bit
+            contrast = contrast_of([problem for problem, _ in schedule], annotated or {}, policy, settings, carft)
     held_out = watch.held_out.problems if watch is not None else ()
-    work = open_work(output_dir, _identity(directory, policy.prompt, problems, held_out, settings, rollouts, seed))
+    identity = _identity(directory, policy.prompt, problems, held_out, settings, rollouts, seed)
+    if settings.objective == "carft":
+        identity |= contrast_identity(carft, contrast)
+    work = open_work(output_dir, identity)
     watcher = Watcher(settings, watch) if watch is not None and settings.evaluation_steps else None
     with asyncio.Runner() as runner:
         generator = open_generator(policy, settings, server or ServerSettings(), work)
@@ -162,7 +178,10 @@ def train_grpo(
             **({} if watcher is None else _best_checkpoint(watcher)),
         )
         try:
-            trainer = reinforce(session, steps.roll_out, len(schedule), settings)
+            if settings.objective == "carft":
+                trainer = reinforce_contrastively(session, steps.roll_out, len(schedule), settings, carft, contrast)
+            else:
+                trainer = reinforce(session, steps.roll_out, len(schedule), settings)
             made = trainer.state.global_step // settings.updates_per_step
             if watcher is not None:
                 weights = TrainerWeights(trainer, policy.codec.tokenizer)
@@ -272,13 +291,16 @@ def step_order(problems: int, settings: RlSettings, seed: int) -> list[int]:
     return order[: steps * per_step]
 
 
-def _check(settings: RlSettings, problems: Sequence[Problem]) -> None:
+def _check(settings: RlSettings, carft: CarftSettings, problems: Sequence[Problem]) -> None:
     if settings.objective not in TRAINED_OBJECTIVES or settings.engine != "trl":
         raise InputError(
             f"rl.objective is '{settings.objective}' on engine '{settings.engine}'; this trainer knows "
             f"{', '.join(TRAINED_OBJECTIVES)} on engine 'trl': choose one of them"
         )
-    passes_per_update(settings, world_size())
+    if settings.objective == "carft":
+        check_contrast(settings, carft, world_size())
+    else:
+        passes_per_update(settings, world_size())
     check_problems(problems)
 
 

@@ -13,13 +13,19 @@ from calmstorm.errors import InputError
 from calmstorm.settings import RlSettings
 
 
-def passes_per_update(settings: RlSettings, processes: int) -> int:
+def passes_per_update(settings: RlSettings, processes: int, rows_per_problem: int | None = None) -> int:
     """Returns how many forward and backward passes each process makes for an update.
+
+    Args:
+        settings: With the sizes.
+        processes: That train together.
+        rows_per_problem: Where that is not `rl.samples`: an annotated trajectory is a row more.
 
     Raises:
         InputError: The sizes do not divide.
     """
-    problems, samples, micro_batch = settings.mini_batch, settings.samples, settings.micro_batch
+    problems, micro_batch = settings.mini_batch, settings.micro_batch
+    samples = rows_per_problem or settings.samples
     if problems % processes:
         raise InputError(
             f"rl.mini_batch is {problems}; each of the {processes} processes takes whole problems, so it must be a "

@@ -48,6 +48,12 @@ class RlStep(Record):
     None where nothing is."""
     logprob_difference_max: float | None = None
     """Of any of those tokens."""
+    contrastive_loss: float | None = None
+    """Of CARFT, without its coefficient."""
+    similarity_correct: float | None = None
+    """Of CARFT: cosine of correct rollouts' embeddings with that of the annotated trajectory, mean."""
+    similarity_wrong: float | None = None
+    """The same of wrong rollouts."""
     grad_norm: float
     """Before clipping; mean over the step's updates."""
     seconds: float
@@ -172,6 +178,9 @@ class RolloutSteps:
             ungraded=len(made) - len(graded),
             logprob_difference=first.get("logprob_difference"),
             logprob_difference_max=first.get("logprob_difference_max"),
+            contrastive_loss=first.get("contrastive_loss"),
+            similarity_correct=first.get("similarity_correct"),
+            similarity_wrong=first.get("similarity_wrong"),
             grad_norm=fmean(logs["grad_norm"] for logs, _ in self.updates),
             seconds=sum(seconds for _, seconds in self.updates) - self.watched_seconds,
             rollout_seconds=self.rollout_seconds,

@@ -42,7 +42,7 @@ def test_what_is_no_golden_set_is_refused_with_the_remedy(tmp_path: Path) -> Non
         read_annotated(tmp_path / "messages.jsonl")
     with RunDirectory(tmp_path / "run") as run:
         run.write_text("config.toml", "")
-    with pytest.raises(InputError, match="no golden trajectories in it; run calm curate and calm golden first"):
+    with pytest.raises(InputError, match=r"no golden trajectories in it .* --set carft\.annotated="):
         read_annotated(tmp_path / "run")
     with pytest.raises(InputError, match="nowhere"):
         read_annotated(tmp_path / "nowhere")

@@ -8,8 +8,8 @@ from statistics import fmean
 from calmstorm.evaluation import FlawSummary
 from calmstorm.records import TriggerGroup
 from calmstorm.report.charts.layout import GROUP_COLOURS, Figure, PlotlyDict, Series, label, ticks, wrapped
-from calmstorm.report.numbers import TrainingStep
-from calmstorm.report.tables import load
+from calmstorm.report.numbers import HeldOutNumbers, TrainingStep
+from calmstorm.report.tables import load, share
 
 CATEGORIES = (TriggerGroup.CODE, TriggerGroup.EXPERTISE)
 """The paper's two categories of flaws; the third group is in neither."""
@@ -45,6 +45,21 @@ def training(curves: Sequence[tuple[Series, Sequence[TrainingStep]]], quantity: 
         data += [dots, mean]
     title = {"text": "step", "font": {"size": 13, "color": "--ink-2"}, "standoff": 6}
     yaxis = {"range": [0, 1.03], "tickformat": ".0%", "dtick": 0.25} if is_share else {}
+    legend = tuple(curve for curve, _ in curves) if len(curves) > 1 else ()
+    return _chart(data, {"title": title, "rangemode": "tozero", "nticks": 6}, yaxis, legend)
+
+
+def held_out_accuracy(curves: Sequence[tuple[Series, Sequence[HeldOutNumbers]]]) -> Figure:
+    """Figure 6 (a): accuracy on held-out problems along training, each with its interval."""
+    data = []
+    for curve, evaluations in curves:
+        cells = {
+            float(each.step): share(each.pass_at_1, each.ci95) for each in evaluations if each.pass_at_1 is not None
+        }
+        marks = Series(curve.name, curve.colour, "circle", cells).marks("y", size=6)
+        data.append(marks | {"mode": "lines+markers", "line": {"color": curve.colour, "dash": curve.symbol}})
+    title = {"text": "step", "font": {"size": 13, "color": "--ink-2"}, "standoff": 6}
+    yaxis = {"range": [0, 1.03], "tickformat": ".0%", "dtick": 0.25}
     legend = tuple(curve for curve, _ in curves) if len(curves) > 1 else ()
     return _chart(data, {"title": title, "rangemode": "tozero", "nticks": 6}, yaxis, legend)
 

@@ -9,11 +9,11 @@ from calmstorm.evaluation import FlawSummary
 from calmstorm.records import Stage
 from calmstorm.report.arms import Arm, Lineage, run_argument, suites_of
 from calmstorm.report.charts.layout import Series
-from calmstorm.report.charts.lines import CATEGORIES, CATEGORY_KEYS, evolution, training
+from calmstorm.report.charts.lines import CATEGORIES, CATEGORY_KEYS, evolution, held_out_accuracy, training
 from calmstorm.report.charts.rows import arm_points, category_by_suite, forest, selection, trigger_frequencies
 from calmstorm.report.collect import RunReport
 from calmstorm.report.exhibits.exhibit import Chart, Exhibit, Gap, suffixed
-from calmstorm.report.numbers import CurationNumbers
+from calmstorm.report.numbers import CurationNumbers, HeldOutNumbers
 from calmstorm.report.published import published, suite_name
 from calmstorm.report.run_tables import MACRO, trigger_rows
 from calmstorm.report.tables import Table, TableRow, columns, load, number, percent, points, rate, row, share, text
@@ -21,6 +21,8 @@ from calmstorm.report.tables import Table, TableRow, columns, load, number, perc
 MAIN, CONTROL = "RL with CALM", "RL without CALM"
 CONTROLLED = {Stage.SFT: MAIN, Stage.RL: MAIN, Stage.CONTROL_SFT: CONTROL, Stage.CONTROL_RL: CONTROL}
 """The arms of the controlled experiment, by stage."""
+CONTROLLED_LOGS = (Stage.RL, Stage.CONTROL_RL)
+"""Logs of the two arms."""
 HARD_SUITES = ("complex", "mamo-complex", "industryor", "optmath")
 
 
@@ -103,6 +105,9 @@ def figure_6(reports: Sequence[RunReport], arms: Sequence[Arm], lineages: Sequen
     for suffix, report in suffixed(controlled):
         compared = [arm for arm in arms if arm.report is report and arm.stage in CONTROLLED]
         charts += _controlled_charts(f"figure-6{suffix}", report, compared)
+        if not any(report.numbers.held_out.get(log) for log in CONTROLLED_LOGS):
+            command = "calm experiment controlled --recipe RECIPE --run RUN --set rl.evaluation_steps=5"
+            gaps.append(Gap(f"(a): {report.name} measured no accuracy along training", command))
         tables.append(_controlled_table(f"figure-6{suffix}", report.name, compared))
     if not controlled:
         what = "(a) to (c): these runs only evaluate, they train nothing"
@@ -129,6 +134,14 @@ def _controlled_charts(key: str, report: RunReport, arms: Sequence[Arm]) -> list
     }
     subtitle = "dots: steps, line: running mean"
     charts = []
+    along = [
+        (curve, rows)
+        for (curve, _), log in zip(curves, CONTROLLED_LOGS, strict=True)
+        if (rows := held_out(report, log))
+    ]
+    if along:
+        subtitle_a = "held-out problems, 95% interval"
+        charts.append(Chart(f"{key}-a1", "(a) Accuracy along training", held_out_accuracy(along), subtitle_a))
     for letter, (quantity, caption) in zip("abc", captions.items(), strict=True):
         figure = training(curves, quantity)
         charts.append(Chart(f"{key}-{letter}", caption, figure, subtitle, "third"))
@@ -138,6 +151,11 @@ def _controlled_charts(key: str, report: RunReport, arms: Sequence[Arm]) -> list
         subtitle = "test accuracy before and after reinforcement, 95% interval"
         charts.append(Chart(f"{key}-a2", "(a) Complex test sets", figure, subtitle))
     return charts
+
+
+def held_out(report: RunReport, log: str) -> tuple[HeldOutNumbers, ...]:
+    """Returns the evaluations while training of one arm."""
+    return report.numbers.held_out.get(log, ())
 
 
 def _controlled_table(key: str, run: str, arms: Sequence[Arm]) -> Table:

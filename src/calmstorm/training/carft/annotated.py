@@ -34,7 +34,7 @@ def read_annotated(source: str | Path) -> dict[str, GoldenTrajectory]:
     for golden in _read(path):
         annotated.setdefault(golden.trajectory.problem_id, golden)
     if not annotated:
-        raise InputError(f"{path}: there are no golden trajectories in it; run calm curate and calm golden first")
+        raise InputError(f"{path}: there are no golden trajectories in it to hold rollouts against: {REMEDY}")
     return annotated
 
 

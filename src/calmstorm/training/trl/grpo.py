@@ -21,6 +21,9 @@ from calmstorm.training.rollouts import TokenRecord
 from calmstorm.training.trl.session import QuietTrainer, Session
 from calmstorm.training.trl.weights import TrainerWeights
 
+RollOut = Callable[[list[int], TrainedWeights], list[TokenRecord]]
+"""Gets numbers of prompts, and the weights as they are now; returns a record for each of the prompts."""
+
 Scores = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
 """Log-probabilities and entropies of completion tokens, and an auxiliary loss that dense models do not have."""
 
@@ -212,6 +215,11 @@ class ArrangedGrpo(QuietTrainer, GRPOTrainer):  # type: ignore[misc]
             torch.stack(losses).mean() if losses else None,
         )
 
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether rows with a common prompt are scored by one run over it; see `cpu.scoring`."""
+        return bool(self.accelerator.device.type == "cpu" and self.accelerator.distributed_type == DistributedType.NO)
+
     def _score_pass(
         self,
         model: Any,  # noqa: ANN401
@@ -220,7 +228,7 @@ class ArrangedGrpo(QuietTrainer, GRPOTrainer):  # type: ignore[misc]
         logits_to_keep: int,
         **kwargs: Any,  # noqa: ANN401
     ) -> Scores:
-        if input_ids.device.type != "cpu" or self.accelerator.distributed_type != DistributedType.NO:
+        if not self.shares_prompts:
             scores: Scores = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, **kwargs
             )
@@ -247,9 +255,13 @@ def select(inputs: Mapping[str, Any], rows: list[int]) -> dict[str, Any]:
 
 def reinforce(
     session: Session,
-    roll_out: Callable[[list[int], TrainedWeights], list[TokenRecord]],
+    roll_out: RollOut,
     prompts: int,
     settings: RlSettings,
+    *,
+    kind: type[ArrangedGrpo] | None = None,
+    rows_per_problem: int | None = None,
+    **arguments: Any,  # noqa: ANN401
 ) -> Trainer:
     """Runs TRL's GRPOTrainer on rollouts that `roll_out` makes, and returns it.
 
@@ -259,6 +271,9 @@ def reinforce(
             returns a record for each of them. Every process gets prompts of its own.
         prompts: How many prompts the whole training has; they are used once each, in order.
         settings: Objective, sizes and rates.
+        kind: The trainer; None means that of GRPO alone.
+        rows_per_problem: How often each prompt comes, where that is not `samples` times.
+        arguments: Of that trainer, beyond those of every one.
     """
 
     def rollout_func(numbers: list[str], trainer: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -276,12 +291,13 @@ def reinforce(
         return earned
 
     processes = world_size()
-    passes = passes_per_update(settings, processes)
+    group = rows_per_problem or settings.samples
+    passes = passes_per_update(settings, processes, group)
     config = GRPOConfig(
         per_device_train_batch_size=settings.micro_batch,
         gradient_accumulation_steps=passes,
         steps_per_generation=passes * (settings.prompts_per_step // settings.mini_batch),
-        num_generations=settings.samples,
+        num_generations=group,
         max_completion_length=settings.response_tokens,
         num_iterations=1,
         shuffle_dataset=False,
@@ -299,10 +315,11 @@ def reinforce(
         **session.arguments(),
     )
     return session.run(
-        ArrangedGrpo,
+        kind or ArrangedGrpo,
         settings=settings,
         args=config,
         train_dataset=Dataset.from_dict({"prompt": [str(number) for number in spread(prompts, settings, processes)]}),
         reward_funcs=[reward],
         rollout_func=rollout_func,
+        **arguments,
     )

@@ -51,9 +51,7 @@ class VerlReasoner:
         """Is not asked: the agent loop renders the prompt."""
         raise NotImplementedError
 
-    async def generate(
-        self, prefix: Prefix, *, stop: tuple[str, ...], max_tokens: int, sampling: Sampling
-    ) -> Completion:
+    async def generate(self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, sampling: Sampling) -> Completion:
         """Continues `prefix`.
 
         Raises:

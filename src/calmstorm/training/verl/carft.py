@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import ray
@@ -28,7 +29,7 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 from calmstorm.errors import InputError
 from calmstorm.settings import Recipe, derive_seed
 from calmstorm.training.carft.head import ContrastiveHead
-from calmstorm.training.carft.losses import cotangents, partial_reward, similarities
+from calmstorm.training.carft.losses import cotangents, similarities
 from calmstorm.training.carft.views import Attempt, Response, View, ViewKey, group_views
 from calmstorm.training.verl.recipe import recipe_of
 from calmstorm.training.verl.rows import Row, RowKind, dense, nested, read_fields, read_rows, write_fields
@@ -57,6 +58,7 @@ class Contrast:
         self._recipe = recipe
         self._views: list[list[View]] = []
         self._rows: list[Row] = []
+        self._cosines: dict[tuple[str, int], float] = {}
 
     def workers(self, mapping: dict[Any, Any]) -> dict[Any, Any]:
         """Returns verl's workers by role, those that train replaced by ours."""
@@ -97,34 +99,36 @@ class Contrast:
             self._views[annotated] = of_annotated
 
     def differentiate(self, batch: Any) -> dict[str, float]:  # noqa: ANN401
-        """Writes the derivative by each embedding into the queue, and partial rewards; returns metrics."""
+        """Writes the derivative by each embedding into the queue; returns metrics."""
         settings = self._recipe.carft
         embedded = dense(read_fields(batch, ["carft_z"])["carft_z"]).float()
         embedded = embedded.view(len(self._rows), most_views(self._recipe), settings.dimensions)
         keys = [view.key for views in self._views for view in views]
         places = [(row, at) for row, views in enumerate(self._views) for at in range(len(views))]
         gradient = torch.zeros_like(embedded)
-        loss = 0.0
+        loss, self._cosines = 0.0, {}
         if keys:
             rows, columns = (torch.tensor(column) for column in zip(*places, strict=True))
             flat = embedded[rows, columns]
             loss, derivative = cotangents(flat, keys, settings)
             gradient[rows, columns] = settings.coefficient * derivative
-            self._reward_partly(batch, similarities(flat, keys))
+            self._cosines = similarities(flat, keys)
         write_fields(batch, carft_gradient=gradient.flatten(1))
-        return {"carft/loss": loss, "carft/views": float(len(keys))}
+        return {"carft/loss": loss, "carft/views": float(len(keys)), **self._similarity(keys)}
 
-    def _reward_partly(self, batch: Any, cosines: dict[tuple[str, int], float]) -> None:  # noqa: ANN401
-        """Rewards answers that can be read but are wrong, where the recipe says so."""
-        if self._recipe.carft.partial_reward == "none":
-            return
-        scores = list(read_fields(batch, ["rm_scores"])["rm_scores"])
-        for place, row in enumerate(self._rows):
-            if row.kind is RowKind.ROLLOUT and row.answered and row.reward == 0.0:
-                key: ViewKey = self._views[place][0].key
-                scores[place] = scores[place].clone()
-                scores[place][-1] = partial_reward(self._recipe.carft, cosines.get((key.problem_id, key.sample)))
-        write_fields(batch, rm_scores=nested(scores))
+    def _similarity(self, keys: list[ViewKey]) -> dict[str, float]:
+        correct = {(key.problem_id, key.sample): key.correct for key in keys}
+        metrics = {}
+        for name, wanted in (("carft/similarity_correct", True), ("carft/similarity_wrong", False)):
+            values = [cosine for rollout, cosine in self._cosines.items() if correct[rollout] is wanted]
+            if values:
+                metrics[name] = fmean(values)
+        return metrics
+
+    def cosine(self, place: int) -> float | None:
+        """Returns how similar a row is to the annotated trajectory of its problem; None where it has none."""
+        views = self._views[place]
+        return self._cosines.get((views[0].key.problem_id, views[0].key.sample)) if views else None
 
 
 def check(recipe: Recipe, config: Any) -> None:  # noqa: ANN401
@@ -176,7 +180,7 @@ class CarftWorker(ActorRolloutRefWorker):  # type: ignore[misc]
         """Builds what verl builds, then the head."""
         super().init_model()
         self._recipe = recipe_of(self.config)
-        engine, seed = self.actor.engine, derive_seed(self._recipe.seed, "carft")
+        engine, seed = self.actor.engine, derive_seed(self._recipe.seed, "contrastive head")
         hidden_size = self.actor.model_config.hf_config.hidden_size
         self._head = ContrastiveHead(hidden_size, self._recipe.carft.dimensions, seed).to(get_device_id())
         self._head_optimizer = torch.optim.AdamW(

@@ -12,9 +12,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from calmstorm.errors import InfrastructureError
 from calmstorm.interpreter import Interpreter, Limits
 from calmstorm.records import Execution
+from calmstorm.training.verl.recipe import INTERPRETER_NAME
 
-NAME = "calmstorm_interpreter_"
-"""Beginning of the actors' names; the id of the node follows."""
 _RETRIES = 2
 """How often an execution is begun again because the actor died under it; a script starts in a fresh state each time."""
 _WAITING = 1000
@@ -72,7 +71,7 @@ class NodeRunner:
         """Returns the actor of this node, a new one where there is none."""
         node = ray.get_runtime_context().get_node_id()
         options = {
-            "name": NAME + node,
+            "name": INTERPRETER_NAME + node,
             "get_if_exists": True,
             "num_cpus": 0,  # scripts are bounded by the interpreter's workers, not by Ray's accounts
             "max_concurrency": _WAITING,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import traceback
+from typing import Any
 
 VARIABLE = "CALM_VERL"
 """Environment variable that says on what verl is to run: `cpu` or `cuda`; nothing is registered without it."""
@@ -62,8 +63,21 @@ def _register_trainers() -> None:
 
     from calmstorm.training.verl.trainer import extended
 
+    _mend_separate_async()
     for name, trainer in trainer_base.TRAINER_REGISTRY.items():
         trainer_base.TRAINER_REGISTRY[name] = extended(trainer)
+
+
+def _mend_separate_async() -> None:
+    """Lets mode `separate_async` start: verl 0.9.1 calls its logger with an argument of `print`, which ends the run."""
+    from verl.trainer.ppo.v1 import trainer_separate_async
+
+    info = trainer_separate_async.logger.info
+
+    def without_flush(message: object, *args: object, flush: bool = False, **kwargs: Any) -> None:  # noqa: ANN401
+        info(message, *args, **kwargs)
+
+    trainer_separate_async.logger.info = without_flush
 
 
 try:

@@ -12,6 +12,9 @@ from calmstorm.settings import Recipe
 KEY = "calmstorm"
 """`actor_rollout_ref.calmstorm` holds the recipe as JSON; that section reaches trainer, workers and agent loops."""
 
+INTERPRETER_NAME = "calmstorm_interpreter_"
+"""Beginning of the names of the actors that run code; the id of the node follows."""
+
 
 def recipe_of(actor_rollout_ref: Any) -> Recipe:  # noqa: ANN401
     """Returns the recipe from a section `actor_rollout_ref` of verl's configuration.
@@ -33,9 +36,8 @@ def _parsed(text: str) -> Recipe:
 
 
 def is_contrastive(recipe: Recipe) -> bool:
-    """Whether embeddings are needed. Where they are not, `carft` is `grpo` to the bit: nothing of CARFT is there."""
-    carft = recipe.carft
-    return recipe.rl.objective == "carft" and (carft.coefficient > 0 or carft.partial_reward == "cosine")
+    """Whether anything is embedded. Where nothing is, `carft` is `grpo` to the bit, but for partial rewards."""
+    return recipe.rl.objective == "carft" and recipe.carft.coefficient > 0
 
 
 def rows_per_problem(recipe: Recipe) -> int:

@@ -40,6 +40,7 @@ class Row:
     written: tuple[bool, ...]
     """As many as `token_ids`: by the Reasoner, or in an annotated trajectory also by the Intervener."""
     reward: float
+    """1 or 0; 0 too where nothing was rolled out."""
     executions: int
     answered: bool
     """Whether an answer could be read."""
@@ -47,12 +48,10 @@ class Row:
 
 def read_rows(batch: Any) -> list[Row]:  # noqa: ANN401
     """Returns the rows of a batch, in its order."""
-    data = read_fields(batch, ["uid", "responses", "response_mask", "rm_scores", "extra_fields"])
-    columns = zip(
-        data["uid"], data["responses"], data["response_mask"], data["rm_scores"], data["extra_fields"], strict=True
-    )
+    data = read_fields(batch, ["uid", "responses", "response_mask", "extra_fields"])
+    columns = zip(data["uid"], data["responses"], data["response_mask"], data["extra_fields"], strict=True)
     rows = []
-    for tag, (group, response, mask, scores, info) in zip(batch.tags, columns, strict=True):
+    for tag, (group, response, mask, info) in zip(batch.tags, columns, strict=True):
         told: dict[str, Any] = getattr(info, "data", info)
         kind = RowKind.PADDING if tag.get("is_padding", False) else RowKind(told["kind"])
         rows.append(
@@ -62,7 +61,7 @@ def read_rows(batch: Any) -> list[Row]:  # noqa: ANN401
                 sample=int(told["sample"]),
                 token_ids=tuple(response.tolist()),
                 written=tuple(map(bool, told["written"] if kind is RowKind.ANNOTATED else mask.tolist())),
-                reward=float(scores.sum()),
+                reward=told["reward_extra_info"]["solved"] or 0.0,
                 executions=int(told["executions"]),
                 answered=bool(told["answered"]),
             )

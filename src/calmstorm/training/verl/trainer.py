@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from transfer_queue import KVBatchMeta
 
-from calmstorm.errors import InfrastructureError
+from calmstorm.errors import InfrastructureError, InputError
+from calmstorm.settings import Recipe
+from calmstorm.training.carft.losses import partial_reward
 from calmstorm.training.verl.recipe import is_contrastive, recipe_of
-from calmstorm.training.verl.rows import Row, RowKind, read_fields, read_rows, write_fields
+from calmstorm.training.verl.rows import Row, RowKind, nested, read_fields, read_rows, write_fields
 
 _Metrics = dict[str, Any]
 
@@ -31,6 +33,7 @@ class CalmTrainer:
     def __init__(self, config: Any) -> None:  # noqa: ANN401
         self._recipe = recipe_of(config.actor_rollout_ref)
         self._contrast: Any = None
+        _check(self._recipe)
         if is_contrastive(self._recipe):
             from calmstorm.training.verl.carft import Contrast
 
@@ -61,9 +64,23 @@ class CalmTrainer:
                 f"log-probabilities of rollout and trainer differ by {gap:.3g} nats on average; rl.agreement is "
                 f"{allowed:g}: see that both compute with the same type and temperature, or raise rl.agreement"
             )
+        self._reward_partly(batch, rows)
         groups = [row.group if row.kind is RowKind.ROLLOUT else f"{row.group}-{row.sample}" for row in rows]
         write_fields(batch, uid=groups)
         return super()._compute_advantage(batch, metrics)  # type: ignore[misc]
+
+    def _reward_partly(self, batch: Any, rows: Sequence[Row]) -> None:  # noqa: ANN401
+        """Rewards answers that can be read but are wrong, where the recipe says so."""
+        carft = self._recipe.carft
+        if self._recipe.rl.objective != "carft" or carft.partial_reward == "none":
+            return
+        scores = list(read_fields(batch, ["rm_scores"])["rm_scores"])
+        for place, row in enumerate(rows):
+            if row.kind is RowKind.ROLLOUT and row.answered and not row.reward:
+                cosine = None if self._contrast is None else self._contrast.cosine(place)
+                scores[place] = scores[place].clone()
+                scores[place][-1] = partial_reward(carft, cosine)
+        write_fields(batch, rm_scores=nested(scores))
 
     def _log_rollout_data(self, batch: Any, timing_raw: _Metrics, rollout_data_dir: str) -> None:  # noqa: ANN401
         """Leaves out of verl's dump of rollouts what is none."""
@@ -80,6 +97,14 @@ class CalmTrainer:
 def extended(trainer: type) -> type:
     """Returns one of verl's trainers with what is ours."""
     return type(f"Calm{trainer.__name__}", (CalmTrainer, trainer), {"__module__": __name__})
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.rl.objective == "carft" and recipe.carft.partial_reward == "cosine" and not is_contrastive(recipe):
+        raise InputError(
+            "carft.partial_reward is 'cosine', but with carft.coefficient = 0 nothing is embedded: raise the "
+            "coefficient or choose 'flat' or 'none'"
+        )
 
 
 def _metrics(rows: Sequence[Row]) -> _Metrics:

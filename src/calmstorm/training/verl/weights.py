@@ -45,7 +45,7 @@ def _mailbox() -> Any:  # noqa: ANN401
     return ray.remote(_Mailbox).options(name=_MAILBOX, get_if_exists=True, num_cpus=0).remote()
 
 
-@CheckpointEngineRegistry.register(NAME)  # type: ignore[untyped-decorator]
+@CheckpointEngineRegistry.register(NAME)
 class RayWeights(CheckpointEngine):  # type: ignore[misc]
     """Both ends: the first training process sends, every rollout server receives."""
 
