@@ -15,7 +15,7 @@ from calmstorm.reasoner.codec import TokenizerCodec
 from calmstorm.records import Author, GoldenTrajectory, SpanKind, StopReason, Trajectory
 from calmstorm.rollout.spans import make_span
 from calmstorm.settings import SftSettings
-from calmstorm.training.sft import train_sft
+from calmstorm.training.sft import SftStep, train_sft
 from tests.engines.qwen_model import VOCABULARY, save_random_model
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(6000)]
@@ -42,7 +42,7 @@ def test_a_sequence_of_22000_tokens_is_learned_without_its_logits_in_memory(
     model = save_random_model(qwen_tokenizer, tmp_path / "model")
     item = lesson(qwen_tokenizer)
     (tmp_path / "lesson.json").write_text(item.model_dump_json())
-    words = [sys.executable, "-m", "tests.engines.test_long_fine_tuning", model, tmp_path]
+    words = [sys.executable, "-m", "tests.engines.test_long_fine_tuning", str(model), str(tmp_path)]
     done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
@@ -57,7 +57,7 @@ def test_a_sequence_of_22000_tokens_is_learned_without_its_logits_in_memory(
 def main(model: Path, folder: Path) -> None:
     """Fine-tunes for one step and prints what it took."""
     item = GoldenTrajectory.model_validate_json((folder / "lesson.json").read_text())
-    steps = []
+    steps: list[SftStep] = []
     before = _status("VmRSS")
     settings = SftSettings(batch=1, epochs=1)
     result = train_sft(model, [item], folder / "out", settings, prompt="paper-1", on_log=steps.append)

@@ -19,7 +19,11 @@ PACE = frozenset(
         *(f"local.{name}" for name in LocalSettings.model_fields if name != "dtype"),
         "budget",
         "prices",
-        *(f"{section}.{name}" for section in ("sft", "rl") for name in ("micro_batch", "checkpoint_steps")),
+        *(
+            f"{section}.{name}"
+            for section in ("sft", "rl")
+            for name in ("micro_batch", "checkpoint_steps", "processes", "nodes")
+        ),
     }
 )
 """Settings that say how fast a run goes, where and at what cost, and not what comes of it: they may change when it is
