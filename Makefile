@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 # more than one thread is slower for a model this small
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test vllm verl test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-curation bench-nodes bench-steps clean
+.PHONY: setup demo test vllm verl test-engines coverage mutation wheel lint format docs bench bench-interpreter bench-curation bench-nodes bench-steps bench-carft bench-training bench-memory clean
 
 setup: $(STAMP)
 
@@ -62,6 +62,8 @@ test-engines: setup
 	@test -n "$$CALM_VLLM_PYTHON" || $(MAKE) vllm || echo "vLLM cannot be installed here: see the log above" >&2
 	@test -n "$$CALM_VERL_PYTHON" || $(MAKE) verl || echo "verl cannot be installed here: see the log above" >&2
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	@DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --no-build-isolation --constraint constraints.txt \
+		--editable '.[deepspeed]' || echo "DeepSpeed cannot be installed here" >&2
 	@$(BIN)/python -m pip install --quiet --no-deps dashscope==2.0.2 || echo "there is no Qwen vocabulary" >&2
 	$(BIN)/python -m pytest -m engines -rs
 
@@ -109,6 +111,18 @@ bench-nodes: setup
 
 bench-steps: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step_review.py
+
+# goes on where it was; ARGS=--report makes table and page of what there is
+bench-carft: setup
+	$(BIN)/python benchmarks/carft.py --out runs/bench-carft $(ARGS)
+
+bench-training: setup
+	mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py --json runs/bench-training.json
+
+bench-memory: setup
+	mkdir -p runs
+	$(BIN)/python benchmarks/training_memory.py --json runs/bench-memory.json
 
 clean:
 	rm -rf build dist *.egg-info src/*.egg-info .mypy_cache mutants .coverage .ruff_cache .pytest_cache .import_linter_cache

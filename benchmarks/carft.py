@@ -1,6 +1,6 @@
 """GRPO against GRPO with the contrastive loss of CARFT, on the pocket Reasoner: learning curves over several seeds.
 
-    python benchmarks/carft.py [--out runs/bench-carft] [--arms grpo,positives,negatives] [--seeds 1,2,3] [--steps 15]
+    python benchmarks/carft.py [--out runs/bench-carft] [--arms grpo,positives,negatives] [--seeds 1,2,3] [--steps 12]
                                [--coefficient 0.1] [--json FILE] [--plot FILE.html] [--report]
 
 All arms begin with the same fine-tuned model, and take the same problems in the same order with as many rollouts; what
@@ -13,6 +13,7 @@ killed run goes on. --report makes table, JSON and page of what there is, and tr
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 from collections import defaultdict
@@ -31,7 +32,7 @@ from calmstorm.reasoner.protocol import Reasoner
 from calmstorm.records import GoldenTrajectory, Problem, Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import CarftSettings, Recipe, RunConfig, changed, load_recipe
-from calmstorm.stages import Parts, collect_problems, fine_tune, keep_config, model_path
+from calmstorm.stages import PACE, Parts, collect_problems, fine_tune, keep_config, model_path
 from calmstorm.stages.watching import HeldOutProblems
 from calmstorm.training.carft.annotated import read_annotated
 from calmstorm.training.grpo import completed_steps, train_grpo
@@ -48,12 +49,16 @@ SIZES = {
     "rl.prompts_per_step": 8,
     "rl.mini_batch": 8,
     "rl.samples": 8,
-    "rl.evaluation_steps": 5,
+    "rl.evaluation_steps": 4,
     "rl.evaluation_samples": 2,
-    "rl.checkpoint_steps": 5,
+    "rl.checkpoint_steps": 2,
     "evaluation.temperature": 0.6,
 }
 """Beside what the recipe `pocket` says."""
+
+
+BEGINNING = PACE | {"rl", "carft"}
+"""Settings that the common beginning does not depend on."""
 
 
 class RecordedAnswers(HeldOutProblems):
@@ -78,7 +83,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench-carft"))
     parser.add_argument("--arms", default="grpo,positives,negatives", help=f"of {', '.join(ARMS)}")
     parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument("--steps", type=int, default=15, help="rollout steps of each training")
+    parser.add_argument("--steps", type=int, default=12, help="rollout steps of each training")
     parser.add_argument("--coefficient", type=float, default=CarftSettings().coefficient)
     parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers; OUT/results.json")
     parser.add_argument("--plot", type=Path, metavar="FILE.html", help="charts, on one page; OUT/results.html")
@@ -102,7 +107,7 @@ def _train(
     settings = options.run_settings(recipe)
     with Interpreter(recipe.rollout.workers, recipe.rollout.tier) as interpreter:
         with RunDirectory(out / "base") as run:
-            keep_config(run, settings)
+            keep_config(run, settings, BEGINNING)
             problems = collect_problems(run, recipe)
             intervener = options.intervener_of(settings, run.path)
             base = Adaptation(settings, run, options.base_directory(settings), intervener)
@@ -110,7 +115,7 @@ def _train(
             fine_tune(run, recipe, base.base, base.golden())
             start = model_path(run, Stage.SFT)
         with RunDirectory(out / "annotated") as run:
-            keep_config(run, settings)
+            keep_config(run, settings, BEGINNING)
             Adaptation(settings, run, base.base, intervener).curate(problems.rl, interpreter)
         annotated = read_annotated(out / "annotated")
         for seed in seeds:
@@ -118,6 +123,7 @@ def _train(
                 own = changed(settings, {"seed": str(seed), **_of_arm(arm, recipe)}, arm)
                 with RunDirectory(out / "arms" / f"{arm}-{seed}") as run:
                     _reinforce(run, own, start, problems, annotated, interpreter)
+                gc.collect()  # a trainer and its callbacks know each other, and hold model and caches
                 after_each()
 
 

@@ -4,8 +4,9 @@
     python benchmarks/gpu_checks.py --tiny          all but NCCL in small, on a CPU: that the script itself works
 
     versions     torch, CUDA, GPUs, the packages that train, and vLLM
-    sft          a step of `train_sft` on a random model of Qwen3-4B's shape at 16,384 tokens: peak memory against
-                 `calm plan`, tokens per second
+    sft          a step of `train_sft` on a random model of Qwen3-4B's shape at 16,384 tokens, adapters: peak memory
+                 against `calm plan`, tokens per second
+    sft-all      the same, all weights; where the plan says that they fit
     engine       tokens per second of the in-process engine, same model
     server       tokens per second of a vLLM server, same model
     reload       two steps of `calm rl` on the pocket model, rollouts from a server that reads weights from a directory
@@ -30,6 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +44,7 @@ _VERSION = "from importlib import metadata as m; print(*(d.version for d in m.di
 class Size(NamedTuple):
     """How large the checks are."""
 
-    shape: dict[str, int]
+    shape: dict[str, Any]
     """Of the random model."""
     tokens: int
     """Of the trajectory that is trained on, and of the context."""
@@ -137,22 +139,35 @@ def check_versions(case: Case) -> dict[str, Any]:
 
 
 def check_sft(case: Case) -> dict[str, Any]:
-    """Returns peak memory of a fine-tuning step of adapters at full length, and what `calm plan` said."""
+    """Returns peak memory of a fine-tuning step of adapters, and what `calm plan` says."""
+    return _tuned(case, "paper-1gpu", {"lora_rank": 32, "lora_alpha": 64})
+
+
+def check_sft_all(case: Case) -> dict[str, Any]:
+    """Returns peak memory of a fine-tuning step of all weights, and what `calm plan` says."""
+    return _tuned(case, "paper", {})
+
+
+def _tuned(case: Case, recipe: str, given: dict[str, Any]) -> dict[str, Any]:
     import torch
+    from transformers import AutoTokenizer
 
     from calmstorm.records import Author, GoldenTrajectory, Span, SpanKind, StopReason, Trajectory
     from calmstorm.settings import SftSettings
     from calmstorm.training.sft import SftStep, train_sft
 
     model, tokens = random_model(case), case.size.tokens
-    ids = tuple(3 + number % 1000 for number in range(tokens - 200))  # leaves room for the prompt
+    planned = calm_plan(recipe, model, tokens)
+    if torch.cuda.is_available() and planned * GIB > torch.cuda.mem_get_info()[1]:
+        raise SkippedError(f"calm plan gives {planned:.0f} GiB, more than this GPU has")
+    end = AutoTokenizer.from_pretrained(model).eos_token_id
+    ids = (*(3 + number % 1000 for number in range(tokens - 200)), end)  # leaves room for the prompt
     span = Span(author=Author.REASONER, kind=SpanKind.TEXT, text="x", token_ids=ids)
     trajectory = Trajectory(problem_id="p", sample=0, stage="curation", spans=(span,), stop_reason=StopReason.FINISHED)
     golden = GoldenTrajectory(trajectory=trajectory, question="Q", interventions=(), edited_token_share=0.0)
-    settings = SftSettings(lora_rank=32, lora_alpha=64, batch=1, micro_batch=1, epochs=3, sequence_tokens=tokens)
-    planned = calm_plan(model, tokens)
+    settings = SftSettings(**given, batch=1, micro_batch=1, epochs=3, sequence_tokens=tokens)
     steps: list[SftStep] = []
-    train_sft(model, [golden], case.work / "tuned", settings, on_log=steps.append)
+    train_sft(model, [golden], case.work / f"tuned-{recipe}", settings, on_log=steps.append)
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 1024 * _peak_rss_kib()
     fastest = min(step.seconds for step in steps)
     return {
@@ -168,11 +183,11 @@ def _peak_rss_kib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def calm_plan(model: Path, tokens: int) -> float:
-    """Returns the GiB that `calm plan` gives for fine-tuning adapters of a model."""
+def calm_plan(recipe: str, model: Path, tokens: int) -> float:
+    """Returns the GiB that `calm plan` gives for fine-tuning a model on one GPU."""
     given = {"reasoner": model, "sft.sequence_tokens": tokens, "sft.micro_batch": 1}
     options = [word for key, value in given.items() for word in ("--set", f"{key}={value}")]
-    command = [CALM, "plan", "paper-1gpu", "--gpus", "1", *options, "--json"]
+    command = [str(CALM), "plan", recipe, "--gpus", "1", *options, "--json"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
     needs: dict[str, float] = json.loads(printed)["memory_gib"]
     return sum(value for name, value in needs.items() if name.startswith("sft_"))
@@ -283,6 +298,7 @@ def _calm(*words: str) -> None:
 CHECKS: dict[str, Callable[[Case], dict[str, Any]]] = {
     "versions": check_versions,
     "sft": check_sft,
+    "sft-all": check_sft_all,
     "engine": check_engine,
     "server": check_server,
     "reload": check_reload,
@@ -310,9 +326,11 @@ def run_apart(name: str, words: Sequence[str], seconds: float) -> dict[str, Any]
     try:
         printed, complaints = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.communicate()
         return {"check": name, "status": "failed", "why": f"took more than {seconds:g} seconds"}
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # servers end with what started them
+        process.wait()
     for line in reversed(printed.splitlines()):
         if line.startswith('{"check"'):
             outcome: dict[str, Any] = json.loads(line)
@@ -341,6 +359,7 @@ def main() -> None:
     if not given.tiny and not torch.cuda.is_available():
         print("no GPU here: run this where there is one, or --tiny", file=sys.stderr)
         raise SystemExit(2)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left running
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="calm-gpu-", ignore_cleanup_errors=True) as work:
         words = ["--work", work, "--vllm", given.vllm, *(["--tiny"] if given.tiny else [])]

@@ -94,7 +94,8 @@ def measure(recipe: Recipe, problems: int) -> dict[str, list[dict[str, float]]]:
         if step.step > len(ARMS):
             steps[arm].append(row)
 
-    rl_steps.roll_out = roll_out_in_turn  # type: ignore[assignment]
+    monkeypatched: Any = rl_steps
+    monkeypatched.roll_out = roll_out_in_turn
     with (
         tempfile.TemporaryDirectory(prefix="calm-bench-") as folder,
         Interpreter(recipe.rollout.workers) as interpreter,

@@ -17,6 +17,11 @@ EXTRAS = (
     "peft",
     "pyarrow",
     "ray",
+    "verl",
+    "tensordict",
+    "transfer_queue",
+    "hydra",
+    "omegaconf",
 )
 NEED_THEM = (
     "calmstorm.cluster.",

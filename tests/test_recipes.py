@@ -50,7 +50,8 @@ def test_the_paper_s_recipe_writes_out_the_paper_s_values() -> None:
         "server.instances",
         "server.sampled_logprobs",
         "intervener.kind",
-        *("rl.processes", "rl.generator", "rl.instances"),
+        *("sft.processes", "sft.sharding"),
+        *("rl.processes", "rl.sharding", "rl.generator", "rl.instances"),
     }
     assert (paper["problems.sft"], paper["problems.rl"]) == tuple(
         sum(getattr(sizes, part) for sizes in PAPER_SIZES.values()) for part in ("sft", "rl")
@@ -83,13 +84,14 @@ def test_one_gpu_changes_training_and_pace_and_nothing_that_is_measured() -> Non
 
 def test_the_recipe_for_verl_is_the_paper_s_on_four_nodes_of_eight_gpus() -> None:
     paper, verl = written("paper"), written("paper-verl")
-    changed = {key: verl.get(key) for key in paper.keys() | verl.keys() if paper.get(key) != verl.get(key)}
-    assert changed == {
+    keys = {key for key in paper.keys() | verl.keys() if paper.get(key) != verl.get(key)}
+    assert {key: verl.get(key) for key in keys} == {
         "name": "paper-verl",
         "rl.engine": "verl",
         "rl.mode": "sync",
         "rl.nodes": 4,
         "rl.processes": 8,
-        "rl.aggregation": "token_mean",
         "rl.importance_cap": 2.0,
+        "server.command": verl["server.command"],  # of servers that are not sent weights
+        **dict.fromkeys(("rl.sharding", "rl.generator", "rl.instances", "rl.sync")),  # of engine trl
     }

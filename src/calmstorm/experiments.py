@@ -33,7 +33,13 @@ class Experiment(StrEnum):
     CONTROLLED = "controlled"
 
 
-def run_experiment(adaptation: Adaptation, experiment: Experiment, codec: TokenCodec, end_of_turn: int) -> None:
+def run_experiment(
+    adaptation: Adaptation,
+    experiment: Experiment,
+    codec: TokenCodec,
+    end_of_turn: int,
+    pairs: Sequence[GoldenTrajectory] | None = None,
+) -> None:
     """Runs the arms of an experiment that are missing, the main arm first: all share its base and problems.
 
     Args:
@@ -41,9 +47,10 @@ def run_experiment(adaptation: Adaptation, experiment: Experiment, codec: TokenC
         experiment: Which experiment.
         codec: The tokenizer of the model, for data that no Reasoner wrote.
         end_of_turn: Token that ends a turn.
+        pairs: What the pilot fine-tunes on; None makes pairs of the golden set.
 
     Raises:
-        InputError: an arm has nothing to learn from.
+        InputError: the pilot of this run has other pairs, or an arm has nothing to learn from.
     """
     adaptation.execute()
     if experiment is Experiment.ABLATION:
@@ -53,7 +60,9 @@ def run_experiment(adaptation: Adaptation, experiment: Experiment, codec: TokenC
     golden = adaptation.golden()
     with Interpreter(recipe.rollout.workers, recipe.rollout.tier) as interpreter:
         if experiment is Experiment.PILOT:
-            fine_tune(run, recipe, adaptation.base, non_reflective(golden, codec, end_of_turn), Stage.PILOT)
+            data = non_reflective(golden, codec, end_of_turn) if pairs is None else pairs
+            _keep_pairs(run, data)
+            fine_tune(run, recipe, adaptation.base, data, Stage.PILOT)
             adaptation.evaluate(Stage.PILOT, problems.test, interpreter)
         else:
             fine_tune(run, recipe, adaptation.base, unguided(run, golden), Stage.CONTROL_SFT)
@@ -62,6 +71,27 @@ def run_experiment(adaptation: Adaptation, experiment: Experiment, codec: TokenC
             reinforce(run, recipe, start, problems.rl, interpreter, Stage.CONTROL_RL, test=problems.test)
             adaptation.evaluate(Stage.CONTROL_RL, problems.test, interpreter)
     find_flaws(run)
+
+
+def _keep_pairs(run: RunDirectory, pairs: Sequence[GoldenTrajectory]) -> None:
+    """Writes what the pilot of a run learns to `pairs.jsonl`, or checks that it is the same when it goes on.
+
+    Raises:
+        InputError: It is not.
+    """
+    kept = list(run.read("pairs", GoldenTrajectory))
+    if not kept and not model_path(run, Stage.PILOT).exists():
+        with run.rewriting("pairs") as write:
+            for pair in pairs:
+                write(pair)
+    elif kept and [_content(pair) for pair in kept] != [_content(pair) for pair in pairs]:
+        raise InputError(
+            f"{run.path}: its pilot was trained on other pairs (pairs.jsonl); give the same --pairs or another run"
+        )
+
+
+def _content(pair: GoldenTrajectory) -> tuple[str, str, str]:
+    return pair.trajectory.problem_id, pair.question, "".join(span.text for span in pair.trajectory.spans)
 
 
 def unguided(run: RunDirectory, golden: Sequence[GoldenTrajectory]) -> list[GoldenTrajectory]:

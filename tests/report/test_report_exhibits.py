@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -193,12 +194,35 @@ def test_figure_6_sets_the_control_beside_the_main_arm(arms: Content, demo: Cont
         "figure-6-a2",
         "figure-6-d",
     ]
+    along = figure_6.charts[0].figure.data
+    assert [(trace["name"], trace["x"], trace["y"][0]) for trace in along] == [
+        ("RL with CALM", [0.0, 6.0, 12.0, 18.0, 24.0], 0.5),
+        ("RL without CALM", [0.0, 6.0, 12.0, 18.0, 24.0], 0.5),
+    ]
+    assert along[0]["error_y"]["array"][0] == pytest.approx(0.1)
     lines = [trace["name"] for trace in figure_6.charts[1].figure.data if trace["mode"] == "lines"]
     assert lines == ["RL with CALM", "RL without CALM"]
     (table,) = figure_6.tables
     assert [row.group for row in table.rows] == ["RL with CALM"] * 2 + ["RL without CALM"] * 2
     assert commands(demo, "figure-6") == ["calm experiment controlled --run runs/demo"]
     assert [chart.key for chart in exhibit(demo, "figure-6").charts] == ["figure-6-d"]
+
+
+def test_accuracy_along_training_stands_under_learning_and_a_run_without_it_says_how_to_get_it(
+    arms: Content, demo: Content
+) -> None:
+    (learning,) = arms.learning
+    assert "rl-accuracy" in [chart.key for chart in learning.charts]
+    table = next(table for table in learning.tables if table.key == "held-out")
+    assert [row.group for row in table.rows] == ["RL"] * 5 + ["Control RL"] * 5
+    assert [cell.shown for cell in table.rows[0].cells] == ["0", "50.0%", "64", "1"]
+    assert all("evaluation" not in step for steps in arms.reports[0].numbers.learning.values() for step in steps)
+
+    numbers = arms.reports[0].numbers.model_copy(update={"held_out": {}})
+    without = Content([replace(arms.reports[0], numbers=numbers)])
+    (gap,) = exhibit(without, "figure-6").gaps
+    assert gap.command.endswith("--set rl.evaluation_steps=5")
+    assert "held-out" not in [table.key for table in without.tables]
 
 
 def test_figures_2_and_7_are_made_of_flaws_with_intervals(benchmarks: Content) -> None:

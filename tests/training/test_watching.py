@@ -15,11 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from calmstorm.cli import main as calm
 from calmstorm.errors import InputError
 from calmstorm.records import LabelStatus, Problem
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import RlSettings
 from calmstorm.stages import watching as stage_watching
+from calmstorm.stages.status import training_status
 from calmstorm.stages.watching import held_out
 from calmstorm.training.watching import HeldOutAnswer, HeldOutScore, RlEvaluation, Watch, Watcher, best_step
 from tests.training import watch_and_die
@@ -83,9 +85,55 @@ def test_a_training_killed_at_any_point_ends_with_the_same_log_and_weights(
     killed = subprocess.run(script, env=environment, cwd=ROOT, check=False, capture_output=True, timeout=240)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len((run / "rl.jsonl").read_text().splitlines()) == line - 1
+    status = training_status(run)  # whatever the kill has left
+    assert (status.state, status.model) == ("unfinished", None)
+    assert status.steps == sum("reward" in row for row in log(run))
+    if line == 4:  # the second step was to be evaluated, so that it has a checkpoint
+        (stored,) = [row for row in status.rows if row.checkpoint is not None]
+        assert stored.checkpoint is not None
+        assert (stored.step, stored.checkpoint.complete, stored.pass_at_1) == (2, True, None)
+        assert stored.checkpoint.bytes > 100_000
+        (run / "models" / "rl.work" / "checkpoint-2" / "complete").unlink()
+        assert not [row for row in training_status(run).rows if row.checkpoint and row.checkpoint.complete]
+        (run / "models" / "rl.work" / "checkpoint-2" / "complete").touch()
     watch_and_die.main(coin_model, run)
     assert log(run) == log(whole)
     assert same(weights_of(run), weights_of(whole))
+
+
+@pytest.mark.engines
+def test_two_processes_share_the_problems_and_log_what_one_does(coin_model: Path, tmp_path: Path) -> None:
+    for processes in (1, 2):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        script = ["-m", "tests.training.watch_and_die", str(coin_model), str(tmp_path / str(processes)), "0"]
+        environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*launcher, *script], env=environment, cwd=ROOT, check=False, capture_output=True, text=True, timeout=280
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert evaluations(tmp_path / "2") == evaluations(tmp_path / "1")
+    assert [score["problems"] for score in evaluations(tmp_path / "2").values()] == [4, 4, 4]
+    assert same(weights_of(tmp_path / "2"), weights_of(tmp_path / "1"))
+    assert (tmp_path / "2" / "models" / "rl" / "README.md").exists()
+
+
+def test_the_status_of_a_training_lists_steps_evaluations_and_the_best(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RunDirectory(whole), pytest.raises(SystemExit) as ended:  # it takes no lock
+        calm(["rl", str(whole), "--status", "--json"])
+    assert not ended.value.code
+    status = json.loads(capsys.readouterr().out)
+    assert (status["state"], status["steps"], status["steps_wanted"]) == ("complete", 6, 6)
+    shown = {row["step"]: row for row in status["rows"]}
+    assert {step: row["pass_at_1"] for step, row in shown.items()} == {
+        step: score["pass_at_1"] for step, score in evaluations(whole).items()
+    }
+    best = max(sorted(shown), key=lambda step: shown[step]["pass_at_1"])
+    assert [step for step, row in shown.items() if row["best"]] == [best]
+    with pytest.raises(SystemExit):
+        calm(["rl", str(whole), "--status"])
+    assert "complete: 6 of 6 steps" in capsys.readouterr().out
 
 
 class Told:
@@ -206,6 +254,11 @@ def test_problems_that_the_user_names_are_taken_unless_they_are_trained_on() -> 
 def test_a_training_that_would_be_left_without_problems_is_refused() -> None:
     with pytest.raises(InputError, match=r"they leave 3, and a step takes rl\.prompts_per_step = 4"):
         held_out(coin_problems(6), (), (), settings(), seed=1)
+
+
+def test_verl_cannot_choose_weights_and_says_so() -> None:
+    with pytest.raises(InputError, match="engine verl makes all steps and keeps the last weights"):
+        held_out(coin_problems(8), TEST, (), settings(keep="best", engine="verl"), seed=1)
 
 
 def test_nothing_is_held_out_where_nothing_is_evaluated() -> None:

@@ -1,6 +1,6 @@
 """Runs a training in a process of its own and kills it with SIGKILL after a given step; 0 lets it finish.
 
-python -m tests.training.train_and_die sft|rl MODEL OUTPUT LOG STEP
+python -m tests.training.train_and_die sft|rl|carft MODEL OUTPUT LOG STEP
 
 Under torchrun the processes train together, and all of them are killed.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from calmstorm.records import Problem
-from calmstorm.settings import RlSettings, RolloutSettings, SftSettings
+from calmstorm.records import GoldenTrajectory, Problem
+from calmstorm.settings import CarftSettings, RlSettings, RolloutSettings, SftSettings
 from calmstorm.training.grpo import RlStep, train_grpo
 from calmstorm.training.rollouts import RlRollout
 from calmstorm.training.sft import SftStep, train_sft
@@ -34,6 +34,16 @@ RL = RlSettings(
     response_tokens=100,
     checkpoint_steps=2,
 )
+
+
+# One row more for each problem, and one problem that is not annotated.
+CARFT = RL.model_copy(update={"objective": "carft", "micro_batch": 5, "steps": 3, "checkpoint_steps": 1})
+CONTRAST = CarftSettings(variant="both", coefficient=0.5)
+
+
+def annotated_problems() -> dict[str, GoldenTrajectory]:
+    """For all problems but one."""
+    return {f"q{n}": golden(n).model_copy(update={"question": f"Q{n}"}) for n in range(3)}
 
 
 def rl_problems() -> list[Problem]:
@@ -72,9 +82,11 @@ def main(kind: str, model: Path, output: Path, log: Path, last: int) -> None:
             model,
             rl_problems(),
             output,
-            RL,
+            CARFT if kind == "carft" else RL,
             EchoInterpreter(),
             rollouts=RolloutSettings(),
+            carft=CONTRAST,
+            annotated=annotated_problems(),
             on_step=step_done,
             on_rollout=rolled_out,
         )

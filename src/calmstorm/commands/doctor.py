@@ -22,7 +22,8 @@ from calmstorm.settings import IntervenerSettings, Recipe
 _PARTS: tuple[tuple[str, str, str], ...] = (
     ("torch", "pocket", "local models, the pocket Reasoner, training"),
     ("transformers", "pocket", "local models, the pocket Reasoner, training"),
-    ("trl", "train", "sft and rl"),
+    ("trl", "train", "sft and rl; not beside verl"),
+    ("verl", "verl", "rl --engine verl; not beside trl"),
     ("accelerate", "train", "sft and rl"),
     ("pyarrow", "parquet", "parquet files"),
 )

@@ -22,6 +22,8 @@ def experiment(
         "runs/demo"
     ),
     recipe: options.RecipeName = None,
+    pairs: options.Pairs = None,
+    question: options.Question = None,
     override: options.Override = None,
     seed: options.Seed = None,
     as_json: options.AsJson = False,
@@ -38,6 +40,7 @@ def experiment(
     from calmstorm.runs import RunDirectory
     from calmstorm.settings import changed, load_recipe
     from calmstorm.stages import keep_config, recipe_of
+    from calmstorm.stages.pairs import pairs_of
 
     before = recipe_of(run)
     if before is None and recipe is None:
@@ -45,10 +48,13 @@ def experiment(
     config = before if before is not None and recipe is None else options.run_settings(load_recipe(recipe))
     settings = changed(config, options.changes(override, {"seed": seed}), str(run))
     base = options.base_directory(settings)
+    if pairs is not None and name != "pilot":
+        raise InputError(f"--pairs is what the pilot fine-tunes on; experiment is '{name}': leave --pairs out")
+    given = None if pairs is None else pairs_of(pairs, base, question)
     tokenizer = load_tokenizer(str(base))
     with RunDirectory(run) as directory:
         keep_config(directory, settings)
         main = Adaptation(settings, directory, base, options.intervener_of(settings, run))
-        run_experiment(main, Experiment(name), TokenizerCodec(tokenizer), int(tokenizer.eos_token_id))
+        run_experiment(main, Experiment(name), TokenizerCodec(tokenizer), int(tokenizer.eos_token_id), given)
     report([run], as_json=as_json)
     refuse_unfinished(main.unfinished)

@@ -62,6 +62,12 @@ Question = Annotated[str | None, typer.Option("--question", help="Column of the 
 Answer = Annotated[str | None, typer.Option("--answer", help="Column of the label.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many rows of each source.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the settings and stop.")]
+Pairs = Annotated[
+    Path | None,
+    typer.Option(
+        "--pairs", metavar="FILE", help="Train on pairs of a problem and its model and code, without any reasoning."
+    ),
+]
 Launch = Annotated[
     bool, typer.Option("--launch", help="Start the processes that the recipe wants here, instead of saying how to.")
 ]

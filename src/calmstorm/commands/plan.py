@@ -9,13 +9,16 @@ import typer
 
 from calmstorm.commands import options
 from calmstorm.commands.console import emit, say, table
-from calmstorm.commands.plan_bounds import StageBounds, bounds, problem_counts, seconds_at, seconds_like
-from calmstorm.commands.plan_memory import USABLE, disk, geometry_of, memory
+from calmstorm.commands.plan_bounds import StageBounds, bounds, problem_counts
+from calmstorm.commands.plan_geometry import geometry_of
+from calmstorm.commands.plan_memory import USABLE, disk, memory
+from calmstorm.commands.plan_time import Paces, seconds_at, seconds_like
 from calmstorm.costs import cost, reasoner_model
 from calmstorm.errors import InputError
 from calmstorm.records import Stage, Usage
-from calmstorm.settings import Recipe, load_recipe
+from calmstorm.settings import Recipe, TrainingSettings, load_recipe
 
+_PARTS = {"gathered": "gathered weights", "activations": "activations", "loss": "working memory"}
 REVIEW_INSTRUCTIONS = 3000
 """Tokens of a review's prompt beside problem and response."""
 
@@ -34,10 +37,17 @@ def plan(
     executions_per_second: Annotated[
         float | None, typer.Option("--executions-per-second", min=0.001, help="Of scripts, with --tokens-per-second.")
     ] = None,
+    train_tokens_per_second: Annotated[
+        float | None,
+        typer.Option("--train-tokens-per-second", min=0.001, help="That all GPUs train on together, for hours."),
+    ] = None,
+    train_tflops: Annotated[
+        float | None,
+        typer.Option("--train-tflops", min=0.001, help="Instead: what one GPU sustains, such as 0.4 of its peak."),
+    ] = None,
     review_tokens: Annotated[
         int, typer.Option("--review-tokens", min=1, help="Tokens of a reply of the Intervener, thinking included.")
     ] = 4000,
-    gpus: Annotated[int, typer.Option("--gpus", min=1, help="GPUs that share the states of a training.")] = 1,
     gpu_gib: Annotated[float, typer.Option("--gpu-gib", min=1, help="Memory of one GPU.")] = 80.0,
     override: options.Override = None,
     as_json: options.AsJson = False,
@@ -48,23 +58,20 @@ def plan(
     """
     settings = load_recipe(recipe, options.changes(override))
     stages = bounds(settings)
-    if like is not None and tokens_per_second is not None:
-        raise InputError("--like and --tokens-per-second both give a pace; give one of them")
-    seconds: dict[str, float] = {}
-    if like is not None:
-        seconds = seconds_like(like, stages)
-    elif tokens_per_second is not None:
-        seconds = seconds_at(stages, tokens_per_second, executions_per_second)
+    paces = Paces(tokens_per_second, executions_per_second, train_tokens_per_second, train_tflops)
     model = str(options.base_directory(settings))
     geometry = geometry_of(model)
+    if like is not None and any(paces):
+        raise InputError("--like and another option give a pace; give --like or paces")
+    seconds = seconds_like(like, stages) if like is not None else seconds_at(settings, stages, paces, geometry)
     data: dict[str, Any] = {
         "recipe": settings.name,
         "reasoner": settings.reasoner,
         "stages": [{**stage._asdict(), "seconds": seconds.get(stage.stage)} for stage in stages],
-        "memory_gib": memory(settings, geometry, gpus, gpu_gib) if geometry is not None else None,
+        "memory_gib": memory(settings, geometry, gpu_gib) if geometry is not None else None,
         "disk_gib": disk(settings, stages, geometry),
         "cost": costs(settings, stages, review_tokens),
-        "assumptions": assumptions(settings, model, geometry is not None, review_tokens, bool(seconds)),
+        "assumptions": assumptions(settings, model, geometry is not None, review_tokens, paces),
         "like": str(like) if like else None,
     }
     emit(data) if as_json else _print(data, stages, seconds, gpu_gib)
@@ -96,17 +103,24 @@ def costs(recipe: Recipe, stages: list[StageBounds], review_tokens: int) -> dict
     return found
 
 
-def assumptions(recipe: Recipe, model: str, known: bool, review_tokens: int, timed: bool) -> list[str]:
+def assumptions(recipe: Recipe, model: str, known: bool, review_tokens: int, paces: Paces) -> list[str]:
     """Returns what the figures rest on, one line each."""
     counts = problem_counts(recipe)
     problems = f"problems: {counts.sft} for sft, {counts.rl} for rl, {counts.test} for testing"
     if counts.assumed:
         problems += f" ({recipe.problems.source} is not there yet: sizes of the paper's table 4)"
     lines = [problems, "every response is at its limit and every hint is used; what is really taken is less"]
-    if timed:
-        lines.append("hours are those of rollouts, without updates of weights; all rollouts are at the same pace")
+    if paces.tokens_per_second:
+        lines.append("all rollouts are at the same pace, and nothing else is done meanwhile")
+        if not paces.trains:
+            lines.append("hours of rl are those of its rollouts, without updates of weights")
+    elif paces.trains:
+        lines.append("hours of rl need the pace of its rollouts too: --tokens-per-second N")
     if known:
-        lines.append("memory: bfloat16 to serve, gradient checkpointing to train; an estimate, not measured on a GPU")
+        lines.append(
+            f"memory: bfloat16 to serve; to train, {_spread('sft', recipe.sft)}, {_spread('rl', recipe.rl)}, "
+            "activations made again for the gradient, logits in tiles; measured on a CPU, not on a GPU"
+        )
     else:
         lines.append(f"memory: the sizes of {model} are not known here; download it, or name a directory")
     if recipe.prices:
@@ -114,6 +128,13 @@ def assumptions(recipe: Recipe, model: str, known: bool, review_tokens: int, tim
     else:
         lines.append("cost: the recipe has no prices; add [[prices]]")
     return lines
+
+
+def _spread(stage: str, settings: TrainingSettings) -> str:
+    """Says over what a training is spread."""
+    processes = settings.processes * settings.nodes
+    how = "" if settings.sharding == "none" else f" by {settings.sharding}"
+    return f"{stage} over {processes} {'GPU' if processes == 1 else 'GPUs'}{how}"
 
 
 def _print(data: dict[str, Any], stages: list[StageBounds], seconds: dict[str, float], gpu_gib: float) -> None:
@@ -133,15 +154,21 @@ def _print(data: dict[str, Any], stages: list[StageBounds], seconds: dict[str, f
     for line in data["assumptions"]:
         say(f"- {line}")
     if not seconds:
-        say("- hours need a pace: --like RUN, or --tokens-per-second N")
+        say("- hours need a pace: --like RUN, or --tokens-per-second N and --train-tflops N")
 
 
 def _memory_rows(needs: dict[str, float], gpu_gib: float) -> list[list[str]]:
     serving = f"{needs['serving_weights']:,.2f} GiB and {needs['cache_of_one_sequence']:,.2f} a sequence at its limit"
     rows = [["serve", serving, f"{needs['full_sequences_that_fit']:,.0f} sequences at once in {gpu_gib:g} GiB"]]
     for stage in ("sft", "rl"):
-        states, activations = needs[f"{stage}_states"], needs[f"{stage}_activations"]
-        fits = "fits" if states + activations < USABLE * gpu_gib else "DOES NOT FIT"
-        what = f"{states:,.2f} GiB of weights and optimizer, {activations:,.2f} of activations"
-        rows.append([stage, what, f"{fits} {gpu_gib:g} GiB"])
+        states = sum(needs[f"{stage}_{part}"] for part in ("weights", "gradients", "optimizer"))
+        rest = {part: needs[f"{stage}_{part}"] for part in ("gathered", "activations", "loss")}
+        total = states + sum(rest.values())
+        fits = "fits" if total < USABLE * gpu_gib else "DOES NOT FIT"
+        parts = [f"{states:,.2f} of weights, gradients and optimizer"]
+        parts += [f"{size:,.2f} of {_PARTS[part]}" for part, size in rest.items() if size]
+        rows.append([stage, f"{total:,.2f} GiB a GPU: {', '.join(parts)}", f"{fits} {gpu_gib:g} GiB"])
+    if "rl_sequences_that_fit" in needs:
+        one, fitting = needs["rl_cache_of_one_sequence"], needs["rl_sequences_that_fit"]
+        rows.append(["rl rollouts", f"{one:,.2f} GiB a sequence at its limit", f"{fitting:,.0f} sequences at once"])
     return rows

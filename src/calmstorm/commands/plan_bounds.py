@@ -1,8 +1,7 @@
-"""What the stages of a recipe take at most: rollouts, executions, tokens; and how long at a given pace."""
+"""What the stages of a recipe take at most: rollouts, executions, tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +20,8 @@ class StageBounds(NamedTuple):
     executions: int
     tokens: int
     """Of responses; for `sft` those that are trained on."""
+    trained: int = 0
+    """Tokens that go through the trainer, prompts included."""
 
 
 class ProblemCounts(NamedTuple):
@@ -60,59 +61,17 @@ def bounds(recipe: Recipe) -> list[StageBounds]:
     steps = recipe.rl.steps or recipe.rl.epochs * (problems.rl // recipe.rl.prompts_per_step)
     drawn = steps * recipe.rl.prompts_per_step * recipe.rl.samples
 
+    learned = round(samples * recipe.sft.epochs) * recipe.sft.sequence_tokens
+    reinforced = drawn * (recipe.rl.prompt_tokens + recipe.rl.response_tokens)
+
     def evaluation(stage: Stage) -> StageBounds:
         return StageBounds(f"evaluate {stage}", tests, tests * executions, tests * recipe.rollout.response_tokens)
 
     return [
         evaluation(Stage.BASE),
         StageBounds(Stage.CURATION, attempts, attempts * executions, attempts * recipe.rollout.response_tokens),
-        StageBounds(Stage.SFT, 0, 0, round(samples * recipe.sft.epochs) * recipe.sft.sequence_tokens),
+        StageBounds(Stage.SFT, 0, 0, learned, learned),
         evaluation(Stage.SFT),
-        StageBounds(Stage.RL, drawn, drawn * executions, drawn * recipe.rl.response_tokens),
+        StageBounds(Stage.RL, drawn, drawn * executions, drawn * recipe.rl.response_tokens, reinforced),
         evaluation(Stage.RL),
     ]
-
-
-def seconds_like(run: Path, stages: Sequence[StageBounds]) -> dict[str, float]:
-    """Returns the seconds that each stage would take at the pace of a past run: in proportion to its rollouts.
-
-    Args:
-        run: A finished run.
-        stages: What is planned.
-    """
-    from calmstorm.runs import RunDirectory
-    from calmstorm.stages import run_config
-
-    with RunDirectory(run, readonly=True) as directory:
-        taken = directory.seconds_by_stage()
-        past = {stage.stage: stage for stage in bounds(run_config(directory))}
-    seconds: dict[str, float] = {}
-    for stage in stages:
-        before = past[stage.stage]
-        work, work_before = (stage.rollouts, before.rollouts) if stage.rollouts else (stage.tokens, before.tokens)
-        if taken.get(stage.stage) and work_before:
-            seconds[stage.stage] = round(taken[stage.stage] * work / work_before, 1)
-    return seconds
-
-
-def seconds_at(
-    stages: Sequence[StageBounds], tokens_per_second: float, executions_per_second: float | None
-) -> dict[str, float]:
-    """Returns the seconds of the rollouts of each stage at a given pace; scripts run while others decode.
-
-    Args:
-        stages: What is planned; those without rollouts get no time.
-        tokens_per_second: That all servers write together.
-        executions_per_second: Of all interpreter workers together; None means that scripts are no bottleneck.
-    """
-    return {
-        stage.stage: round(
-            max(
-                stage.tokens / tokens_per_second,
-                stage.executions / executions_per_second if executions_per_second else 0.0,
-            ),
-            1,
-        )
-        for stage in stages
-        if stage.rollouts
-    }

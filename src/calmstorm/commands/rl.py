@@ -82,6 +82,7 @@ def rl(
     from calmstorm.settings import changed
     from calmstorm.stages import collect_problems, is_to_be_launched, keep_config, model_path, reinforce, shared_run
     from calmstorm.stages.engines import needs_launch, require_engine
+    from calmstorm.stages.training import annotated_problems
     from calmstorm.stages.watching import test_problems
     from calmstorm.training import ranks
 
@@ -98,6 +99,7 @@ def rl(
             raise InputError(f"{target} exists; a trained model is never overwritten: remove it first")
         given = _given(run, stage, problems, folder, question, answer, limit, download)
         watched = _named(evaluate_on, folder, question, answer, download)
+        annotated_problems(run, settings)  # a run is not begun without what its objective needs
         elsewhere = is_to_be_launched(settings, "rl")
     if dry_run or needs_launch(settings):
         _outline(run, settings, base, settings.problems.rl if given is None else len(given), dry_run, as_json)
@@ -109,6 +111,7 @@ def rl(
     def begin(directory: RunDirectory) -> None:
         if given is None:
             collect_problems(directory, settings)
+        test_problems(directory, settings)
         if stage is None:
             changes = {"rl": settings.rl, "carft": settings.carft}
             keep_config(directory, config.model_copy(update=changes), frozenset(changes))

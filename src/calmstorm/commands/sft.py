@@ -1,4 +1,4 @@
-"""`calm sft`: fine-tunes the Reasoner of a run on its golden set."""
+"""`calm sft`: fine-tunes the Reasoner of a run on its golden set, or on pairs without reasoning."""
 
 from __future__ import annotations
 
@@ -29,26 +29,29 @@ def sft(
         typer.Option("--from", help="Model directory or hub id to fine-tune.", show_default="the run's Reasoner"),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Model directory to write; RUN/models/sft.")] = None,
+    pairs: options.Pairs = None,
+    question: options.Question = None,
     launch: options.Launch = False,
     override: options.Override = None,
     seed: options.Seed = None,
     stage: options.LaunchedStage = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Fine-tune the run's Reasoner gently on its golden trajectories. Run it again to resume."""
+    """Fine-tune the run's Reasoner gently on its golden trajectories, or on pairs. Run it again to resume."""
     from calmstorm.records import Stage
     from calmstorm.runs import RunDirectory
     from calmstorm.settings import changed
     from calmstorm.stages import fine_tune, is_to_be_launched, keep_config, model_path, run_config, shared_run
+    from calmstorm.stages.pairs import pairs_of
     from calmstorm.training import ranks
 
     ranks.begin()
     with ranks.in_agreement():
         with RunDirectory(run, readonly=True) as readable:
             config = run_config(readable)
-        golden = _golden(run, stage)
         recipe = changed(config, options.changes(override, {"seed": seed}), f"{run}/config.toml")
         base = options.base_directory(recipe, start)
+        golden = _golden(run, stage) if pairs is None else pairs_of(pairs, base, question)
         kind = Stage(stage or Stage.SFT)
         target = out or model_path(run, kind)
         if target.exists():
@@ -81,5 +84,7 @@ def _golden(run: Path, stage: str | None) -> list[GoldenTrajectory]:
     with RunDirectory(run, readonly=True) as readable:
         golden = list(readable.read("golden", GoldenTrajectory))
     if not golden:
-        raise InputError(f"{run}: there are no golden trajectories in it; run calm curate and calm golden first")
+        raise InputError(
+            f"{run}: there are no golden trajectories in it; run calm curate and calm golden first, or give --pairs"
+        )
     return golden

@@ -52,7 +52,7 @@ def write_card(
     data: Iterable[GoldenTrajectory] | Iterable[Problem],
     weights: str = "",
 ) -> None:
-    """Writes the card of a model whose training is complete, unless it has one.
+    """Writes the card of a model whose training is complete, unless it has one; the process that writes the run does.
 
     Args:
         run: Has the steps and the time of the training.
@@ -63,7 +63,7 @@ def write_card(
         data: What it was trained on.
         weights: Which weights were kept, where there was a choice.
     """
-    if (model / FACTS).exists():
+    if run.readonly or (model / FACTS).exists():
         return
     environment = run.environment()
     environment = [environment, *environment.get("resumed_with", ())][-1]

@@ -13,8 +13,10 @@ from calmstorm.progress import note, track
 from calmstorm.records import GoldenTrajectory, Problem, Stage
 from calmstorm.runs import RunDirectory
 from calmstorm.settings import Recipe
+from calmstorm.stages.watching import HeldOutProblems, watch_of
 
 if TYPE_CHECKING:
+    from calmstorm.training.grpo import RlResult
     from calmstorm.training.steps import RlStep
     from calmstorm.training.verl.metrics import DumpedRollout
 
@@ -115,21 +117,35 @@ def reinforce_by_verl(
     problems: Sequence[Problem],
     stage: Stage,
     output: Path,
-    held_out: Sequence[Problem] = (),
     annotated: Mapping[str, GoldenTrajectory] | None = None,
-) -> None:
+    measure: HeldOutProblems | None = None,
+) -> tuple[RlResult, int]:
     """Reinforces a model by verl; steps and rewards go to files that begin with its stage.
+
+    Args:
+        run: Receives steps, rewards and evaluations.
+        recipe: Its settings.
+        start: What is reinforced.
+        problems: What it is trained on.
+        stage: Of the run.
+        output: Where the model will stand.
+        annotated: Annotated trajectories by problem id, for CARFT.
+        measure: What is evaluated on while training.
+
+    Returns:
+        What came of it, and how many steps there were to be.
 
     Raises:
         InputError: There are too few problems, or verl refuses the configuration.
         InfrastructureError: verl ended before its time.
     """
-    from calmstorm.training.verl.run import Listener, VerlData, plan, train_verl
+    from calmstorm.training.verl.follow import Listener
+    from calmstorm.training.verl.run import VerlData, plan, train_verl
 
-    require_engine(recipe)
-    data = VerlData(problems, held_out, annotated or None)
+    data = VerlData(problems, annotated or None)
     total = plan(start, data, output, recipe)[0].steps
-    logged = max((row["step"] for row in run.read_rows(stage)), default=0)
+    logged = max((row["step"] for row in run.read_rows(stage) if "reward" in row), default=0)
+    watch = None if measure is None else watch_of(run, stage, total, measure)
     with run.stage(stage), track(stage, total, logged) as advance:
 
         def on_step(step: RlStep) -> None:
@@ -144,5 +160,6 @@ def reinforce_by_verl(
                 run.drop(log, lambda row: row["step"] > done)
 
         note(f"verl trains; its output is in {output}.work/verl.log")
-        train_verl(start, data, output, recipe, Listener(on_step, on_rollout, on_resume), logged)
-    note(f"{stage}: {total} steps from {start}")
+        result = train_verl(start, data, output, recipe, Listener(on_step, on_rollout, on_resume), logged, watch)
+    note(f"{stage}: {result.steps} steps from {start}")
+    return result, total

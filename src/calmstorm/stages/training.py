@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calmstorm.errors import InputError
 from calmstorm.printable import percent
 from calmstorm.progress import Advance, note, track
 from calmstorm.records import GoldenTrajectory, Problem, Stage
@@ -119,10 +120,11 @@ def reinforce(
         train_elsewhere(run, recipe, stage, "rl", start, problems)
         return
     require_engine(recipe)
-    annotated = annotated_problems(run, recipe)
+    annotated = annotated_problems(run.path, recipe)
     if settings.engine == "verl":
-        reinforce_by_verl(run, recipe, start, trained, stage, output, watched, annotated)
-        write_card(run, recipe, stage, output, start, trained)
+        measure = HeldOutProblems(watched, recipe, interpreter, stage) if watched else None
+        by_verl, total = reinforce_by_verl(run, recipe, start, trained, stage, output, annotated, measure)
+        write_card(run, recipe, stage, output, start, trained, _kept(by_verl, settings, total))
         return
     from calmstorm.training.grpo import completed_steps, train_grpo
 
@@ -175,14 +177,20 @@ def _kept(result: RlResult, settings: RlSettings, total: int) -> str:
     return "; ".join(words)
 
 
-def annotated_problems(run: RunDirectory, recipe: Recipe) -> dict[str, GoldenTrajectory]:
-    """Returns the annotated trajectories of a recipe's problems; none where its objective needs none.
+def annotated_problems(run: Path, recipe: Recipe) -> dict[str, GoldenTrajectory]:
+    """Returns the annotated trajectories of a recipe's problems, by problem id; none where its objective needs none.
+
+    Args:
+        run: Directory of the run, whose golden set serves where the recipe names no other.
+        recipe: Its sections `rl` and `carft`.
 
     Raises:
         InputError: There are none where they are to be: `carft.annotated`, or the run itself.
     """
-    from calmstorm.training.carft.annotated import read_annotated
+    from calmstorm.training.carft.annotated import REMEDY, read_annotated
 
     if recipe.rl.objective != "carft" or recipe.carft.coefficient == 0:
         return {}
-    return read_annotated(recipe.carft.annotated or run.path)
+    if recipe.carft.annotated is None and not (run / "golden.jsonl").exists():
+        raise InputError(f"carft.annotated names no run, and {run} has no golden trajectories of its own: {REMEDY}")
+    return read_annotated(recipe.carft.annotated or run)

@@ -112,7 +112,7 @@ class StoredCheckpoint(NamedTuple):
 
 
 def stored_checkpoints(output_dir: Path) -> list[StoredCheckpoint]:
-    """Returns the checkpoints of an unfinished training, ascending; changes nothing: another process may be training."""
+    """Returns the checkpoints of an unfinished training, ascending; changes nothing: another process may train."""
     found = []
     for path in sorted(work_dir(output_dir).glob("checkpoint-*"), key=step_of):
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile

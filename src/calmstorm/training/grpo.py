@@ -31,6 +31,7 @@ from calmstorm.training.passes import passes_per_update
 from calmstorm.training.policy import load_policy
 from calmstorm.training.ranks import in_agreement, is_first, world_size
 from calmstorm.training.rollouts import RlRollout
+from calmstorm.training.server_generator import check_servers
 from calmstorm.training.steps import RlStep, RolloutSteps
 from calmstorm.training.watching import HeldOutScore, Watch, Watcher
 
@@ -138,6 +139,8 @@ def train_grpo(
     contrast = None
     with in_agreement():
         _check(settings, carft, problems)
+        if settings.generator == "server":
+            check_servers(settings, server or ServerSettings())
         policy = load(local)
         schedule = _schedule(policy, problems, settings, seed)
         if settings.objective == "carft" and carft.coefficient > 0:  # with 0 it is GRPO, bit for bit

@@ -27,6 +27,8 @@ from calmstorm.training.sharding import Tree, fsdp2, require_deepspeed, zero3
 PORT = 29500
 """Where the processes of several nodes find each other, on the first of them."""
 
+_ON_CPU = "ACCELERATE_USE_CPU"
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -41,7 +43,7 @@ class Launch:
     def command(self) -> str:
         """As it is typed."""
         text = shlex.join(self.words)
-        return text if self.on_gpu else f"ACCELERATE_USE_CPU=true {text}"
+        return text if self.on_gpu else f"{_ON_CPU}=true {text}"
 
     @property
     def explained(self) -> str:
@@ -206,7 +208,7 @@ def _failed(statuses: Collection[int]) -> InputError | WorkError:
 def _environment(on_gpu: bool) -> Iterator[None]:
     """Says to the processes who has started them, and on what."""
     added = {ranks.LAUNCHED_BY: str(os.getpid())}
-    added |= {} if on_gpu else {"ACCELERATE_USE_CPU": "true"}
+    added |= {} if on_gpu else {_ON_CPU: "true"}
     added |= {"OMP_NUM_THREADS": "1"} if "OMP_NUM_THREADS" not in os.environ else {}
     before = dict(os.environ)
     os.environ.update(added)

@@ -60,6 +60,7 @@ def connect(alone: bool = False) -> None:
     """
     import torch
     from torch import distributed
+    from torch._C._distributed_c10d import HashStore
 
     if distributed.is_initialized() or (world_size() == 1 and not alone):
         return
@@ -67,11 +68,13 @@ def connect(alone: bool = False) -> None:
     if torch.cuda.is_available():
         backend = "cuda:nccl,cpu:gloo"
         torch.cuda.set_device(local_rank())
+    else:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"  # else "cpu:1" and so on, which no optimizer can be loaded to
     if launched():
         distributed.init_process_group(backend, timeout=PATIENCE)
     else:
         os.environ.setdefault("LOCAL_RANK", "0")  # what DeepSpeed asks for
-        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+        distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
 
 
 def barrier() -> None:

@@ -7,6 +7,7 @@ arithmetic.
 
 from __future__ import annotations
 
+import os
 import warnings
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -34,6 +35,7 @@ def trainer_arguments(sharding: Sharding, checkpointing: bool) -> dict[str, Any]
     if sharding == "zero3":
         require_deepspeed()
         _quieten_deepspeed()
+        os.environ.pop("ACCELERATE_USE_CPU", None)  # where it is set, accelerate leaves DeepSpeed out and says nothing
         return {"deepspeed": zero3(), "gradient_checkpointing": checkpointing}
     if sharding == "fsdp2":
         return {

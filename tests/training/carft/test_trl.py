@@ -297,7 +297,8 @@ def train(model: Path, output: Path, settings: RlSettings, carft: CarftSettings 
 
 
 def numbers(steps: Sequence[RlStep]) -> list[dict[str, Any]]:
-    return [step.model_dump(exclude={"seconds", "rollout_seconds"}) for step in steps]
+    """Returns what steps say, but for times."""
+    return [{name: value for name, value in step if not name.endswith("seconds")} for step in steps]
 
 
 def test_coefficient_0_is_grpo_bit_for_bit(coin_model: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from calmstorm.settings import Recipe, load_recipe
 from calmstorm.training.verl.config import VerlTraining, changes, values
 
 
-def training(device: str = "cuda", joins: bool = False, resume_from: Path | None = None, **rl: object) -> VerlTraining:
-    recipe = load_recipe("paper", {f"rl.{key}": str(value) for key, value in {"engine": "verl", **rl}.items()})
-    return VerlTraining(recipe, "model", Path("/run/rl.work"), 1100, 11, device, joins, resume_from)
+def training(device: str = "cuda", **rl: object) -> VerlTraining:
+    given = {"engine": "verl", "nodes": 1, "processes": 1, **rl}
+    recipe = load_recipe("paper-verl", {f"rl.{key}": str(value) for key, value in given.items()})
+    return VerlTraining(recipe, "model", Path("/run/rl.work"), 1100, 11, device)
 
 
 @pytest.mark.parametrize(
@@ -93,16 +95,32 @@ def test_the_recipe_travels_whole_and_is_not_shown() -> None:
 
 
 def test_a_resumed_training_names_its_checkpoint() -> None:
-    given = values(training(resume_from=Path("/run/rl.work/checkpoints/global_step_3")))
+    given = values(replace(training(), resume_from=Path("/run/rl.work/checkpoints/global_step_3")))
     assert given["trainer.resume_mode"] == "resume_path"
     assert given["trainer.resume_from_path"] == "/run/rl.work/checkpoints/global_step_3"
 
 
 def test_a_cluster_that_is_joined_is_not_told_its_sizes() -> None:
     own = {key for key in values(training("cpu")) if key.startswith("ray_kwargs.ray_init.")}
-    joined = {key for key in values(training("cpu", joins=True)) if key.startswith("ray_kwargs.ray_init.")}
+    joined = {key for key in values(replace(training("cpu"), joins=True)) if key.startswith("ray_kwargs.ray_init.")}
     assert "ray_kwargs.ray_init.num_gpus" in own
     assert {key.split(".")[2] for key in joined} == {"runtime_env"}
+
+
+def test_evaluations_are_made_where_there_are_held_out_problems() -> None:
+    given = training(evaluation_steps=5)
+    assert values(given)["trainer.test_freq"] == -1
+    watched = values(replace(given, evaluates=True))
+    assert (watched["trainer.test_freq"], watched["trainer.val_before_train"]) == (5, True)
+    assert watched["trainer.save_freq"] == 10
+    resumed = values(replace(given, evaluates=True, resume_from=Path("global_step_5")))
+    assert resumed["trainer.val_before_train"] is False
+
+
+def test_each_evaluation_has_a_checkpoint_where_it_chooses_the_weights() -> None:
+    given = values(replace(training(evaluation_steps=5, keep="best"), evaluates=True))
+    assert given["trainer.save_freq"] == 5
+    assert given["trainer.max_actor_ckpt_to_keep"] is None  # the follower removes what nobody needs
 
 
 def test_few_gpus_hand_their_memory_over_to_rollouts() -> None:
@@ -120,6 +138,7 @@ def test_asynchronous_rollouts_get_half_of_the_gpus(
     assert (given["trainer.nnodes"], given["trainer.n_gpus_per_node"]) == trains
     assert (given[f"{rollout}.nnodes"], given[f"{rollout}.n_gpus_per_node"]) == draws
     assert given["trainer.v1.separate_async.parameter_sync_step"] == 4
+    assert given[f"{rollout}.checkpoint_engine.backend"] == "nccl"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +147,7 @@ def test_asynchronous_rollouts_get_half_of_the_gpus(
         ("cuda", {"sharding": "zero3"}, "rl.sharding is 'zero3'; engine 'verl' shards by FSDP2"),
         ("cuda", {"lora_rank": 8}, "rl.lora_rank is 8; with engine 'verl' all weights are trained"),
         ("cuda", {"mode": "separate_async"}, "'separate_async' with one GPU"),
-        ("cpu", {"mode": "separate_async", "processes": 2}, "moves weights from GPU to GPU"),
+        ("cpu", {"mode": "separate_async"}, "'separate_async' with one process"),
     ],
 )
 def test_what_this_engine_cannot_do_is_refused_in_one_line(device: str, rl: dict[str, object], said: str) -> None:

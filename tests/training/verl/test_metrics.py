@@ -35,7 +35,8 @@ def test_a_logged_step_becomes_a_step_of_the_run() -> None:
 
 
 def test_a_line_with_only_an_evaluation_is_no_step() -> None:
-    assert parse_steps([line(0, **{"val-core/easy/solved/mean@1": 0.5})]) == []
+    alone, step = parse_steps([line(0, **{"val-core/easy/solved/mean@1": 0.5}), line(1, **NUMBERS)])
+    assert (alone.is_trained, step.is_trained) == (False, True)
 
 
 def test_numbers_that_are_not_finite_are_left_out() -> None:

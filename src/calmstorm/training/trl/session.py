@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
-from transformers.integrations import unset_hf_deepspeed_config
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from calmstorm.errors import WorkError
 from calmstorm.reasoner.local import LocalReasoner

@@ -54,7 +54,7 @@ class Contrast:
             InputError: Weights would change between the two passes, or verl is set up in a way that hides what the
                 worker needs.
         """
-        _check(recipe, config)
+        check(recipe, config)
         self._recipe = recipe
         self._views: list[list[View]] = []
         self._rows: list[Row] = []
@@ -131,7 +131,16 @@ class Contrast:
         return self._cosines.get((views[0].key.problem_id, views[0].key.sample)) if views else None
 
 
-def _check(recipe: Recipe, config: Any) -> None:  # noqa: ANN401
+def check(recipe: Recipe, config: Any) -> None:  # noqa: ANN401
+    """Refuses what CARFT cannot be computed under.
+
+    Args:
+        recipe: With the objective `carft`.
+        config: verl's whole configuration.
+
+    Raises:
+        InputError: The first such setting.
+    """
     rl, actor = recipe.rl, config.actor_rollout_ref.actor
     parallel = actor.fsdp_config.ulysses_sequence_parallel_size
     if rl.mode != "sync":

@@ -48,7 +48,7 @@ def resume_step(folder: Path, logged: int) -> int:
     return max((step for step in whole_steps(folder) if step <= logged), default=0)
 
 
-def keep_only(folder: Path, steps: Collection[int]) -> None:
+def keep_only(folder: Path, steps: Collection[int | None]) -> None:
     """Removes the other checkpoints."""
     for path in folder.glob(f"{_PREFIX}*"):
         if int(path.name.removeprefix(_PREFIX)) not in steps:

@@ -20,7 +20,7 @@ from calmstorm.atomic import write_atomically
 from calmstorm.errors import InputError
 from calmstorm.settings import Recipe, RlSettings
 from calmstorm.training.verl.plugin import AGENT_LOOP, CPU_ROLLOUT, VARIABLE
-from calmstorm.training.verl.recipe import KEY
+from calmstorm.training.verl.recipe import KEY, is_contrastive, rows_per_problem
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -34,9 +34,11 @@ TRAIN = "train.parquet"
 HELD_OUT = "held_out.parquet"
 CHECKPOINTS = "checkpoints"
 ROLLOUTS = "rollouts"
+EVALUATIONS = "evaluations"
 METRICS = "metrics.jsonl"
 
-TRAINED_OBJECTIVES = ("grpo", "dr_grpo", "dapo", "carft")
+CPU_WEIGHTS = "calmstorm"
+"""Name of what carries weights without a GPU (`weights`), among verl's checkpoint engines."""
 DAPO_CLIP_HIGH = 0.28
 OFFLOAD_BELOW = 8
 """GPUs below which weights and optimizer are moved to host memory while rollouts are drawn."""
@@ -75,6 +77,8 @@ class VerlTraining:
     """Rollout steps in one pass over the problems."""
     device: str
     """`cuda` or `cpu`."""
+    evaluates: bool = False
+    """Whether there are held-out problems."""
     joins: bool = False
     """Whether a Ray cluster is joined, which RAY_ADDRESS names, instead of one started for this training."""
     resume_from: Path | None = None
@@ -95,18 +99,16 @@ def check_settings(recipe: Recipe, device: str) -> None:
             f"rl.lora_rank is {settings.lora_rank}; with engine 'verl' all weights are trained: set rl.lora_rank to 0, "
             "or take --engine trl"
         )
-    if settings.mode != "separate_async":
-        return
-    if device == "cpu":
+    if settings.mode == "separate_async" and settings.nodes * settings.processes < 2:
         raise InputError(
-            "rl.mode is 'separate_async', which moves weights from GPU to GPU; there is none here: set rl.mode to "
-            "'sync' or 'colocate_async'"
+            f"rl.mode is 'separate_async' with one {'process' if device == 'cpu' else 'GPU'}; rollouts and updates "
+            "need their own: raise rl.processes or rl.nodes, or set rl.mode to 'colocate_async'"
         )
-    if settings.nodes * settings.processes < 2:
-        raise InputError(
-            "rl.mode is 'separate_async' with one GPU; rollouts and updates need GPUs of their own: raise "
-            "rl.processes or rl.nodes, or set rl.mode to 'colocate_async'"
-        )
+
+
+def chooses(settings: RlSettings) -> bool:
+    """Whether evaluations choose the weights, or end the training, so that each of them needs a checkpoint."""
+    return settings.evaluation_steps > 0 and (settings.keep == "best" or settings.patience > 0)
 
 
 def loss_settings(settings: RlSettings) -> dict[str, object]:
@@ -144,6 +146,7 @@ def values(training: VerlTraining) -> dict[str, object]:
         **_rollout(training),
         **_trainer(training),
         **(_cpu(training) if training.device == "cpu" else _gpu(training)),
+        **(_own_gpus(recipe.rl, training.device) if recipe.rl.mode == "separate_async" else {}),
         RECIPE: recipe.model_dump_json(include={*Recipe.model_fields}),  # a run's own settings have more
     }
 
@@ -181,7 +184,7 @@ def _rollout(training: VerlTraining) -> dict[str, object]:
     recipe, rollout = training.recipe, "actor_rollout_ref.rollout"
     settings, evaluation = recipe.rl, recipe.evaluation
     return {
-        f"{rollout}.n": settings.samples + (settings.objective == "carft"),  # and one gold row
+        f"{rollout}.n": rows_per_problem(recipe),
         f"{rollout}.temperature": settings.temperature,
         f"{rollout}.top_p": settings.top_p,
         f"{rollout}.calculate_log_probs": True,
@@ -207,12 +210,13 @@ def _trainer(training: VerlTraining) -> dict[str, object]:
         "trainer.device": training.device,
         "trainer.total_training_steps": training.steps,
         "trainer.total_epochs": math.ceil(training.steps / training.steps_per_pass),
-        "trainer.save_freq": settings.checkpoint_steps,
-        "trainer.test_freq": settings.evaluation_steps or -1,
-        "trainer.val_before_train": False,
-        "trainer.max_actor_ckpt_to_keep": None if settings.keep == "best" else 2,
+        "trainer.save_freq": settings.evaluation_steps if chooses(settings) else settings.checkpoint_steps,
+        "trainer.test_freq": settings.evaluation_steps if training.evaluates else -1,
+        "trainer.val_before_train": training.evaluates and resume is None,
+        "trainer.max_actor_ckpt_to_keep": None if chooses(settings) else 2,
         "trainer.default_local_dir": str(training.work / CHECKPOINTS),
         "trainer.rollout_data_dir": str(training.work / ROLLOUTS),
+        "trainer.validation_data_dir": str(training.work / EVALUATIONS) if training.evaluates else None,
         "trainer.resume_mode": "disable" if resume is None else "resume_path",
         "trainer.resume_from_path": None if resume is None else str(resume),
         "trainer.v1.trainer_mode": settings.mode,
@@ -228,7 +232,6 @@ def _gpu(training: VerlTraining) -> dict[str, object]:
     tokens = settings.prompt_tokens + settings.response_tokens
     offload = settings.nodes * settings.processes < OFFLOAD_BELOW
     engine = "actor_rollout_ref.actor.fsdp_config"
-    split = _own_gpus(settings) if settings.mode == "separate_async" else {}
     return {
         "actor_rollout_ref.model.enable_gradient_checkpointing": True,
         "actor_rollout_ref.actor.use_dynamic_bsz": True,
@@ -237,11 +240,10 @@ def _gpu(training: VerlTraining) -> dict[str, object]:
         f"{engine}.optimizer_offload": offload,
         "actor_rollout_ref.rollout.name": "vllm",
         "actor_rollout_ref.rollout.max_model_len": tokens,
-        **split,
     }
 
 
-def _own_gpus(settings: RlSettings) -> dict[str, object]:
+def _own_gpus(settings: RlSettings, device: str) -> dict[str, object]:
     """Returns how GPUs are shared between rollouts and updates where each has its own: nodes, else GPUs, by half."""
     if settings.nodes > 1:
         sizes = {
@@ -258,7 +260,7 @@ def _own_gpus(settings: RlSettings) -> dict[str, object]:
     return {
         **sizes,
         "actor_rollout_ref.hybrid_engine": False,
-        "actor_rollout_ref.rollout.checkpoint_engine.backend": "nccl",
+        "actor_rollout_ref.rollout.checkpoint_engine.backend": CPU_WEIGHTS if device == "cpu" else "nccl",
         "trainer.v1.separate_async.parameter_sync_step": settings.prompts_per_step // settings.mini_batch,
     }
 
@@ -283,6 +285,7 @@ def _cpu(training: VerlTraining) -> dict[str, object]:
         "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu": settings.micro_batch,
         "actor_rollout_ref.rollout.name": CPU_ROLLOUT,
         "actor_rollout_ref.rollout.agent.num_workers": settings.nodes,
+        "reward.num_workers": 1,  # never asked, and each takes a third of a GiB
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
         **({} if training.joins else _cpu_ray(settings)),
     }
@@ -323,11 +326,11 @@ def compose(training: VerlTraining) -> DictConfig:
         config: DictConfig = hydra.compose("ppo_trainer")
     for key, value in changed.items():
         OmegaConf.update(config, key, value, force_add=key.startswith(_ADDED))
-    _validate(config)
+    _validate(training, config)
     return config
 
 
-def _validate(config: DictConfig) -> None:
+def _validate(training: VerlTraining, config: DictConfig) -> None:
     """Asks verl: what `main_ppo` checks before it starts Ray, and the records that its processes build."""
     with _quiet():  # of engines and accelerators that are not there
         from verl.trainer.ppo.utils import need_critic, need_reference_policy
@@ -335,12 +338,18 @@ def _validate(config: DictConfig) -> None:
         from verl.utils.config import omega_conf_to_dataclass, validate_config
 
     try:
+        if is_contrastive(training.recipe):
+            from calmstorm.training.verl.carft import check
+
+            check(training.recipe, config)
         with _quiet():
             validate_config(config, need_reference_policy(config), need_critic(config))
             get_trainer_cls(config.trainer.v1.trainer_mode)
             rollout = config.actor_rollout_ref.rollout
             for section in (rollout, rollout.checkpoint_engine, config.algorithm, config.actor_rollout_ref.actor):
                 omega_conf_to_dataclass(section)
+    except InputError:
+        raise
     except Exception as error:  # whatever verl, hydra and omegaconf raise
         raise InputError(f"verl refuses the configuration: {_rule(error)}: {_remedy(str(error))}") from None
 

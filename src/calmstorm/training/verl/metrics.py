@@ -20,9 +20,14 @@ class LoggedStep(NamedTuple):
     """A line of verl's file logger."""
 
     step: int
-    """From 1."""
+    """From 1; 0 for an evaluation before the first."""
     numbers: Mapping[str, float]
     """By verl's names; without what is no finite number."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it is a step, and not an evaluation alone."""
+        return "training/global_step" in self.numbers
 
 
 class DumpedRollout(NamedTuple):
@@ -40,7 +45,7 @@ class DumpedRollout(NamedTuple):
 
 
 def parse_steps(lines: Iterable[str]) -> list[LoggedStep]:
-    """Returns the steps of whole lines of the file logger; lines that only hold an evaluation are left out."""
+    """Returns what whole lines of the file logger say."""
     steps = []
     for line in lines:
         try:
@@ -49,13 +54,12 @@ def parse_steps(lines: Iterable[str]) -> list[LoggedStep]:
             number = int(row["step"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise WorkError(f"verl's file logger wrote a line that is no step ({error}): {line[:120]}") from None
-        if "training/global_step" in data:
-            steps.append(LoggedStep(number, {name: value for name, value in data.items() if math.isfinite(value)}))
+        steps.append(LoggedStep(number, {name: value for name, value in data.items() if math.isfinite(value)}))
     return steps
 
 
 def read_rollouts(folder: Path, step: int) -> list[DumpedRollout]:
-    """Returns what verl dumped of a step so far; a line that is being written is left out."""
+    """Returns what verl dumped of a step's rollouts, or of an evaluation, so far, in whole lines."""
     path = folder / f"{step}.jsonl"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [_rollout(json.loads(line)) for line in text.splitlines(keepends=True) if line.endswith("\n")]

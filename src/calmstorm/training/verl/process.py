@@ -56,6 +56,7 @@ def environment(work: Path, device: str) -> dict[str, str]:
     }
     if device == "cpu":
         own["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
+        own["RAY_memory_monitor_refresh_ms"] = "0"  # it kills small workers when others fill the machine's memory
     return {**os.environ, **own}
 
 
