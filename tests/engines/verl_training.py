@@ -119,6 +119,7 @@ def training_environment(metrics: Path) -> dict[str, str]:
         "HYDRA_FULL_ERROR": "1",
         "OMP_NUM_THREADS": "1",
         "RAY_DEDUP_LOGS": "0",
+        "RAY_memory_monitor_refresh_ms": "0",  # or Ray ends workers for the memory that others use
         "RAY_TMPDIR": tempfile.mkdtemp(prefix="ray", dir="/tmp"),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_prestart_worker_first_driver": "0",  # or one process for each of the CPUs that Ray is told of
