@@ -1,6 +1,6 @@
 """Peak memory of a training step of a random Qwen3 with the real vocabulary, beside what `calm plan` computes for it.
 
-    python benchmarks/training_memory.py [--only sft-128-16384,...] [--threads 2] [--json FILE]
+    python benchmarks/training_memory.py [--only sft-128-16384,...] [--threads 1] [--json FILE]
 
 Two layers, all 151,936 tokens, float32, one process, on a CPU: the real trainers of fine-tuning and of reinforcement.
 Two updates, the first of short sequences; the second has gradients, optimizer and activations at once. Each case runs
@@ -197,7 +197,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Measures every case and prints a line each; 1 where one is further off than it should be."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--only", help=f"of {', '.join(case.name for case in CASES)}, separated by commas")
-    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--threads", type=int, default=1, help="more only pay where no other work is done")
     options.add_argument("--json", type=Path, help="also write the numbers to this file")
     options.add_argument("--part", help=argparse.SUPPRESS)
     options.add_argument("--model", type=Path, help=argparse.SUPPRESS)

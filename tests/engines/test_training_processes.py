@@ -70,9 +70,10 @@ def test_a_training_that_is_stopped_leaves_no_process(how: signal.Signals, run: 
             time.sleep(0.2)
         assert len(_of(run)) == 3
         process.send_signal(how)
-        status = process.wait(timeout=120)
+        process.communicate(timeout=120)
     finally:
         process.kill()
+    status = process.returncode
     assert status == {signal.SIGINT: 130, signal.SIGTERM: 1, signal.SIGKILL: -signal.SIGKILL}[how]
     deadline = time.monotonic() + 60
     while _of(run):

@@ -216,3 +216,16 @@ def test_command_prints_its_address_and_ends_cleanly_on_interrupt(run_path: Path
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(("error", "printed"), [(BrokenPipeError(32, "Broken pipe"), ""), (ValueError("ours"), "ours")])
+def test_only_a_browser_that_left_is_passed_over(
+    server: StudioServer, capsys: pytest.CaptureFixture[str], error: Exception, printed: str
+) -> None:
+    try:
+        raise error
+    except type(error):
+        server.handle_error(None, ("127.0.0.1", 1))
+    errors = capsys.readouterr().err
+    assert printed in errors
+    assert bool(errors) == bool(printed)

@@ -471,7 +471,6 @@ def test_a_reasoner_without_logprobs_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "change", "message"),
     [
-        ({"objective": "carft"}, {}, "rl.objective is 'carft'"),
         ({"engine": "verl"}, {}, "engine 'verl'"),
         (
             {"prompts_per_step": 8, "mini_batch": 8},

@@ -10,9 +10,8 @@ from calmstorm.training.cpu import attention
 
 def run(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **more: torch.Tensor) -> list[torch.Tensor]:
     """Output and gradients."""
-    inputs = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
-    queries, keys, values = inputs
-    output, _ = attention.causal_blocks(torch.nn.Module(), queries, keys, values, None, 0.5, **more)  # type: ignore[arg-type]
+    query, key, value = inputs = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
+    output, _ = attention.causal_blocks(torch.nn.Module(), query, key, value, None, 0.5, **more)  # type: ignore[arg-type]
     weights = torch.linspace(0, 1, output.numel()).view_as(output)
     (output * weights).sum().backward()
     return [output.detach(), *(tensor.grad for tensor in inputs if tensor.grad is not None)]
@@ -28,10 +27,8 @@ def test_packed_sequences_do_not_see_each_other(tensors: tuple[torch.Tensor, tor
     query, key, value = tensors
     packed, *_ = run(query, key, value, cu_seq_lens_q=torch.tensor([0, 70, 71, 200]))
     for start, end in ((0, 70), (70, 71), (71, 200)):
-        query_part, key_part, value_part = (tensor[:, :, start:end] for tensor in tensors)
-        expected = torch.nn.functional.scaled_dot_product_attention(
-            query_part, key_part, value_part, is_causal=True, scale=0.5, enable_gqa=True
-        )
+        q, k, v = (tensor[:, :, start:end] for tensor in tensors)
+        expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.5, enable_gqa=True)
         torch.testing.assert_close(packed[:, start:end], expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from safetensors.torch import load_file
 from calmstorm.reasoner.local import LocalReasoner
 from calmstorm.records import Author
 from calmstorm.settings import SftSettings
-from calmstorm.training import encode as encoding
 from calmstorm.training import policy, sft
-from calmstorm.training.encode import Example
-from calmstorm.training.sft import train_sft
+from calmstorm.training.encode import Example, encode
+from calmstorm.training.sft import SftStep, train_sft
 from tests.training.tiny_model import golden
 
 LESSONS = [golden(n, answer=n, hint="wait " * n) for n in range(5)]
@@ -90,7 +88,6 @@ def test_the_gradient_is_not_zero_where_the_mask_is_missing(
     random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = Watch(monkeypatch)
-    encode = encoding.encode
 
     def unmasked(*arguments: Any) -> Example:
         example = encode(*arguments)
@@ -101,18 +98,16 @@ def test_the_gradient_is_not_zero_where_the_mask_is_missing(
     assert max(watch.unlearned) > 0
 
 
-def _keep_loss(losses: list[float], step: sft.SftStep) -> None:
-    losses.append(step.loss)
-
-
 def test_packed_sequences_teach_what_they_teach_alone(
     random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("calmstorm.training.trl.session.bf16_pays", lambda: False)
-    losses: dict[str, list[float]] = {"alone": [], "packed": []}
+    losses: dict[str, list[float]] = {}
     for name, settings in (("alone", SETTINGS), ("packed", PACKED)):
+        steps: list[SftStep] = []
         changed = settings.model_copy(update={"epochs": 3})
-        train_sft(random_model, LESSONS, tmp_path / name, changed, on_log=partial(_keep_loss, losses[name]))
+        train_sft(random_model, LESSONS, tmp_path / name, changed, on_log=steps.append)
+        losses[name] = [step.loss for step in steps]
     assert losses["packed"] == pytest.approx(losses["alone"], rel=1e-5)
     alone, packed = (load_file(tmp_path / name / "model.safetensors") for name in losses)
     base = load_file(random_model / "model.safetensors")

@@ -256,11 +256,6 @@ def test_a_training_that_would_be_left_without_problems_is_refused() -> None:
         held_out(coin_problems(6), (), (), settings(), seed=1)
 
 
-def test_verl_cannot_choose_weights_and_says_so() -> None:
-    with pytest.raises(InputError, match="engine verl makes all steps and keeps the last weights"):
-        held_out(coin_problems(8), TEST, (), settings(keep="best", engine="verl"), seed=1)
-
-
 def test_nothing_is_held_out_where_nothing_is_evaluated() -> None:
     assert held_out(coin_problems(6), TEST, (), settings(evaluation_steps=0), seed=1)[1] == []
 

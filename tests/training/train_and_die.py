@@ -84,7 +84,7 @@ def main(kind: str, model: Path, output: Path, log: Path, last: int) -> None:
             output,
             CARFT if kind == "carft" else RL,
             EchoInterpreter(),
-            rollouts=RolloutSettings(),
+            rollouts=RolloutSettings(concurrency=1),  # rounding follows from what is decoded together
             carft=CONTRAST,
             annotated=annotated_problems(),
             on_step=step_done,

@@ -55,7 +55,7 @@ class DyingRun(RunDirectory):
 
 def settings(model: Path, **changes: Any) -> RunConfig:
     """Returns the settings of the run."""
-    rollout, local = {"response_tokens": 100}, {"device": "cpu"}
+    rollout, local = {"response_tokens": 100, "concurrency": 1}, {"device": "cpu"}
     return RunConfig.model_validate({"reasoner": str(model), "rollout": rollout, "rl": RL | changes, "local": local})
 
 

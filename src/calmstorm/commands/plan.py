@@ -119,7 +119,7 @@ def assumptions(recipe: Recipe, model: str, known: bool, review_tokens: int, pac
     if known:
         lines.append(
             f"memory: bfloat16 to serve; to train, {_spread('sft', recipe.sft)}, {_spread('rl', recipe.rl)}, "
-            "activations made again for the gradient, logits in tiles; measured on a CPU, not on a GPU"
+            "activations made again for the gradient, logits in tiles; counted, not measured on a GPU"
         )
     else:
         lines.append(f"memory: the sizes of {model} are not known here; download it, or name a directory")

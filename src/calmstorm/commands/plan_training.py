@@ -2,7 +2,7 @@
 
 Counted are the numbers that are held at once when a pass goes backwards: weights, gradients and optimizer, what the
 layers keep for the gradient, and the working memory of the loss, which never makes all logits. The same count serves a
-GPU in bfloat16 and a CPU in float32; there it was measured (`benchmarks/training_memory.py`), on a GPU it was not.
+GPU in bfloat16 and a CPU in float32, where `benchmarks/training_memory.py` compares it with real steps.
 """
 
 from __future__ import annotations

@@ -19,7 +19,11 @@ PACE = frozenset(
         *(f"local.{name}" for name in LocalSettings.model_fields if name != "dtype"),
         "budget",
         "prices",
-        *(f"{section}.{name}" for section in ("sft", "rl") for name in ("micro_batch", "checkpoint_steps")),
+        *(
+            f"{section}.{name}"
+            for section in ("sft", "rl")
+            for name in ("micro_batch", "checkpoint_steps", "processes", "nodes")
+        ),
         *(f"rl.{name}" for name in ("generator", "servers", "sync", "instances")),
     }
 )

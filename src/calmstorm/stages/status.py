@@ -76,7 +76,7 @@ def training_status(path: Path, stage: Stage = Stage.RL) -> TrainingStatus:
     shown = sorted({*scores, *stored, *([max(rewards)] if rewards else [])})
     return TrainingStatus(
         stage=stage,
-        state="complete" if model.exists() else "unfinished" if rewards or stored else "not begun",
+        state="complete" if model.exists() else "unfinished" if rows or stored else "not begun",
         steps=max(rewards, default=0),
         steps_wanted=settings.steps,
         model=str(model) if model.exists() else None,

@@ -118,11 +118,6 @@ def held_out(
     if not settings.evaluation_steps:
         return [*problems], []
     chooses = settings.keep == "best" or settings.patience > 0
-    if chooses and settings.engine == "verl":
-        raise InputError(
-            f"rl.keep is '{settings.keep}' and rl.patience is {settings.patience}; engine verl makes all steps and "
-            "keeps the last weights: set rl.keep to last and rl.patience to 0, or take engine trl"
-        )
     if given or (test and not chooses):
         return [*problems], _apart(_some([*filter(is_gradable, given or test)], settings, seed), problems)
     count = settings.evaluation_problems

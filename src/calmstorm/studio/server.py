@@ -15,9 +15,11 @@ import contextlib
 import ipaddress
 import re
 import socket
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from calmstorm.errors import CalmstormError, InputError
@@ -64,6 +66,11 @@ class StudioServer(ThreadingHTTPServer):
             raise InputError(
                 f"{host}:{port} cannot be bound ({reason}): choose another --port, or 0 for a free one"
             ) from None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Says nothing of a browser that left before its page was sent."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def port(self) -> int:
