@@ -45,7 +45,7 @@ def python() -> Path:
 def pocket(steps: int, **rl: Any) -> Recipe:
     base = load_recipe(ROOT / "recipes" / "pocket.toml")
     sizes = {"prompts_per_step": PROBLEMS, "mini_batch": PROBLEMS, "micro_batch": 8, "response_tokens": 384}
-    settings = base.rl.model_copy(update={"engine": "verl", "steps": steps, "learning_rate": 3e-4, **sizes, **rl})
+    settings = base.rl.model_copy(update={"engine": "verl", "steps": steps, "learning_rate": 1e-3, **sizes, **rl})
     rollout = base.rollout.model_copy(update={"tier": "unsafe", "workers": 1})
     return base.model_copy(update={"rl": settings, "rollout": rollout})
 
